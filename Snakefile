@@ -1,0 +1,35 @@
+"""Rootstock: base models trained once, fine-tunes on top of them, results at the end.
+
+In:   a study (config/config.yaml, or --configfile F, or --config jobs=F.json)
+Out:  base_models/<hash>.pt, experiments/<prefix>/<unit>/, results/<study>/
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/base.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """Everything that the study asks for."""
+    localrule: True
+    default_target: True
+    input:
+        bases=BASE_MODELS,
+        experiments=EXPERIMENTS,
+        results=RESULTS,
+
+
+onstart:
+    print(*PLAN_LINES, sep="\n", file=sys.stderr)
+
+
+onsuccess:
+    for table in TABLES:
+        print(Path(table).read_text())

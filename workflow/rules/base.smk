@@ -1,0 +1,30 @@
+# In:   prepared data
+# Out:  base_models/<hash>.pt and its metadata, one for each distinct base training
+
+
+rule train_base:
+    """Train one base model, or take it from the store, and publish it under its hash."""
+    input:
+        data=lambda wildcards: prepared_for(PLAN.bases[wildcards.hash]),
+    output:
+        model=paths.BASE_MODEL,
+    log:
+        paths.BASE_LOG,
+    params:
+        spec=lambda wildcards: PLAN.bases[wildcards.hash].json,
+        data=lambda wildcards: PLAN.bases[wildcards.hash].data,
+    threads: RUN.threads
+    resources:
+        gpu=RUN.gpus,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    shell:
+        "python workflow/scripts/train_base.py"
+        " --spec {params.spec:q}"
+        " --data_path {params.data:q}"
+        " --store {STORE:q}"
+        " --device {RUN.device:q}"
+        " --threads {threads}"
+        " --asked_by {STUDY:q}"
+        " --output {output.model:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,37 @@
+# In:   base_models/<hash>.pt, prepared data
+# Out:  experiments/<prefix>/<unit>/: best_model.pt, losses.json, config.json and, last, metrics.json
+
+
+def base_of(experiment):
+    """The base model a fine-tune starts from; a newer file of the same name changes nothing."""
+    return ancient(paths.base_model(experiment.base)) if experiment.base else []
+
+
+rule train_finetune:
+    """Fine-tune one model on its base, or take it from the store, and publish it as an experiment."""
+    input:
+        base=lambda wildcards: base_of(PLAN.experiments[wildcards.prefix, wildcards.unit]),
+        data=lambda wildcards: prepared_for(PLAN.experiments[wildcards.prefix, wildcards.unit]),
+    output:
+        metrics=paths.EXPERIMENT_DONE,
+    log:
+        paths.EXPERIMENT_LOG,
+    params:
+        spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,
+        data=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].data,
+    threads: RUN.threads
+    resources:
+        gpu=RUN.gpus,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    shell:
+        "python workflow/scripts/train_finetune.py"
+        " --spec {params.spec:q}"
+        " --base {input.base:q}"
+        " --data_path {params.data:q}"
+        " --store {STORE:q}"
+        " --device {RUN.device:q}"
+        " --threads {threads}"
+        " --asked_by {STUDY:q}"
+        " --output experiments/{wildcards.prefix}/{wildcards.unit}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,22 @@
+# In:   a data set that is built in
+# Out:  prepared/<name>/, complete when its manifest exists
+
+
+rule prepare:
+    """Prepare what a task makes once and every training shares."""
+    output:
+        manifest=paths.PREPARED_DONE,
+    log:
+        paths.PREPARED_LOG,
+    params:
+        spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python workflow/scripts/prepare_data.py"
+        " --task {PLAN.study.task}"
+        " --spec {params.spec:q}"
+        " --output prepared/{wildcards.name}"
+        " > {log:q} 2>&1"

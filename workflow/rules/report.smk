@@ -1,0 +1,46 @@
+# In:   experiments, classical baselines
+# Out:  results/<study>/: summary.csv, table.txt, accuracy.svg, baselines/
+
+
+rule measure_baseline:
+    """Measure one classical model on one target, on the splits that the networks use."""
+    input:
+        data=lambda wildcards: prepared_for(PLAN.baselines[wildcards.name]),
+    output:
+        rows=paths.BASELINE,
+    log:
+        paths.BASELINE_LOG,
+    params:
+        spec=lambda wildcards: PLAN.baselines[wildcards.name].json,
+        data=lambda wildcards: PLAN.baselines[wildcards.name].data,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python workflow/scripts/measure_baseline.py"
+        " --spec {params.spec:q}"
+        " --data_path {params.data:q}"
+        " --output {output.rows:q}"
+        " > {log:q} 2>&1"
+
+
+rule summarise:
+    """One row an experiment, and a table over people: what each mode and fraction gains."""
+    localrule: True
+    input:
+        experiments=EXPERIMENTS,
+        baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines],
+    output:
+        summary=report(paths.SUMMARY.format(study=STUDY), category="Results"),
+        table=report(paths.TABLE.format(study=STUDY), category="Results"),
+        figure=report(paths.FIGURE.format(study=STUDY), category="Results"),
+    log:
+        f"logs/summarise/{STUDY}.log",
+    params:
+        study=PLAN.source,
+    shell:
+        "python workflow/scripts/summarise.py"
+        " --study {params.study:q}"
+        " --output {output.summary:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Show what a study will train and who shares what; optionally write it as two flat job lists."""
+
+import json
+from pathlib import Path
+
+from rootstock import cli
+from rootstock.planning import analysis, content_of_workflow, plan_content, require_bases
+from rootstock.study.plan import job_lists
+from rootstock.study.schema import study_schema
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--configfile", default="config/config.yaml", help="a study (.yaml) or a flat job list (.json)")
+    parser.add_argument("--json", action="store_true", help="the analysis for programs")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write base_training_jobs.json and finetune_jobs.json here")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study and stop")
+    args = parser.parse_args()
+    if args.schema:
+        print(json.dumps(study_schema(), indent=1))
+        return 0
+    is_list = args.configfile.endswith(".json")
+    content = content_of_workflow([] if is_list else [args.configfile], {"jobs": args.configfile} if is_list else None)
+    plan = plan_content(content)
+    if not plan.study.train_bases:
+        require_bases(plan)
+    report = analysis(plan)
+    print(json.dumps(report, indent=1) if args.json else readable(report, plan))
+    if args.output_dir:
+        from rootstock.store.files import write_json
+
+        bases, finetunes = job_lists(plan)
+        write_json(args.output_dir / "base_training_jobs.json", bases)
+        write_json(args.output_dir / "finetune_jobs.json", finetunes)
+    return 0
+
+
+def readable(report: dict, plan) -> str:
+    """The analysis as a person reads it."""
+    bases, asked = report["base_models"], report["base_trainings_without_sharing"]
+    lines = [
+        f"study {report['study']} ({report['task']})",
+        f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
+        f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report['folds']} folds",
+        f"  {bases} base models for {asked} experiments that need one: {asked - bases} base trainings saved",
+    ]
+    if asked:
+        lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} % (people × epochs)")
+    lines += [f"  note: {note}" for note in report["notes"]]
+    if plan.bases:
+        lines += ["", "base model         experiments  shared by"]
+    for name, sharing in report["sharing"].items():
+        lines.append(f"{name}  {sharing['experiments']:>11}  {', '.join(sharing['units'][:4])}{' …' if len(sharing['units']) > 4 else ''}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)

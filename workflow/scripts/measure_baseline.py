@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Measure one classical model on one target, on the windows and splits that the networks use."""
+
+from pathlib import Path
+
+from rootstock import cli
+from rootstock.store.files import write_json
+from rootstock.tasks.registry import trainer
+from rootstock.train import read_spec
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--spec", required=True, help="a baseline spec, as JSON or as a file")
+    parser.add_argument("--data_path", required=True, help="folder of the windows")
+    parser.add_argument("--output", required=True, help="JSON file of rows to write")
+    args = parser.parse_args()
+    spec = read_spec(cli.spec_text(args.spec), "BaselineSpec")
+    rows = trainer(spec.task).measure_baseline(spec, args.data_path)
+    write_json(Path(args.output), rows)
+    for row in rows:
+        cli.say(str(row))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

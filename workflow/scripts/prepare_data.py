@@ -1,0 +1,21 @@
+#!/usr/bin/env python
+"""Prepare what a task makes once and all its trainings share, such as the windows of the smartwatch recordings."""
+
+from rootstock import cli
+from rootstock.prepare import prepare
+from rootstock.train import read_spec
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--task", required=True, help="the task that needs it")
+    parser.add_argument("--spec", required=True, help="what to prepare: JSON, as text or as a file")
+    parser.add_argument("--output", required=True, help="folder to write; its manifest.json is written last")
+    args = parser.parse_args()
+    spec = read_spec(cli.spec_text(args.spec), "PreparedSpec", args.task)
+    prepare(args.task, spec, args.output, cli.say)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,72 @@
+"""Training without a study: command-line flags become a study of one job and are planned like any other."""
+
+import argparse
+from pathlib import Path
+
+from .prepare import prepare
+from .store.objects import stored, verified
+from .study import paths
+from .study.config import parse_study
+from .study.fields import Section
+from .study.identity import short_digest
+from .study.jobs import BASE_JOB_MARK, readable
+from .study.plan import Experiment, Plan, Training, make_plan
+from .study.problems import Refusal, StudyError
+from .tasks.registry import planner
+
+
+def base_of_flags(job: dict, task: str) -> tuple[Section, str]:
+    """The base spec that the fields of `job` ask for, and the folder of its data, prepared if it was not."""
+    (training,) = _plan(job | {BASE_JOB_MARK: ""}, task).bases.values()
+    return training.spec, _data(training, task)
+
+
+def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[Section, str, str | None, str, dict]:
+    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, settings to record."""
+    if getattr(args, "prefix", None):
+        job = job | {"prefix": args.prefix}
+    plan = _plan(job, task)
+    (experiment,) = plan.experiments.values()
+    data = _data(experiment, task)
+    spec, folder = experiment.spec, experiment.path
+    wanted = args.base_model_hash
+    if spec.base and wanted and wanted != spec.base:
+        spec, folder = _on_other_base(experiment, plan, wanted, args.store)
+    base = None if spec.base is None else _base_model(spec.base, args.store)
+    return spec, data, base, args.output or folder, experiment.settings
+
+
+def _plan(job: dict, task: str) -> Plan:
+    try:
+        return make_plan(*parse_study({"study": "by_hand", "task": task, "jobs": [job]}))
+    except StudyError as error:
+        raise StudyError(line.replace("jobs[0] ", "").replace("jobs[0].", "--") for line in error.lines) from None
+
+
+def _data(training: Training, task: str) -> str:
+    if training.artefact:
+        prepare(task, training.artefact.spec, training.data)
+    return training.data
+
+
+def _base_model(name: str, store: str) -> str:
+    """The path of a base model: published here, or published now from the store."""
+    published, kept = Path(paths.base_model(name)), stored(store, name)
+    if not published.exists():
+        if not kept.is_whole():
+            raise Refusal(f"--base_model_hash: {name} is not trained here; run train_base.py with its settings first")
+        kept.publish_base(published, paths.base_metadata(published))
+    return str(published)
+
+
+def _on_other_base(experiment: Experiment, plan: Plan, name: str, store: str) -> tuple[Section, str]:
+    """The same fine-tune on the base model `name`, whose own spec says how it was trained."""
+    task = planner(experiment.spec.task)
+    model = Path(_base_model(name, store))
+    base = task.BaseSpec.model_validate(verified(model, paths.base_metadata(model), name)["spec"])
+    fault = task.misfit(base, plan.bases[experiment.base].spec, experiment.spec)
+    if fault:
+        raise Refusal(f"--base_model_hash: {name} {fault}")
+    spec = experiment.spec.model_copy(update={"base": name})
+    readable_part = readable(experiment.prefix.rpartition("_")[0])
+    return spec, paths.experiment(f"{readable_part}_{short_digest([experiment.prefix, name])}", experiment.unit)

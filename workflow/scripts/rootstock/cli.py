@@ -1,0 +1,113 @@
+"""What the command-line scripts share: flags made from the fields of a study, and errors as plain lines."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .study import paths
+from .study.jobs import fields_of
+from .study.optimisation import Run
+from .study.problems import Problems, Refusal, StudyError
+from .study.validate import is_list_field, read_section
+from .tasks.registry import TASKS, planner
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's main; a user's mistake is printed as lines and exits with 1, without a traceback."""
+    try:
+        sys.exit(main() or 0)
+    except (StudyError, Refusal) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def say(line: str) -> None:
+    """A line of a job's log, written at once."""
+    print(line, flush=True)
+
+
+def parser(description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Where things lie and how they run: nothing here changes a weight."""
+    group = parser.add_argument_group("how it runs (never part of the hash)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda:1 or a device number (default: auto)")
+    group.add_argument("--threads", default="1", help="CPU threads (default: 1)")
+    group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    group.add_argument("--wait", type=float, metavar="SECONDS", help="how long to wait for another process that trains the same model")
+    group.add_argument("--asked_by", default="", help="name of the study, for the records")
+
+
+def read_run(arguments: argparse.Namespace) -> Run:
+    """The run settings of the flags, checked."""
+    problems = Problems()
+    run = read_section(Run, {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}, "run", problems)
+    problems.raise_if_any()
+    return run
+
+
+def add_setting_flags(parser: argparse.ArgumentParser, task: str, sections: tuple[str, ...]) -> None:
+    """A flag for every field of a flat job list that belongs to one of `sections`."""
+    module = planner(task)
+    groups = {name: parser.add_argument_group(f"{name} settings") for name in sections}
+    for name, (section, field) in fields_of(module).items():
+        if section not in sections:
+            continue
+        info = getattr(module, section.capitalize()).model_fields[field] if section != "unit" else None
+        description = (info.description if info else "which participant is the target, counted from 0").replace("%", "%%")
+        options: dict = {"default": argparse.SUPPRESS, "help": description}
+        if info is not None and info.annotation in (bool, bool | None):
+            options["action"] = argparse.BooleanOptionalAction
+        elif info is not None and is_list_field(getattr(module, section.capitalize()), field):
+            options |= {"nargs": "+", "metavar": "VALUE"}
+        else:
+            options["metavar"] = "VALUE"
+        groups[section].add_argument(f"--{name}", **options)
+
+
+def job_of(arguments: argparse.Namespace, task: str) -> dict:
+    """The flags that were given, as one job of a flat list."""
+    job = {}
+    for name, (section, field) in fields_of(planner(task)).items():
+        if hasattr(arguments, name):
+            value = getattr(arguments, name)
+            listed = section != "unit" and is_list_field(getattr(planner(task), section.capitalize()), field)
+            one_word = listed and field == "participants" and section == "base" and len(value) == 1
+            job[name] = value[0] if one_word and value[0] in ("others", "all") else value
+    return job
+
+
+def spec_text(given: str) -> str:
+    """The JSON of a spec, given as text or as the path of a file."""
+    if given.lstrip().startswith("{"):
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"--spec: {given} is neither JSON nor a readable file ({error})") from None
+
+
+def task_of(arguments: list[str]) -> str:
+    """The task named on a command line, before its flags are known."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--task", default="activity")
+    early.add_argument("--spec")
+    known, _ = early.parse_known_args(arguments)
+    if known.spec:
+        try:
+            return json.loads(spec_text(known.spec)).get("task", known.task)
+        except (ValueError, AttributeError):
+            raise Refusal("--spec: is not the JSON object of a spec") from None
+    if known.task not in TASKS:
+        raise Refusal(f"--task: {known.task!r} unknown; choose {', '.join(TASKS)}")
+    return known.task

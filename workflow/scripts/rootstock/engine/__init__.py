@@ -1,0 +1,1 @@
+"""How anything is trained: the loop, early stopping, metrics, devices. Knows no task."""

@@ -1,0 +1,29 @@
+"""Models and tensors on disk: never unpickled beyond tensors and plain values."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..study.problems import Refusal
+
+
+def to_bytes(value: Any) -> bytes:
+    """`torch.save` in memory: the same content gives the same bytes, whatever the file will be called."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def load(path: str | Path) -> Any:
+    """Tensors and plain values of a file; code in it is refused, not run."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise Refusal(f"{path}: no such file") from None
+    except pickle.UnpicklingError:
+        raise Refusal(f"{path}: holds more than tensors and plain values, or is damaged; it was not loaded") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise Refusal(f"{path}: truncated or not a torch file ({str(error).splitlines()[0][:120]})") from None

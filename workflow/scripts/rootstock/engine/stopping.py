@@ -1,0 +1,28 @@
+"""Which epoch is best, and when to stop looking for a better one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class EarlyStopping:
+    """Remembers the best epoch. Only a strictly better value counts; `patience` epochs without one are enough."""
+
+    metric: str  # "loss" (lower is better) or "f1" (higher is better)
+    patience: int | None
+    best_value: float | None = None
+    best_epoch: int = 0
+    best_state: dict[str, Any] = field(default_factory=dict)
+
+    def update(self, epoch: int, value: float) -> bool:
+        """Take note of an epoch's value; True when it is the best so far. NaN is never better."""
+        sign = 1.0 if self.metric == "loss" else -1.0
+        if self.best_value is not None and not sign * value < sign * self.best_value:
+            return False
+        if value != value:
+            return False
+        self.best_value, self.best_epoch = value, epoch
+        return True
+
+    def is_over(self, epoch: int) -> bool:
+        return self.patience is not None and epoch - self.best_epoch >= self.patience

@@ -1,0 +1,101 @@
+"""The plan as the workflow asks for it: from the files and overrides that Snakemake was given. Light: no torch."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .store.objects import stored
+from .study import paths
+from .study.config import load_content, merge, parse_study
+from .study.plan import Plan, make_plan
+from .study.problems import StudyError
+
+DEFAULT_STUDY = "config/config.yaml"
+
+
+def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> Plan:
+    """The plan of `--configfile F` or of `--config jobs=F`, else of the default study; `--config` values go on top.
+
+    A user's mistake ends the run here with one line a fault, before anything is written.
+    """
+    try:
+        plan = plan_content(content_of_workflow(configfiles, overrides))
+        if not plan.study.train_bases:
+            require_bases(plan)
+        return plan
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | None) -> dict[str, Any]:
+    """The study as one mapping: the files in order, later ones and then `overrides` on top.
+
+    Files are read by our own reader, not taken from Snakemake: it reads 1e-3 as a number, and knows lines and
+    keys given twice.
+    """
+    config = overrides or {}
+    if configfiles:
+        content = load_content(configfiles[0])
+        for file in configfiles[1:]:
+            content = merge(content, load_content(file))
+        return merge(content, config)
+    if isinstance(config.get("jobs"), str):
+        return load_content(config["jobs"], config)
+    return load_content(DEFAULT_STUDY, config)
+
+
+def plan_content(content: dict[str, Any]) -> Plan:
+    """Plan a study given as a mapping; the plan remembers it as JSON, so that a script can plan the same again."""
+    plan = make_plan(*parse_study(content))
+    plan.source = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return plan
+
+
+def require_bases(plan: Plan) -> None:
+    """For `train_bases=false`: every base model must be published here or lie in the store."""
+    missing = [
+        name
+        for name in plan.bases
+        if not Path(paths.base_model(name)).exists() and not stored(plan.study.store, name).is_whole()
+    ]
+    if missing:
+        raise StudyError(
+            f"train_bases: false, but base model {name} is not there; train it first, or leave train_bases out" for name in missing
+        )
+
+
+def headline(plan: Plan) -> list[str]:
+    """What a run is about, in a line, and what its user should know."""
+    count = analysis(plan)
+    saved = count["base_trainings_without_sharing"] - count["base_models"]
+    first = f"{plan.study.name}: {count['experiments']} experiments on {count['base_models']} base models"
+    return [f"{first} ({saved} base trainings saved)" if saved > 0 else first, *(f"note: {note}" for note in plan.notes)]
+
+
+def analysis(plan: Plan) -> dict[str, Any]:
+    """Counts of a plan, and which experiments share which base model."""
+    cost = plan.study.planner.cost
+    sharing = {name: {"experiments": 0, "units": []} for name in plan.bases}
+    for experiment in plan.experiments.values():
+        if experiment.base:
+            sharing[experiment.base]["experiments"] += 1
+            if experiment.unit not in sharing[experiment.base]["units"]:
+                sharing[experiment.base]["units"].append(experiment.unit)
+    costs = {name: cost(training.spec) for name, training in plan.bases.items()}
+    alone = sum(costs[name] * entry["experiments"] for name, entry in sharing.items())
+    shared = sum(costs[name] for name, entry in sharing.items() if entry["experiments"])
+    return {
+        "study": plan.study.name,
+        "task": plan.study.task,
+        "experiments": len(plan.experiments),
+        "base_models": len(plan.bases),
+        "base_trainings_without_sharing": sum(entry["experiments"] for entry in sharing.values()),
+        "fine_tunes": len(plan.fine_tunes),
+        "folds": len({experiment.unit for experiment in plan.experiments.values()}),
+        "base_compute_saved_pct": round(100 * (1 - shared / alone), 2) if alone else 0.0,
+        "notes": plan.notes,
+        "sharing": sharing,
+    }

@@ -1,0 +1,55 @@
+"""Files that are whole or absent: written beside, synced, and renamed in one step."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a power cut, sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON, whole or not at all."""
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """The same content under a second name, in one rename: a hard link where the file system allows, else a copy."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(destination)
+    try:
+        try:
+            os.link(source, temporary)
+            os.utime(temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            write_atomically(temporary, source.read_bytes())
+        os.replace(temporary, destination)
+    finally:
+        temporary.unlink(missing_ok=True)  # rename does nothing when both names are already one file
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,93 @@
+"""One writer an object. flufl.lock does the locking (safe on NFS); here: heartbeat, dead holders, and who it is."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from filelock import FileLock
+from flufl.lock import Lock, LockError, LockState, NotLockedError, TimeOutError
+
+from ..study.problems import Refusal
+
+LIFETIME = timedelta(seconds=120)  # a holder on another host that has not refreshed for so long is taken for dead
+POLL = timedelta(seconds=2)
+
+
+@contextmanager
+def hold(path: Path, *, wait_seconds: float | None = None, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold the lock file `path`, refreshed by a thread; wait for another holder, at most `wait_seconds`.
+
+    A lock left by a dead process of this host is broken at once; one of another host when its heartbeat is stale.
+    Raises `Refusal` that names the holder when the time is up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock(str(path.resolve()), lifetime=LIFETIME)
+    _acquire(lock, path, wait_seconds, say)
+    stop = threading.Event()
+    beat = threading.Thread(target=_refresh, args=(lock, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        lock.unlock(unconditionally=True)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock file: host, process and for how long; None when it is free."""
+    try:
+        host, pid, _ = Lock(str(path.resolve())).details
+        since = path.stat().st_ctime
+    except (LockError, OSError):
+        return None
+    return f"process {pid} on {host} (last sign of life {max(0, time.time() - since):.0f} s ago)"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock file."""
+    lock = Lock(str(path.resolve()))
+    try:
+        return lock.state not in (LockState.unlocked, LockState.stale) and time.time() < path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+
+
+def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[str], None]) -> None:
+    deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
+    told = False
+    while True:
+        _break_if_dead(lock, path)
+        try:
+            lock.lock(timeout=timedelta(0) if not told else POLL)
+            return
+        except TimeOutError:
+            who = holder(path)
+        if who and not told:
+            say(f"waiting for {who}, which is training the same model")
+        told = True
+        if deadline is not None and time.monotonic() > deadline:
+            raise Refusal(f"{path}: held by {who or 'another process'} for longer than {wait_seconds:g} s; wait for it or stop it")
+
+
+def _break_if_dead(lock: Lock, path: Path) -> None:
+    """Remove the lock of a process of this host that is gone; checked under a local lock, so only one remover acts."""
+    if lock.state is not LockState.stale:
+        return
+    with FileLock(f"{path}.{socket.gethostname()}.break"):
+        if lock.state is LockState.stale:
+            claim = Path(path.read_text().strip())
+            path.unlink(missing_ok=True)
+            claim.unlink(missing_ok=True)
+
+
+def _refresh(lock: Lock, stop: threading.Event) -> None:
+    while not stop.wait(LIFETIME.total_seconds() / 6):
+        try:
+            lock.refresh()
+        except (NotLockedError, OSError):
+            lock.refresh(unconditionally=True)

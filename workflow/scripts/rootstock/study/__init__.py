@@ -1,0 +1,1 @@
+"""From a study to a plan. Nothing here imports torch, pandas or numpy: it runs anew in every cluster job."""

@@ -1,0 +1,161 @@
+"""A study as its user wrote it: read, checked key by key, every fault collected."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..tasks.registry import TASKS, planner
+from . import paths
+from .fields import NAME, Section
+from .optimisation import Run
+from .problems import Problems, StudyError
+from .reading import read_file
+from .validate import Swept, read_section, read_swept
+
+GENERAL_KEYS = (
+    "study", "task", "description", "data", "base", "finetune", "jobs", "prefix", "run", "store", "train_bases",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: a task, its data, what is fixed and what is swept."""
+
+    name: str
+    task: str
+    planner: ModuleType
+    scope: Section
+    data: Swept
+    base: Swept
+    finetune: Swept | None
+    jobs: list[tuple[str, dict]] | None = None
+    prefix: str | None = None
+    store: str = paths.STORE
+    train_bases: bool = True
+    run: Run = field(default_factory=Run)
+
+
+def load_content(path: str | Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A study file as one mapping, `overrides` on top; a bare job list becomes a study named after its file."""
+    content = read_file(path)
+    if isinstance(content, list):
+        content = {"study": study_name(path), "jobs": [str(path)]}
+        overrides = {key: value for key, value in (overrides or {}).items() if key != "jobs"}
+    if not isinstance(content, dict):
+        raise StudyError([f"{path}: is not a study; it needs keys and values, such as study: my_study"])
+    return merge({"study": study_name(path)} | content, overrides or {})
+
+
+def study_name(path: str | Path) -> str:
+    """A name from a file name: what is not safe in a folder name becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", Path(path).stem).lstrip("._-") or "study"
+
+
+def merge(study: dict, overrides: dict) -> dict:
+    """`overrides` over `study`, section by section."""
+    merged = dict(study)
+    for key, value in overrides.items():
+        deeper = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if deeper else value
+    return merged
+
+
+def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
+    """Validate every key. The returned problems must be raised, or grown by the grid, before the study is used."""
+    problems = Problems()
+    task = content.get("task", "activity")
+    if task not in TASKS:
+        problems.unknown("task", task, TASKS)
+        problems.raise_if_any()
+    tasks_side = planner(task)
+    scope_keys = tasks_side.Scope.model_fields
+    for key in content:
+        if key not in GENERAL_KEYS and key not in scope_keys:
+            problems.unknown_key(str(key), (*GENERAL_KEYS, *scope_keys))
+    scope = read_section(tasks_side.Scope, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
+    study = Study(
+        name=_name(content.get("study", "study"), problems),
+        task=task,
+        planner=tasks_side,
+        scope=scope or tasks_side.Scope(),
+        data=read_swept(tasks_side.Data, content.get("data"), "data", problems),
+        base=read_swept(tasks_side.Base, content.get("base"), "base", problems),
+        finetune=_finetune(tasks_side, content, problems),
+        jobs=_jobs(content.get("jobs"), problems),
+        prefix=_text(content, "prefix", problems),
+        store=_text(content, "store", problems) or paths.STORE,
+        train_bases=_flag(content.get("train_bases", True), problems),
+        run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems) or Run(),
+    )
+    return study, problems
+
+
+def _finetune(task: ModuleType, content: dict, problems: Problems) -> Swept | None:
+    if "finetune" not in content and "jobs" not in content:
+        return None
+    return read_swept(task.Finetune, content.get("finetune"), "finetune", problems)
+
+
+def _jobs(jobs: Any, problems: Problems) -> list[tuple[str, dict]] | None:
+    """Flat jobs from one file, several files or the study itself, each with the key to name it by."""
+    if jobs is None:
+        return None
+    found: list[tuple[str, dict]] = []
+    for source in jobs if isinstance(jobs, list) else [jobs]:
+        if isinstance(source, dict):
+            found.append((f"jobs[{len(found)}]", source))
+        elif isinstance(source, str):
+            found += _jobs_of_file(source, problems)
+        else:
+            problems.add("jobs", source, "needs the path of a .json list, or a list of jobs")
+    if not found and not problems.lines:
+        problems.add("jobs", jobs, "holds no job; give at least one")
+    return found
+
+
+def _jobs_of_file(path: str, problems: Problems) -> list[tuple[str, dict]]:
+    try:
+        jobs = read_file(path)
+    except StudyError as error:
+        problems.lines += [f"jobs: {line}" for line in error.lines]
+        return []
+    if not isinstance(jobs, list):
+        problems.add("jobs", path, "is not a list of jobs; a job list is [{…}, {…}]")
+        return []
+    name = Path(path).name
+    for index, job in enumerate(jobs):
+        if not isinstance(job, dict):
+            problems.add(f"{name}[{index}]", job, "is not a job; a job is an object of fields")
+    return [(f"{name}[{index}]", job) for index, job in enumerate(jobs) if isinstance(job, dict)]
+
+
+def _name(value: Any, problems: Problems) -> str:
+    if isinstance(value, str) and NAME.fullmatch(value) and ".." not in value:
+        return value
+    problems.add("study", value, "needs a name of letters, digits, '.', '_' and '-' that starts with a letter or digit")
+    return "study"
+
+
+def _mapping(value: Any, key: str, problems: Problems) -> dict:
+    if value is None or isinstance(value, dict):
+        return value or {}
+    problems.add(key, value, "needs keys and values")
+    return {}
+
+
+def _text(content: dict, key: str, problems: Problems) -> str | None:
+    value = content.get(key)
+    if value is not None and (not isinstance(value, str) or not value.strip() or "\n" in value):
+        problems.add(key, value, "needs one line of text")
+        return None
+    return value
+
+
+def _flag(value: Any, problems: Problems) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        problems.add("train_bases", value, "needs true or false")
+    return bool(value)

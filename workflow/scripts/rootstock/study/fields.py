@@ -1,0 +1,65 @@
+"""The types that settings are made of: frozen sections, strict numbers, safe names, fields added later."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic_core import PydanticCustomError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Section(BaseModel):
+    """A frozen group of settings. Unknown keys and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Introduced:
+    """Marks a field of a spec that came after its first release.
+
+    While the field holds `value` it is left out of the canonical form, so every hash made before it existed stays.
+    """
+
+    value: Any
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("phrase", "a number")
+    return value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _safe_name(value: str) -> str:
+    if not NAME.fullmatch(value) or ".." in value:
+        raise PydanticCustomError(
+            "phrase", "a name of letters, digits, '.', '_' and '-' that starts with a letter or digit, without '..'"
+        )
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_not_bool)]
+Float = Annotated[float, BeforeValidator(_not_bool)]
+Count = Annotated[Int, Field(ge=1)]
+Natural = Annotated[Int, Field(ge=0)]
+Positive = Annotated[Float, Field(gt=0)]
+NonNegative = Annotated[Float, Field(ge=0)]
+Probability = Annotated[Float, Field(ge=0, le=1)]
+Fraction = Annotated[Float, Field(gt=0, le=1)]
+Name = Annotated[str, BeforeValidator(_text), AfterValidator(_safe_name)]
+
+
+def inheriting(name: str, section: type[Section], doc: str, without: tuple[str, ...] = ()) -> type[Section]:
+    """The same fields but those in `without`, each optional: None means "as the base has it"."""
+    fields = {
+        key: (field.rebuild_annotation() | None, Field(None, description=field.description))
+        for key, field in section.model_fields.items()
+        if key not in without
+    }
+    return create_model(name, __base__=Section, __doc__=doc, **fields)

@@ -1,0 +1,46 @@
+"""The identity of a user's files: their content, remembered by path, size and time so that it is read once."""
+
+import json
+import os
+from pathlib import Path
+
+from . import paths
+from .identity import sha256_file, sha256_text
+
+
+class Fingerprints:
+    """Content hashes of files. `save` keeps them for the next plan; without it nothing is written."""
+
+    def __init__(self, cache: str | Path = paths.FINGERPRINTS):
+        self.cache = Path(cache)
+        self.known = self._load()
+        self.changed = False
+
+    def of(self, files: list[Path]) -> str:
+        """One hash of the contents of several files, in order; file names do not count."""
+        return sha256_text(" ".join(self._file(file) for file in files))
+
+    def _file(self, file: Path) -> str:
+        status = file.stat()
+        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        if key not in self.known:
+            self.known[key] = sha256_file(file)
+            self.changed = True
+        return self.known[key]
+
+    def _load(self) -> dict[str, str]:
+        try:
+            known = json.loads(self.cache.read_text())
+        except (OSError, ValueError):
+            return {}  # a cache: what is missing or damaged is computed again
+        return known if isinstance(known, dict) else {}
+
+    def save(self) -> None:
+        """Write what was learned, whole or not at all."""
+        if not self.changed:
+            return
+        self.cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.cache.with_name(f"{self.cache.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(self.known, indent=0))
+        temporary.replace(self.cache)
+        self.changed = False

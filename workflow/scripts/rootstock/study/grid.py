@@ -1,0 +1,35 @@
+"""A study becomes requests: the product of all that is swept, a unit a fold, or one a job of a flat list."""
+
+from collections.abc import Iterator
+from itertools import product
+
+from .config import Study
+from .fields import Section
+from .jobs import job_requests
+from .problems import Problems
+from .request import Request
+from .validate import Swept
+
+
+def requests(study: Study, problems: Problems) -> list[Request]:
+    """Every training that the study asks for, in a stable order; folds vary fastest."""
+    if study.jobs is not None:
+        return job_requests(study, problems)
+    return list(_grid_requests(study, problems))
+
+
+def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
+    task = study.planner
+    bases = _combinations(task.Base, study.base)
+    finetunes = [None] if study.finetune is None else _combinations(task.Finetune, study.finetune)
+    for data in _combinations(task.Data, study.data):
+        data = task.complete_data(data, "data", problems)
+        scope = task.complete_scope(study.scope, data, "", problems)
+        units = task.units(scope, problems)
+        for base, finetune, unit in product(bases, finetunes, units):
+            yield Request("", scope, data, base, finetune, unit, study.prefix)
+
+
+def _combinations(section: type[Section], swept: Swept) -> list[Section]:
+    names = list(swept)
+    return [section(**dict(zip(names, values, strict=True))) for values in product(*swept.values())]

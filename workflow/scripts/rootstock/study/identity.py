@@ -1,0 +1,63 @@
+"""The one place where a spec becomes canonical JSON and a hash. Nobody else hashes, nobody keeps a key list."""
+
+import hashlib
+import json
+import unicodedata
+from typing import Any
+
+from pydantic import BaseModel
+
+from .fields import Introduced
+
+HASH_LENGTH = 16
+SHORT_LENGTH = 8
+
+
+def canonical(spec: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, NFC text; fields that are None or as introduced are left out.
+
+    A section types its own numbers when it is validated (5, "5" and 5.0 become 5.0 in a float field), so equal specs
+    give equal text.
+    """
+    return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(spec: Any) -> str:
+    """The name of a training: the first 16 hex digits of the sha256 of its canonical JSON."""
+    return sha256_text(canonical(spec))[:HASH_LENGTH]
+
+
+def short_digest(spec: Any) -> str:
+    """8 hex digits, enough to tell the settings of one project apart in a folder name."""
+    return sha256_text(canonical(spec))[:SHORT_LENGTH]
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path) -> str:
+    """sha256 of a file's content, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case BaseModel():
+            fields = type(value).model_fields
+            return {name: _plain(v) for name, v in value if v is not None and not _as_introduced(fields[name], v)}
+        case dict():
+            return {unicodedata.normalize("NFC", str(name)): _plain(v) for name, v in value.items() if v is not None}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case str():
+            return unicodedata.normalize("NFC", value)
+        case float():
+            return value + 0.0  # -0.0 and 0.0 are one number
+        case _:
+            return value
+
+
+def _as_introduced(field: Any, value: Any) -> bool:
+    return any(isinstance(mark, Introduced) and mark.value == value for mark in field.metadata)

@@ -1,0 +1,106 @@
+"""Flat job lists, one object of fields a training, as their users have them: read, and written back."""
+
+import re
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from .config import Study
+from .fields import NAME, Section
+from .problems import Problems
+from .request import Request
+from .validate import read_value
+
+BASE_JOB_MARK = "_base_model_hash"
+IGNORED = ("device", "base_model_hash", "base_experiment_prefix")
+SECTIONS = ("scope", "data", "base", "finetune")
+
+
+def job_requests(study: Study, problems: Problems) -> list[Request]:
+    """One request a job; what a job lacks comes from the study around it, else from the defaults."""
+    for name in SECTIONS[1:]:
+        for field, values in (getattr(study, name) or {}).items():
+            if len(values) > 1:
+                problems.add(f"{name}.{field}", values, "is swept beside jobs; give one value, the job list says the rest")
+    read = [_job_request(study, key, job, problems) for key, job in study.jobs]
+    return [request for request in read if request]
+
+
+def ignored_fields(jobs: list[tuple[str, dict]]) -> list[str]:
+    """Fields of the job list that change nothing here, sorted."""
+    return sorted({name for _, job in jobs for name in job if _is_ignored(name) and name != BASE_JOB_MARK})
+
+
+def flat_job(request: Request, task: ModuleType, name: str) -> dict[str, Any]:
+    """A request as a flat job that reads back to the same request; `name` is the readable part of its prefix."""
+    job = {"prefix": name} | {k: v for k, v in request.unit.values.items() if k in _routes(task)}
+    for field, (section, own) in _routes(task).items():
+        if section == "unit" or getattr(request, section) is None:
+            continue
+        value = getattr(getattr(request, section), own)
+        if value is not None and (section != "finetune" or value != task.Finetune.model_fields[own].default or own == "mode"):
+            job[field] = value
+    return job
+
+
+def fields_of(task: ModuleType) -> dict[str, tuple[str, str]]:
+    """The flat names that a job may use and the section and field that each sets."""
+    return dict(_routes(task))
+
+
+def _job_request(study: Study, key: str, job: dict, problems: Problems) -> Request | None:
+    before, task = len(problems.lines), study.planner
+    given: dict[str, dict] = {name: {} for name in (*SECTIONS, "unit")}
+    for name, value in job.items():
+        if _is_ignored(name) or name == "prefix":
+            continue
+        if name not in _routes(task):
+            problems.unknown_key(f"{key}.{name}", (*_routes(task), "prefix"))
+            continue
+        section, field = _routes(task)[name]
+        if section != "unit" and value is not None:
+            value, _ = read_value(_section(task, section), field, value, f"{key}.{name}", problems)
+        given[section][field] = value
+    prefix = job.get("prefix", study.prefix)
+    if "prefix" in job and not (isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix):
+        problems.add(f"{key}.prefix", prefix, "needs a name of letters, digits, '.', '_' and '-'")
+    if len(problems.lines) > before:
+        return None
+    data = task.complete_data(task.Data(**_around(study.data, given["data"])), f"{key}.data", problems)
+    scope = study.scope.model_copy(update=given["scope"])
+    scope = task.complete_scope(scope, data, f"{key}.", problems)
+    unit = task.unit(scope, given["unit"], f"{key}.fold", problems) if len(problems.lines) == before else None
+    if unit is None:
+        return None
+    finetune = None if BASE_JOB_MARK in job else task.Finetune(**_around(study.finetune or {}, given["finetune"]))
+    return Request(key, scope, data, task.Base(**_around(study.base, given["base"])), finetune, unit, prefix)
+
+
+def _around(study_values: dict[str, list], job_values: dict) -> dict:
+    return {name: values[0] for name, values in study_values.items() if values} | job_values
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith("_") or name in IGNORED
+
+
+def _section(task: ModuleType, name: str) -> type[Section]:
+    return getattr(task, name.capitalize())
+
+
+@cache
+def _routes(task: ModuleType) -> dict[str, tuple[str, str]]:
+    """Base fields and the fine-tune's own keep their names; the rest say their section: data_stride, finetune_lr."""
+    renamed = {target: name for name, target in task.FLAT.items()}
+    routes = {name: target for name, target in task.FLAT.items() if target[0] in ("unit", "scope")}
+    for section in ("data", "base", "finetune"):
+        for field in _section(task, section).model_fields:
+            plain = section == "base" or (section == "finetune" and field in task.OWN_FINETUNE_FIELDS)
+            name = renamed.get((section, field), field if plain else f"{section}_{field}")
+            routes[name] = (section, field)
+    return routes
+
+
+def readable(text: str) -> str:
+    """A text as part of a folder name: what is not safe there becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-.")[:80] or "setting"

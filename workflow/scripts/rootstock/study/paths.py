@@ -1,0 +1,51 @@
+"""Every path pattern of the contract on disk, relative to the project's folder."""
+
+from pathlib import Path
+
+STORE = ".rootstock/store"
+FINGERPRINTS = ".rootstock/fingerprints.json"
+
+BASE_MODEL = "base_models/{hash}.pt"
+BASE_METADATA = "base_models/{hash}_metadata.json"
+BASE_LOG = "logs/base/{hash}.log"
+
+EXPERIMENT = "experiments/{prefix}/{unit}"
+EXPERIMENT_DONE = EXPERIMENT + "/metrics.json"
+EXPERIMENT_LOG = "logs/finetune/{prefix}/{unit}.log"
+
+PREPARED = "prepared/{name}"
+PREPARED_DONE = PREPARED + "/manifest.json"
+PREPARED_LOG = "logs/prepare/{name}.log"
+
+RESULTS = "results/{study}"
+SUMMARY = RESULTS + "/summary.csv"
+TABLE = RESULTS + "/table.txt"
+FIGURE = RESULTS + "/accuracy.svg"
+BASELINE = RESULTS + "/baselines/{name}.json"
+BASELINE_LOG = "logs/baselines/{study}/{name}.log"
+
+
+def base_model(base_hash: str) -> str:
+    return BASE_MODEL.format(hash=base_hash)
+
+
+def base_metadata(model: str | Path) -> Path:
+    """The metadata file published beside a base model."""
+    model = Path(model)
+    return model.with_name(f"{model.stem}_metadata.json")
+
+
+def experiment(prefix: str, unit: str) -> str:
+    return EXPERIMENT.format(prefix=prefix, unit=unit)
+
+
+def experiment_done(prefix: str, unit: str) -> str:
+    return EXPERIMENT_DONE.format(prefix=prefix, unit=unit)
+
+
+def prepared(name: str) -> str:
+    return PREPARED.format(name=name)
+
+
+def prepared_done(name: str) -> str:
+    return PREPARED_DONE.format(name=name)

@@ -1,0 +1,221 @@
+"""The plan: every base model, every experiment, and who shares what. A pure function of the study and the data."""
+
+import string
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import paths
+from .config import Study
+from .fields import Section
+from .fingerprints import Fingerprints
+from .grid import requests
+from .identity import canonical, digest, short_digest
+from .jobs import BASE_JOB_MARK, flat_job, ignored_fields, readable
+from .problems import Problems, nearest
+from .request import Artefact, Request
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: its spec as canonical JSON, the hash that names it, and where its data lies."""
+
+    hash: str
+    spec: Section
+    data: str  # folder of windows: a user's own, or prepared/<name>
+    artefact: Artefact | None
+    asked_by: tuple[Request, ...] = ()
+
+    @property
+    def json(self) -> str:
+        return canonical(self.spec)
+
+
+@dataclass(frozen=True)
+class Experiment(Training):
+    """One fine-tune and the folder it is published in."""
+
+    base: str | None = None
+    prefix: str = ""
+    unit: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return paths.experiment(self.prefix, self.unit)
+
+
+@dataclass
+class Plan:
+    """All that a study trains, each training once."""
+
+    study: Study
+    bases: dict[str, Training] = field(default_factory=dict)
+    experiments: dict[tuple[str, str], Experiment] = field(default_factory=dict)
+    baselines: dict[str, Training] = field(default_factory=dict)
+    artefacts: dict[str, Artefact] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    base_requests: int = 0  # base trainings that would run if each experiment trained its own
+    source: str = "{}"  # the study as JSON
+
+    @property
+    def fine_tunes(self) -> list[Experiment]:
+        """Experiments that train; the others only measure a base model."""
+        return [e for e in self.experiments.values() if e.settings.get("mode") != "base_only"]
+
+
+def make_plan(study: Study, problems: Problems, fingerprints: Fingerprints | None = None) -> Plan:
+    """Resolve every request of a study. Requests with equal specs become one training."""
+    fingerprints = fingerprints or Fingerprints()
+    problems.raise_if_any()  # sections first: what is malformed cannot be resolved
+    asked = requests(study, problems)
+    planner = _Planner(study, problems, fingerprints)
+    for request in asked:
+        planner.add(request)
+    problems.raise_if_any()
+    planner.add_baselines()
+    fingerprints.save()
+    return planner.finish()
+
+
+class _Planner:
+    """Grows a plan request by request; base specs are resolved once for each distinct wish."""
+
+    def __init__(self, study: Study, problems: Problems, fingerprints: Fingerprints):
+        self.study, self.task = study, study.planner
+        self.problems, self.fingerprints = problems, fingerprints
+        self.plan = Plan(study)
+        self.resolved: dict[tuple, tuple[Section, str] | None] = {}
+        self.artefact_of: dict[int, tuple[Section, Artefact | None]] = {}
+        self.by_hash: dict[str, Experiment] = {}
+        self.asking: dict[str, list[Request]] = {}
+        self.collapsed = 0
+
+    def add(self, request: Request) -> None:
+        faults = Problems()
+        self._add(request, faults)
+        where = f"{request.key} " if request.key else ""
+        self.problems.lines += [where + line for line in faults.lines]
+
+    def _add(self, request: Request, problems: Problems) -> None:
+        resolved = self._base(request, problems)
+        if resolved is None:
+            return
+        base, base_hash = resolved
+        self._note(self.task.notes(request, base))
+        if request.finetune is None:
+            self._keep_base(base, base_hash, request)
+            return
+        finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints, problems)
+        if finetune is None:
+            return
+        if finetune.base:
+            self._keep_base(base, base_hash, request)
+            self.plan.base_requests += 1
+        self._keep_experiment(request, base, finetune, problems)
+
+    def _base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
+        wish = (request.scope, request.data, request.base)
+        key = (*(section.model_dump_json() for section in wish), request.unit.name)
+        if key not in self.resolved:
+            spec = self.task.base_spec(request, self.fingerprints, problems)
+            self.resolved[key] = None if spec is None else (spec, digest(spec))
+        return self.resolved[key]
+
+    def _keep_base(self, spec: Section, base_hash: str, request: Request) -> None:
+        self.asking.setdefault(base_hash, []).append(request)
+        if base_hash not in self.plan.bases:
+            artefact = self._artefact(request)
+            self.plan.bases[base_hash] = Training(base_hash, spec, self._folder(request, artefact), artefact)
+
+    def _keep_experiment(self, request: Request, base: Section, spec: Section, problems: Problems) -> None:
+        experiment_hash = digest(spec)
+        if experiment_hash in self.by_hash:
+            self.collapsed += 1
+            return
+        settings = self.task.row(request, base, spec)
+        name = self._name(request, settings, problems)
+        setting = self.task.setting(request, base, spec, self.fingerprints)
+        prefix = f"{name}_{short_digest(setting)}"
+        artefact = self._artefact(request)
+        experiment = Experiment(
+            experiment_hash,
+            spec,
+            self._folder(request, artefact),
+            artefact,
+            (request,),
+            base=spec.base,
+            prefix=prefix,
+            unit=request.unit.name,
+            settings=settings,
+        )
+        self.by_hash[experiment_hash] = experiment
+        if (prefix, request.unit.name) in self.plan.experiments:
+            problems.add("prefix", prefix, f"names two different experiments of {request.unit.name}; change the template")
+        self.plan.experiments[prefix, request.unit.name] = experiment
+
+    def _name(self, request: Request, settings: dict, problems: Problems) -> str:
+        """The readable part of a prefix: the study's template, a job's own name, or the task's default."""
+        if request.prefix is None:
+            return readable(self.task.default_name(settings))
+        try:
+            fields = [name for _, name, _, _ in string.Formatter().parse(request.prefix) if name is not None]
+            for name in fields:
+                if name not in settings:
+                    problems.add("prefix", request.prefix, f"{{{name}}} unknown; {nearest(name, settings)}")
+            values = {name: f"{v:g}" if isinstance(v, float) else v for name, v in settings.items()}
+            return readable(request.prefix.format(**{name: values.get(name, "") for name in fields}))
+        except (ValueError, IndexError, AttributeError, KeyError):
+            problems.add("prefix", request.prefix, "is not a template; write text and {setting}")
+            return "setting"
+
+    def _artefact(self, request: Request) -> Artefact | None:
+        if id(request.data) not in self.artefact_of:
+            self.artefact_of[id(request.data)] = (request.data, self.task.artefact(request.data))
+        artefact = self.artefact_of[id(request.data)][1]
+        if artefact:
+            self.plan.artefacts[artefact.name] = artefact
+        return artefact
+
+    def _folder(self, request: Request, artefact: Artefact | None) -> str:
+        return paths.prepared(artefact.name) if artefact else self.task.data_folder(request.data)
+
+    def _note(self, lines: list[str]) -> None:
+        self.plan.notes += [line for line in lines if line not in self.plan.notes]
+
+    def add_baselines(self) -> None:
+        """The task's reference measurements, at every fraction that the plan's experiments use."""
+        for base_hash, training in self.plan.bases.items():
+            for request in self.asking[base_hash]:
+                for spec in self.task.baselines(request, training.spec, self._fractions()):
+                    name = digest(spec)
+                    self.plan.baselines.setdefault(name, Training(name, spec, training.data, training.artefact))
+
+    def _fractions(self) -> tuple[float, ...]:
+        seen = {e.settings.get("target_data_pct") for e in self.plan.experiments.values()}
+        return tuple(sorted(value for value in seen if value is not None))
+
+    def finish(self) -> Plan:
+        plan = self.plan
+        plan.bases = {
+            name: Training(t.hash, t.spec, t.data, t.artefact, tuple(self.asking[name])) for name, t in plan.bases.items()
+        }
+        if self.collapsed:
+            self._note([f"{self.collapsed} experiments ask for a training that another one asks for already; each is run once"])
+        ignored = ignored_fields(self.study.jobs or [])
+        if ignored:
+            self._note([f"jobs: ignored, for they change no weights here: {', '.join(ignored)}"])
+        return plan
+
+
+def job_lists(plan: Plan) -> tuple[list[dict], list[dict]]:
+    """The plan as two flat job lists, of base trainings and of experiments, that read back to the same plan."""
+    task = plan.study.planner
+    bases = [
+        flat_job(training.asked_by[0], task, f"base_{name}") | {"mode": "base_only", BASE_JOB_MARK: name}
+        for name, training in plan.bases.items()
+    ]
+    finetunes = []
+    for experiment in plan.experiments.values():
+        job = flat_job(experiment.asked_by[0], task, experiment.prefix.rpartition("_")[0])
+        finetunes.append(job | ({"base_model_hash": experiment.base} if experiment.base else {}))
+    return bases, finetunes

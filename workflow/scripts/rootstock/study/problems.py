@@ -1,0 +1,54 @@
+"""Faults of a user's input: collected, not raised one by one, so that one run shows them all."""
+
+import difflib
+import json
+from collections.abc import Iterable
+
+
+class StudyError(Exception):
+    """What is wrong with the input, one line a fault: key, value, fix."""
+
+    def __init__(self, lines: Iterable[str]):
+        self.lines = list(dict.fromkeys(lines))
+        super().__init__("\n".join(self.lines))
+
+
+class Problems:
+    """A list of faults that grows while a study is read and is raised whole."""
+
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def add(self, key: str, value: object, fix: str) -> None:
+        self.lines.append(f"{key}: {show(value)} {fix}")
+
+    def unknown(self, key: str, value: object, known: Iterable[object]) -> None:
+        """A value outside a closed set; names the nearest member, or all when none is near."""
+        self.add(key, value, f"unknown; {nearest(value, known)}")
+
+    def unknown_key(self, key: str, known: Iterable[str]) -> None:
+        self.lines.append(f"{key}: unknown key; {nearest(key.rpartition('.')[2], known)}")
+
+    def raise_if_any(self) -> None:
+        if self.lines:
+            raise StudyError(self.lines)
+
+
+def nearest(value: object, known: Iterable[object]) -> str:
+    """A proposal: `did you mean …?` where something is close, else the whole choice."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(value), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose {', '.join(names)}"
+
+
+def show(value: object) -> str:
+    """A value as the user wrote it, on one line, cut where it is long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class Refusal(Exception):
+    """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""

@@ -1,0 +1,57 @@
+"""The JSON schema of a study, for editors: generated from the settings themselves, committed, tested equal."""
+
+from typing import Any
+
+from ..tasks.registry import TASKS, planner
+from .fields import Section
+from .optimisation import Run
+from .validate import adapter, is_list_field
+
+
+def study_schema() -> dict[str, Any]:
+    """One schema for all tasks; which sections a study may have follows from its task."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rootstock study",
+        "type": "object",
+        "properties": {"task": {"enum": list(TASKS), "default": "activity", "description": "what is trained"}},
+        "allOf": [
+            {
+                "if": {"properties": {"task": {"const": name}}} | ({} if name == "activity" else {"required": ["task"]}),
+                "then": _task_schema(name),
+            }
+            for name in TASKS
+        ],
+    }
+
+
+def _task_schema(task: str) -> dict[str, Any]:
+    module = planner(task)
+    job_list = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "object"]}}]}
+    properties = {
+        "study": {"type": "string", "description": "a name, for results/<study>/"},
+        "task": {"type": "string"},
+        "description": {"type": "string", "description": "one line for `make studies`"},
+        "data": _section(module.Data, swept=True),
+        "base": _section(module.Base, swept=True),
+        "finetune": _section(module.Finetune, swept=True),
+        "jobs": job_list | {"description": "a flat job list instead of a grid"},
+        "prefix": {"type": "string", "description": "template of the readable part of an experiment's folder"},
+        "run": _section(Run, swept=False),
+        "store": {"type": "string", "description": "folder of trained models; projects may share one"},
+        "train_bases": {"type": "boolean", "description": "false: use only base models that are there"},
+    }
+    return {"properties": properties | _section(module.Scope, swept=False)["properties"], "additionalProperties": False}
+
+
+def _section(section: type[Section], swept: bool) -> dict[str, Any]:
+    properties = {}
+    for name, field in section.model_fields.items():
+        one = adapter(section, name).json_schema()
+        entry = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if swept else one
+        if swept and is_list_field(section, name):
+            entry = {"anyOf": [one, {"type": "array", "items": one}]}
+        properties[name] = entry | {"description": field.description or ""}
+        if not field.is_required() and field.default is not None:
+            properties[name]["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}

@@ -1,0 +1,117 @@
+"""Plain values to typed sections, every fault reported in the words of the study's own keys."""
+
+from functools import cache
+from typing import Any, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from .fields import Section
+from .problems import Problems
+
+Swept = dict[str, list[Any]]
+
+
+def read_swept(section: type[Section], values: Any, key: str, problems: Problems) -> Swept:
+    """Each given field as the list of values it takes: one for a scalar, several for a sweep."""
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        problems.add(key, values, f"needs keys and values, such as {next(iter(section.model_fields))}: …")
+        return {}
+    swept: Swept = {}
+    for name, value in values.items():
+        if name not in section.model_fields:
+            problems.unknown_key(f"{key}.{name}", section.model_fields)
+            continue
+        choices = value if _is_sweep(section, name, value) else [value]
+        if not choices:
+            problems.add(f"{key}.{name}", value, "is an empty sweep; give at least one value or leave the key out")
+        read = [read_value(section, name, choice, f"{key}.{name}", problems) for choice in choices]
+        swept[name] = [value for value, good in read if good]
+    return swept
+
+
+def read_value(section: type[Section], name: str, value: Any, key: str, problems: Problems) -> tuple[Any, bool]:
+    """One value in the type of its field, and whether it fits."""
+    try:
+        return adapter(section, name).validate_python(value), True
+    except ValidationError as error:
+        report(error, key, value, problems)
+        return None, False
+
+
+def read_section(section: type[Section], values: Any, key: str, problems: Problems) -> Section | None:
+    """A whole section of scalars; None where a fault was reported."""
+    before = len(problems.lines)
+    swept = {}
+    for name, value in (values or {}).items():
+        path = f"{key}.{name}" if key else str(name)
+        if name not in section.model_fields:
+            problems.unknown_key(path, section.model_fields)
+        else:
+            swept[name] = read_value(section, name, value, path, problems)[0]
+    return section(**swept) if len(problems.lines) == before else None
+
+
+@cache
+def adapter(section: type[Section], name: str) -> TypeAdapter:
+    return TypeAdapter(section.model_fields[name].rebuild_annotation(), config=None)
+
+
+@cache
+def is_list_field(section: type[Section], name: str) -> bool:
+    """Whether a list is one value of this field rather than a sweep over it."""
+    return _admits_list(section.model_fields[name].annotation)
+
+
+def report(error: ValidationError, key: str, value: Any, problems: Problems) -> None:
+    """One line for all that a value could have been: `base.lr: "fast" needs a number above 0`."""
+    literals: list[str] = []
+    phrases: list[str] = []
+    for fault in error.errors():
+        if fault["type"] == "literal_error":
+            literals += [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        elif fault["type"] != "none_required":
+            phrases.append(_phrase(fault))
+    if literals and isinstance(value, str) and not any("whole number" in p for p in phrases):
+        problems.unknown(key, value, literals)
+    else:
+        problems.add(key, value, "needs " + " or ".join(dict.fromkeys([*literals, *phrases])))
+
+
+def _phrase(fault: dict) -> str:
+    bounds = fault.get("ctx", {})
+    match fault["type"]:
+        case "phrase":
+            return fault["msg"]
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "a whole number"
+        case "float_type" | "float_parsing" | "finite_number":
+            return "a number"
+        case "bool_type" | "bool_parsing":
+            return "true or false"
+        case "greater_than":
+            return f"a number above {bounds['gt']:g}"
+        case "greater_than_equal":
+            return f"a number of at least {bounds['ge']:g}"
+        case "less_than_equal":
+            return f"a number of at most {bounds['le']:g}"
+        case "less_than":
+            return f"a number below {bounds['lt']:g}"
+        case "tuple_type" | "list_type":
+            return "a list"
+        case "string_type":
+            return "text"
+        case _:
+            return fault["msg"][0].lower() + fault["msg"][1:]
+
+
+def _is_sweep(section: type[Section], name: str, value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    return not is_list_field(section, name) or any(isinstance(item, list) for item in value)
+
+
+def _admits_list(annotation: Any) -> bool:
+    origin = get_origin(annotation) or annotation
+    return origin in (tuple, list) or any(_admits_list(a) for a in get_args(annotation) if a is not Ellipsis)

@@ -1,0 +1,89 @@
+"""Classical models on simple features of the same windows, so that a reader sees what the networks are worth."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from ...engine.metrics import classification_metrics, confusion_counts
+from .data import Windows, read_people, take_share
+from .settings import BaselineSpec
+
+
+def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
+    """A row for each training set: others only (measured on all of the target), and others with a share of the target,
+    and that share alone (measured on its test part).
+
+    Classical models need no early stopping, so they learn from all parts of the others, the test part too.
+    """
+    others = read_people(folder, spec.participants, ("train", "val", "test"))
+    parts = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
+    everything = _join(*parts.values())
+    base = _fit(spec, others)
+    rows = [
+        _row(spec, "others", None, base, "all", everything),
+        _row(spec, "others", None, base, "test", parts["test"]),
+    ]
+    for share in spec.fractions:
+        own = take_share(parts["train"], share, spec.seed)
+        rows.append(_row(spec, "others + target", share, _fit(spec, _join(others, own)), "test", parts["test"]))
+        rows.append(_row(spec, "target only", share, _fit(spec, own), "test", parts["test"]))
+    return rows
+
+
+def features(x: torch.Tensor) -> np.ndarray:
+    """Simple features of windows [N, C, T]: moments, quantiles, slopes, spectrum of each channel, and correlations."""
+    x = x.double().numpy()
+    step = np.diff(x, axis=2)
+    spectrum = np.abs(np.fft.rfft(x - x.mean(2, keepdims=True), axis=2))[:, :, 1:25]  # up to 6 Hz at 4 s windows
+    parts = [x.mean(2), x.std(2), x.min(2), x.max(2), np.abs(step).mean(2), step.std(2)]
+    parts += list(np.quantile(x, [0.1, 0.25, 0.5, 0.75, 0.9], axis=2))
+    parts += [(x**2).mean(2), np.log1p(spectrum).reshape(len(x), -1), _correlations(x)]
+    return np.nan_to_num(np.concatenate(parts, axis=1))
+
+
+def _correlations(x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(2, keepdims=True)
+    norm = np.sqrt((centred**2).sum(2)) + 1e-12
+    products = np.einsum("nct,ndt->ncd", centred, centred) / (norm[:, :, None] * norm[:, None, :])
+    return products[:, *np.triu_indices(x.shape[1], k=1)]
+
+
+def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | int:
+    y = windows.y.long().numpy()
+    if len(np.unique(y)) == 1:
+        return int(y[0])  # a share so small that it holds one class: predict it
+    if spec.method == "svc":
+        model = make_pipeline(StandardScaler(), SVC(C=10.0))
+    else:
+        model = ExtraTreesClassifier(n_estimators=300, random_state=spec.seed, n_jobs=1)
+    return model.fit(features(windows.x), y)
+
+
+def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, windows: Windows) -> dict:
+    actual = windows.y.long()
+    if isinstance(model, int):
+        predicted = torch.full_like(actual, model)
+    else:
+        predicted = torch.from_numpy(model.predict(features(windows.x))).long()
+    n_classes = int(max(actual.max(), predicted.max())) + 1
+    metrics = classification_metrics(confusion_counts(predicted, actual, n_classes), 0.0)
+    return {
+        "method": spec.method,
+        "learned_on": learned_on,
+        "target_data_pct": share,
+        "measured_on": measured_on,
+        "target": spec.target,
+        "n": metrics["n"],
+        "accuracy": metrics["accuracy"],
+        "f1": metrics["f1"],
+    }
+
+
+def _join(*parts: Windows) -> Windows:
+    return Windows(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))

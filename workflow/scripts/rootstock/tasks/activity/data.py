@@ -1,0 +1,92 @@
+"""Windows on disk: `{participant}_{train,val,test}.pt` holds (X float32 [N, channels, samples], y [N])."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...engine.files import load
+from ...study.problems import Refusal
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of some people. y is int64 class indices, or float 0/1 where there are two classes and one logit."""
+
+    x: Tensor  # float32 [N, channels, samples], as recorded
+    y: Tensor  # [N]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def is_binary(self) -> bool:
+        return self.y.is_floating_point()
+
+    def take(self, index: Tensor) -> "Windows":
+        return Windows(self.x[index], self.y[index])
+
+
+def read_windows(folder: str | Path, participant: str, split: str) -> Windows:
+    """One file, checked: shape, dtype, finite values, labels, at least one window. `Refusal` gives the reason."""
+    path = Path(folder) / f"{participant}_{split}.pt"
+    content = load(path)
+    if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
+        raise Refusal(f"{path}: needs a tuple (X, y) of two tensors, not {type(content).__name__}")
+    x, y = content
+    fault = _fault(x, y)
+    if fault:
+        raise Refusal(f"{path}: {fault}")
+    return Windows(x, y)
+
+
+def read_people(folder: str | Path, people: tuple[str, ...], splits: tuple[str, ...]) -> Windows:
+    """The windows of several people and splits in one, in the order given; all must be of one kind."""
+    parts = [(f"{person}_{split}", read_windows(folder, person, split)) for person in people for split in splits]
+    name, first = parts[0]
+    for other, part in parts[1:]:
+        if part.x.shape[1:] != first.x.shape[1:] or part.y.dtype != first.y.dtype:
+            raise Refusal(
+                f"{folder}: {other}.pt has windows {list(part.x.shape[1:])} and labels {part.y.dtype}, "
+                f"but {name}.pt has {list(first.x.shape[1:])} and {first.y.dtype}; prepare all people alike"
+            )
+    return Windows(torch.cat([p.x for _, p in parts]), torch.cat([p.y for _, p in parts]))
+
+
+def stratified_order(y: Tensor, seed: int) -> Tensor:
+    """An order of all windows of which every beginning is stratified, so that a larger share contains a smaller one.
+
+    Within its class each window gets a random rank; windows are sorted by (rank + 0.5) / class size.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    position = torch.empty(len(y), dtype=torch.float64)
+    for label in y.unique():
+        members = torch.nonzero(y == label).squeeze(1)
+        rank = torch.randperm(len(members), generator=generator)
+        position[members] = (rank.double() + 0.5) / len(members)
+    return torch.argsort(position, stable=True)
+
+
+def take_share(windows: Windows, share: float, seed: int) -> Windows:
+    """The nearest whole number of windows to `share` of them, at least one, stratified, nested and seeded."""
+    count = max(1, round(share * len(windows)))
+    return windows.take(stratified_order(windows.y, seed)[:count].sort().values)
+
+
+def _fault(x: Tensor, y: Tensor) -> str | None:
+    if x.dim() != 3:
+        return f"X has shape {list(x.shape)}; needs [N, channels, samples]"
+    if x.dtype != torch.float32:
+        return f"X is {x.dtype}; needs float32"
+    if y.dim() != 1 or len(y) != len(x):
+        return f"y has shape {list(y.shape)} beside {len(x)} windows; needs [N]"
+    if len(x) == 0:
+        return "holds no window; needs at least one"
+    if not torch.isfinite(x).all():
+        return "X holds NaN or infinite values; clean the recording"
+    if y.is_floating_point():
+        return None if ((y == 0) | (y == 1)).all() else "float labels must be 0 or 1; use int64 for classes"
+    if y.dtype != torch.int64:
+        return f"y is {y.dtype}; needs float 0/1 or int64 classes"
+    return "class indices must not be negative" if (y < 0).any() else None

@@ -1,0 +1,78 @@
+"""The smartwatch recordings of seglearn become windows: 10 people, 7 shoulder exercises, 6 channels at 50 Hz.
+
+Source: Burns et al., "Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a
+smartwatch", Physiological Measurement 39 (2018); data packaged with seglearn (BSD-3).
+"""
+
+import json
+from collections import defaultdict
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...engine.files import to_bytes
+from ...store.files import write_atomically, write_json
+from ...study.identity import canonical
+from ...study.problems import Refusal
+from .settings import DataIdentity
+
+SPLITS = ("train", "val", "test")
+LEFT_ARM = 0.0
+MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope
+
+
+def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
+    """Write `{participant}_{train,val,test}.pt` into `folder`, `manifest.json` last; return the manifest."""
+    recordings = load_recordings()
+    windows: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
+    short: list[str] = []
+    for signal, label, person, side in recordings:
+        if identity.mirror and side == LEFT_ARM:
+            signal = signal * MIRROR
+        for split, part in zip(SPLITS, split_by_time(signal, identity.split), strict=True):
+            if len(part) < identity.window_size and not identity.pad:
+                short.append(f"{person} {split} {len(part)}")
+            cut = cut_windows(part, identity.window_size, identity.window_stride)
+            windows[person, split] += [(window, label) for window in cut]
+    if short:
+        raise Refusal(
+            f"data.window_size: {identity.window_size} samples are longer than {len(short)} parts of recordings "
+            f"(the first: {short[0]} samples); set data.pad: true or a smaller window"
+        )
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for (person, split), rows in sorted(windows.items()):
+        x = torch.from_numpy(np.stack([window for window, _ in rows]))
+        y = torch.tensor([label for _, label in rows], dtype=torch.int64)
+        write_atomically(folder / f"{person}_{split}.pt", to_bytes((x, y)))
+        counts[person][split] = len(rows)
+    manifest = {"spec": json.loads(canonical(identity)), "windows": counts, "unit": "accelerometer, gyroscope as recorded", "hz": 50}
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
+    """Each recording: signal float32 [T, 6], class 0–6, participant, side (0 left, 1 right). seglearn is not imported."""
+    try:
+        path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
+    except PackageNotFoundError:
+        raise Refusal("data.name: smartwatch comes with the package seglearn==1.2.5; pip install -r requirements.txt") from None
+    # The file is a pickled dict: trusted because it comes from the pinned package, never from a user.
+    content = np.load(path, allow_pickle=True).item()
+    columns = zip(content["X"], content["y"], content["subject"], content["side"], strict=True)
+    return [(x.astype(np.float32), int(y), f"s{int(subject):02d}", float(side)) for x, y, subject, side in columns]
+
+
+def split_by_time(signal: np.ndarray, shares: tuple[float, ...]) -> list[np.ndarray]:
+    """A recording [T, C] cut in time order; no window will cross a cut."""
+    ends = np.round(np.cumsum(shares) * len(signal)).astype(int)
+    return np.split(signal, ends[:-1])
+
+
+def cut_windows(part: np.ndarray, size: int, stride: int) -> list[np.ndarray]:
+    """Windows [C, size] of a part [T, C]; a part shorter than a window gives one, zeros at its end."""
+    if len(part) < size:
+        part = np.pad(part, ((0, size - len(part)), (0, 0)))
+    return [np.ascontiguousarray(part[i : i + size].T) for i in range(0, len(part) - size + 1, stride)]

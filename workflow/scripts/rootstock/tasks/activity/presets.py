@@ -1,0 +1,99 @@
+"""Model presets: an architecture of `models.py` and every argument of its constructor. Adding a model is a line here."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ...study.identity import HASH_LENGTH, sha256_file
+from ...study.problems import Problems
+from ...study.validate import report
+from .settings import OVERRIDES, Base, Model
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "test": (
+        "ConvBlocks",
+        {"base_channels": 8, "num_blocks": 4, "use_dilation": False, "use_residual": False, "dropout": 0.0},
+    ),
+    "medium": ("ResidualStack", {"dropout": 0.4}),
+}
+
+
+def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model | None:
+    """The architecture that `base.model` names, with all its settings; None where a fault was reported."""
+    before = len(problems.lines)
+    given = {name: getattr(base, name) for name in OVERRIDES if getattr(base, name) is not None}
+    if base.model in own:
+        model = _own_preset(base.model, own[base.model], problems)
+    elif ":" in base.model:
+        model = _own_class("base.model", base.model, given, problems)
+    elif base.model in PRESETS:
+        model = Model(architecture=PRESETS[base.model][0], settings=PRESETS[base.model][1])
+    else:
+        problems.unknown("base.model", base.model, [*PRESETS, *own, "package.module:Class"])
+        return None
+    if model is None or len(problems.lines) > before:
+        return None
+    overrides = {name: value for name, value in given.items() if name in model.settings}
+    return model.model_copy(update={"settings": model.settings | overrides})
+
+
+def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
+    key = f"models.{name}"
+    settings = {k: v for k, v in entry.items() if k not in ("preset", "class")}
+    if "class" in entry and "preset" not in entry:
+        return _own_class(f"{key}.class", str(entry["class"]), settings, problems)
+    if "preset" not in entry or "class" in entry:
+        problems.add(key, entry, f"needs one of preset ({', '.join(PRESETS)}) and class (package.module:Class)")
+        return None
+    if entry["preset"] not in PRESETS:
+        problems.unknown(f"{key}.preset", entry["preset"], PRESETS)
+        return None
+    architecture, defaults = PRESETS[entry["preset"]]
+    for setting in settings:
+        if setting not in defaults:
+            problems.unknown_key(f"{key}.{setting}", defaults)
+    typed = {k: _typed(f"{key}.{k}", v, defaults[k], problems) for k, v in settings.items() if k in defaults}
+    return Model(architecture=architecture, settings=defaults | typed)
+
+
+def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
+    """`value` in the type of the default and inside what the study's own field of that name allows."""
+    name = key.rpartition(".")[2]
+    kind = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else type(default)
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        report(error, key, value, problems)
+        return default
+
+
+def _own_class(key: str, path: str, settings: dict, problems: Problems) -> Model | None:
+    """A user's class, found without importing it: its file is read for the class and for the hash of its source."""
+    module, _, name = path.partition(":")
+    source = _source(module)
+    if source is None:
+        problems.add(key, path, f"no module {module!r} beside the Snakefile or installed; check the spelling")
+        return None
+    tree = ast.parse(source.read_bytes())
+    if not any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
+        problems.add(key, path, f"{source.name} defines no class {name!r}; check the spelling")
+        return None
+    return Model(architecture=path, settings=settings, source=sha256_file(source)[:HASH_LENGTH])
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, searched from the project's folder first."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        return None
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None

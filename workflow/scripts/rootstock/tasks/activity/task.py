@@ -1,0 +1,278 @@
+"""Activity recognition as the engine sees it: build a trainee from a spec, train it, measure it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...engine.loop import Fitted, fit
+from ...engine.metrics import classification_metrics, confusion_counts
+from ...study.problems import Refusal
+from .augment import Augmentation, epoch_key, mixup_draws
+from .data import Windows, read_people, take_share
+from .baselines import measure_baseline
+from .models import Standardised, build_model, last_layer
+from .prepare import prepare
+from .settings import BaseSpec, FinetuneSpec
+
+__all__ = ["measure_baseline", "prepare", "train_base", "train_finetune"]
+
+EVALUATION_BATCH = 512
+
+
+@dataclass
+class Outcome:
+    """A finished training, ready for the store."""
+
+    model: dict[str, Any]  # what `model.pt` holds beside spec and hash
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    best_epoch: int
+    epochs: int
+    steps: int
+
+
+def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcome:
+    """Train on the train and val parts of the base participants; their test parts choose the epoch."""
+    train = read_people(folder, spec.participants, ("train", "val"))
+    check = read_people(folder, spec.participants, ("test",))
+    n_classes = _n_classes(train, spec.data.n_classes)
+    _check_labels(check, n_classes, "base test windows")
+    torch.manual_seed(spec.seed)
+    model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
+    model.learn_statistics(train.x)
+    say(f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch")
+    trainee = WindowTrainee(model, train, check, spec, n_classes, device)
+    fitted = _fit(trainee, spec, say)
+    metrics = {"base_test": trainee.measure(check), "n_train": len(train)}
+    return _outcome(model, fitted, metrics, train, n_classes)
+
+
+def train_finetune(
+    spec: FinetuneSpec, folder: str, base: dict[str, Any] | None, base_spec: BaseSpec | None, device: torch.device, say
+) -> Outcome:
+    """Fine-tune on the target, from `base` or from scratch, and measure both models on the target's test part."""
+    target = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
+    model, n_classes = _starting_model(spec, base, target["train"])
+    for split, windows in target.items():
+        _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
+    measure = Measure(model.to(device), n_classes, device, spec.pos_weight)
+    metrics: dict[str, Any] = {}
+    if base is not None:
+        everything = Windows(torch.cat([w.x for w in target.values()]), torch.cat([w.y for w in target.values()]))
+        metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
+    if spec.mode == "base_only":
+        fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
+        return _outcome(model, fitted, metrics | {"test": metrics["base_test"]}, target["train"], n_classes)
+
+    own = take_share(target["train"], spec.target_data_pct, spec.seed)
+    train, n_base = own, 0
+    if spec.mode == "full_fine_tuning":
+        shared = read_people(folder, base_spec.participants, ("train", "val"))
+        train, n_base = Windows(torch.cat([shared.x, own.x]), torch.cat([shared.y, own.y])), len(shared)
+    if spec.mode == "target_only":
+        model.learn_statistics(own.x)
+    if spec.mode == "last_layer_only":
+        model.requires_grad_(False)
+        last_layer(model).requires_grad_(True)
+    say(f"{spec.mode} on {spec.target}: {len(own)} of {len(target['train'])} target windows, {n_base} base windows")
+    trainee = WindowTrainee(model, train, target["val"], spec, n_classes, device, n_base=n_base)
+    fitted = _fit(trainee, spec, say)
+    metrics |= {"test": trainee.measure(target["test"]), "val": trainee.measure(target["val"])}
+    return _outcome(model, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)}, train, n_classes)
+
+
+class Measure:
+    """Metrics of a model on windows; the loss is the plain one, without smoothing or augmentation."""
+
+    def __init__(self, model: nn.Module, n_classes: int, device: torch.device, pos_weight: float | None):
+        self.model, self.n_classes, self.device, self.pos_weight = model, n_classes, device, pos_weight
+
+    @torch.inference_mode()
+    def __call__(self, windows: Windows) -> dict[str, Any]:
+        self.model.eval()
+        counts, loss_sum = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64), 0.0
+        for start in range(0, len(windows), EVALUATION_BATCH):
+            x = windows.x[start : start + EVALUATION_BATCH].to(self.device)
+            y = windows.y[start : start + EVALUATION_BATCH].to(self.device)
+            logits = self.model(x)
+            loss_sum += window_loss(logits, _soft(y, self.n_classes), 0.0, self.pos_weight).item()
+            counts += confusion_counts(_predicted(logits), y.long(), self.n_classes).cpu()
+        return classification_metrics(counts, loss_sum)
+
+
+class WindowTrainee:
+    """Windows and a network, in the shape that the engine's loop trains."""
+
+    def __init__(
+        self,
+        model: Standardised,
+        train: Windows,
+        check: Windows,
+        spec: BaseSpec | FinetuneSpec,
+        n_classes: int,
+        device: torch.device,
+        n_base: int = 0,
+    ):
+        self.model, self.spec, self.n_classes, self.device, self.n_base = model.to(device), spec, n_classes, device, n_base
+        self.x, self.y = train.x.to(device), train.y.to(device)
+        self.check = check
+        self.measure = Measure(self.model, n_classes, device, spec.pos_weight)
+        self.augmentation = _augmentation(spec)
+        self.mixup: tuple[int, Tensor, Tensor] | None = None
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """A new order each epoch, in batches as even as can be; with `target_batch_pct` each is composed."""
+        generator = torch.Generator().manual_seed(epoch_key(self.spec.seed, epoch))
+        share = getattr(self.spec, "target_batch_pct", None)
+        if share is None:
+            return even_batches(torch.randperm(len(self.y), generator=generator), self.spec.batch_size)
+        return composed_batches(self.n_base, len(self.y) - self.n_base, self.spec.batch_size, share, generator)
+
+    def loss(self, samples: Tensor, epoch: int) -> tuple[Tensor, int]:
+        x, target = self._inputs(samples, epoch)
+        if self.spec.mixup_alpha:
+            weight, partner = self._mixup(epoch, samples)
+            other_x, other_target = self._inputs(partner, epoch)
+            weight = weight.to(self.device)
+            x = weight[:, None, None] * x + (1 - weight[:, None, None]) * other_x
+            target = weight[:, None] * target + (1 - weight[:, None]) * other_target
+        return window_loss(self.model(x), target, self.spec.label_smoothing, self.spec.pos_weight), len(samples)
+
+    def evaluate(self) -> dict[str, Any]:
+        return self.measure(self.check)
+
+    def train_mode(self) -> None:
+        """Frozen parts, and BatchNorm where the spec says so, keep behaving as in the base model."""
+        self.model.train()
+        if getattr(self.spec, "mode", None) == "last_layer_only":
+            self.model.eval()
+        elif getattr(self.spec, "freeze_batch_norm", None):
+            for layer in self.model.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+
+    def _inputs(self, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        samples = samples.to(self.device)
+        x = self.x[samples]
+        if self.augmentation:
+            x = self.augmentation(x, self.model.std, samples, epoch_key(self.spec.seed, epoch))
+        return x, _soft(self.y[samples], self.n_classes)
+
+    def _mixup(self, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
+        if self.mixup is None or self.mixup[0] != epoch:
+            self.mixup = (epoch, *mixup_draws(self.spec.mixup_alpha, self.spec.seed, epoch, len(self.y)))
+        return self.mixup[1][samples], self.mixup[2][samples]
+
+
+def even_batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut an order into ceil(N / batch_size) batches whose sizes differ by one at most: no tiny last batch."""
+    return list(torch.tensor_split(order, -(-len(order) // batch_size)))
+
+
+def composed_batches(n_base: int, n_target: int, batch_size: int, share: float, generator: torch.Generator) -> list[Tensor]:
+    """Batches with `share` of target samples each: one pass over the base, the target reshuffled whenever used up.
+
+    Base samples are numbered 0 … n_base-1, target samples follow.
+    """
+    from_target = min(batch_size - 1, max(1, round(share * batch_size)))
+    base = even_batches(torch.randperm(n_base, generator=generator), batch_size - from_target)
+    needed = from_target * len(base)
+    rounds = -(-needed // n_target)
+    target = torch.cat([torch.randperm(n_target, generator=generator) for _ in range(rounds)])[:needed] + n_base
+    return [torch.cat([b, t]) for b, t in zip(base, target.split(from_target), strict=True)]
+
+
+def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: float | None) -> Tensor:
+    """Summed loss of logits [N, outputs] against soft targets [N, outputs]: BCE for one logit, else cross entropy."""
+    if logits.shape[1] == 1:
+        target = target * (1 - smoothing) + smoothing / 2
+        weight = None if pos_weight is None else torch.tensor(pos_weight, device=logits.device)
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="sum")
+    return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
+
+
+def load_model(content: dict[str, Any], spec_model, where: str) -> Standardised:
+    """The network of a `model.pt`, rebuilt from what the file itself says."""
+    try:
+        model = build_model(spec_model, content["in_channels"], content["n_outputs"])
+        model.load_state_dict(content["model"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Windows) -> tuple[Standardised, int]:
+    if base is None:
+        n_classes = _n_classes(train, spec.data.n_classes)
+        torch.manual_seed(spec.seed)
+        return build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes)), n_classes
+    model = load_model(base, BaseSpec.model_validate(base["spec"]).model, f"base model {base['hash']}")
+    if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
+        raise Refusal(
+            f"base model {base['hash']}: was trained on {base['in_channels']} channels, "
+            f"{'binary' if base['binary'] else 'class'} labels; {spec.target} has {train.x.shape[1]} channels, {train.y.dtype} labels"
+        )
+    return model, base["n_classes"]
+
+
+def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, say) -> Fitted:
+    fitted = fit(
+        trainee,
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        schedule=spec.schedule,
+        max_epochs=spec.max_epochs,
+        gradient_clip=spec.gradient_clip,
+        metric=spec.early_stopping_metric,
+        patience=spec.early_stopping_patience,
+        seed=spec.seed,
+        say=say,
+    )
+    trainee.model.load_state_dict(fitted.state)
+    return fitted
+
+
+def _outcome(model: Standardised, fitted: Fitted, metrics: dict, windows: Windows, n_classes: int) -> Outcome:
+    content = {
+        "model": fitted.state,
+        "in_channels": windows.x.shape[1],
+        "n_outputs": _n_outputs(windows, n_classes),
+        "n_classes": n_classes,
+        "binary": windows.is_binary,
+    }
+    metrics["parameters"] = sum(p.numel() for p in model.parameters())
+    return Outcome(content, metrics, fitted.history, fitted.best_epoch, len(fitted.history), fitted.steps)
+
+
+def _augmentation(spec: BaseSpec | FinetuneSpec) -> Augmentation | None:
+    if not spec.use_augmentation:
+        return None
+    return Augmentation(spec.aug_prob, spec.jitter_std, spec.magnitude_range, spec.time_warp, spec.rotation_std)
+
+
+def _n_classes(windows: Windows, given: int | None) -> int:
+    if windows.is_binary:
+        return 2
+    return max(given or 0, int(windows.y.max()) + 1, 2)
+
+
+def _n_outputs(windows: Windows, n_classes: int) -> int:
+    return 1 if windows.is_binary else n_classes
+
+
+def _check_labels(windows: Windows, n_classes: int, what: str) -> None:
+    if int(windows.y.max()) >= n_classes:
+        raise Refusal(f"data.n_classes: {what} have class {int(windows.y.max())}, the model knows 0 to {n_classes - 1}; set data.n_classes")
+
+
+def _predicted(logits: Tensor) -> Tensor:
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
+def _soft(y: Tensor, n_classes: int) -> Tensor:
+    """Targets as the loss wants them: [N, 1] of 0/1 for one logit, else one-hot [N, classes]."""
+    return y[:, None].float() if y.is_floating_point() else F.one_hot(y, n_classes).float()

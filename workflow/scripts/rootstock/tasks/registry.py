@@ -1,0 +1,18 @@
+"""Names to tasks. A module is imported when its task is asked for, so planning one never loads another."""
+
+from importlib import import_module
+from types import ModuleType
+
+TASKS = {
+    "activity": "rootstock.tasks.activity",
+}
+
+
+def planner(task: str) -> ModuleType:
+    """The light side of a task: settings, specs, units. Imports no torch."""
+    return import_module(f"{TASKS[task]}.spec")
+
+
+def trainer(task: str) -> ModuleType:
+    """The heavy side of a task: data, model, training."""
+    return import_module(f"{TASKS[task]}.task")

@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Train one base model, or take it from the store, and publish it as base_models/<hash>.pt. Prints the hash.
+
+Either a resolved spec (as the workflow passes it):  train_base.py --spec '{…}' --data_path data/x
+or flags:  train_base.py --fold 0 --batch_size 64 --model test --lr 0.0003 --data_path data/x --participants a b c
+"""
+
+import sys
+from pathlib import Path
+
+from rootstock import cli
+from rootstock.by_hand import base_of_flags
+from rootstock.study import paths
+from rootstock.train import Job, read_spec, train_base
+
+
+def main() -> int:
+    task = cli.task_of(sys.argv[1:])
+    args = parse(task)
+    if args.spec:
+        spec, data = read_spec(cli.spec_text(args.spec), "BaseSpec"), args.data_path
+    else:
+        spec, data = base_of_flags(cli.job_of(args, task), task)
+    run = cli.read_run(args)
+    asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
+    job = Job(spec, data, args.store, run=run, wait_seconds=args.wait, asked_by=asked_by, say=cli.say)
+    kept = train_base(job)
+    model = args.output or paths.base_model(job.hash)
+    kept.publish_base(Path(model), paths.base_metadata(model))
+    cli.say(f"published {model}")
+    cli.say(job.hash)
+    return 0
+
+
+def parse(task: str):
+    parser = cli.parser(__doc__)
+    parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
+    parser.add_argument("--spec", help="a resolved base spec, as JSON or as a file; no other setting is then read")
+    parser.add_argument("--prefix", help="a name for the records; the file is named by the hash")
+    parser.add_argument("--output", help="where to publish (default: base_models/<hash>.pt)")
+    cli.add_run_flags(parser)
+    cli.add_setting_flags(parser, task, ("unit", "scope", "data", "base"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main)
