@@ -7,6 +7,7 @@ study_flags = $(if $(filter %.json,$(STUDY)),--config jobs='$(STUDY)',--configfi
 .PHONY: run test studies lint clean-venv
 
 run: .venv/installed
+	@$(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' > /dev/null
 	@$(BIN)/snakemake --profile local $(study_flags) $(ARGS)
 
 test: .venv/installed-dev

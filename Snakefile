@@ -10,24 +10,25 @@ min_version("9.0")
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/base.smk"
-include: "workflow/rules/finetune.smk"
-include: "workflow/rules/report.smk"
 
 
 rule all:
     """Everything that the study asks for."""
-    localrule: True
-    default_target: True
     input:
         bases=BASE_MODELS,
         experiments=EXPERIMENTS,
         results=RESULTS,
 
 
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/base.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/report.smk"
+
+
 onstart:
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
+    logger.addHandler(TimeLeft(sys.stderr))
 
 
 onsuccess:

@@ -10,21 +10,26 @@ rule train_base:
         model=paths.BASE_MODEL,
     log:
         paths.BASE_LOG,
-    params:
-        spec=lambda wildcards: PLAN.bases[wildcards.hash].json,
-        data=lambda wildcards: PLAN.bases[wildcards.hash].data,
+    conda:
+        "../envs/rootstock.yaml"
     threads: RUN.threads
     resources:
         gpu=RUN.gpus,
+        device=RUN.device,
+        store=STORE,
+        study=STUDY,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        spec=lambda wildcards: PLAN.bases[wildcards.hash].json,
+        data=lambda wildcards: PLAN.bases[wildcards.hash].data,
     shell:
         "python workflow/scripts/train_base.py"
         " --spec {params.spec:q}"
         " --data_path {params.data:q}"
-        " --store {STORE:q}"
-        " --device {RUN.device:q}"
+        " --store {resources.store:q}"
+        " --device {resources.device:q}"
         " --threads {threads}"
-        " --asked_by {STUDY:q}"
+        " --asked_by {resources.study:q}"
         " --output {output.model:q}"
         " > {log:q} 2>&1"

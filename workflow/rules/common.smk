@@ -1,16 +1,17 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
-import os
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs: this very Python
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.planning import headline, plan_of_workflow
+from rootstock.planning import headline, plan_of_workflow, put_this_python_first
+from rootstock.progress import TimeLeft
 from rootstock.study import paths
 from rootstock.study.identity import canonical
 
+put_this_python_first()
+
+# What a rule passes on as resources (device, store, study) is how it runs; a change there reruns nothing.
 PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store
@@ -23,6 +24,11 @@ TABLES = [paths.TABLE.format(study=STUDY)] if PLAN.experiments else []
 PLAN_LINES = headline(PLAN)
 
 
+localrules:
+    all,
+    summarise,
+
+
 wildcard_constraints:
     hash="[0-9a-f]{16}",
     name="[A-Za-z0-9._-]+",
@@ -33,3 +39,8 @@ wildcard_constraints:
 def prepared_for(training):
     """The marker of what a training's data is prepared from; a user's own folder has none."""
     return ancient(paths.prepared_done(training.artefact.name)) if training.artefact else []
+
+
+def base_of(experiment):
+    """The base model a fine-tune starts from; a newer file of the same name changes nothing."""
+    return ancient(paths.base_model(experiment.base)) if experiment.base else []

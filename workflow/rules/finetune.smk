@@ -2,11 +2,6 @@
 # Out:  experiments/<prefix>/<unit>/: best_model.pt, losses.json, config.json and, last, metrics.json
 
 
-def base_of(experiment):
-    """The base model a fine-tune starts from; a newer file of the same name changes nothing."""
-    return ancient(paths.base_model(experiment.base)) if experiment.base else []
-
-
 rule train_finetune:
     """Fine-tune one model on its base, or take it from the store, and publish it as an experiment."""
     input:
@@ -16,22 +11,27 @@ rule train_finetune:
         metrics=paths.EXPERIMENT_DONE,
     log:
         paths.EXPERIMENT_LOG,
-    params:
-        spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,
-        data=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].data,
+    conda:
+        "../envs/rootstock.yaml"
     threads: RUN.threads
     resources:
         gpu=RUN.gpus,
+        device=RUN.device,
+        store=STORE,
+        study=STUDY,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,
+        data=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].data,
     shell:
         "python workflow/scripts/train_finetune.py"
         " --spec {params.spec:q}"
         " --base {input.base:q}"
         " --data_path {params.data:q}"
-        " --store {STORE:q}"
-        " --device {RUN.device:q}"
+        " --store {resources.store:q}"
+        " --device {resources.device:q}"
         " --threads {threads}"
-        " --asked_by {STUDY:q}"
+        " --asked_by {resources.study:q}"
         " --output experiments/{wildcards.prefix}/{wildcards.unit}"
         " > {log:q} 2>&1"

@@ -8,15 +8,18 @@ rule prepare:
         manifest=paths.PREPARED_DONE,
     log:
         paths.PREPARED_LOG,
-    params:
-        spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
+    conda:
+        "../envs/rootstock.yaml"
     threads: 1
     resources:
+        task=PLAN.study.task,
         mem_mb=2000,
         runtime=30,
+    params:
+        spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
     shell:
         "python workflow/scripts/prepare_data.py"
-        " --task {PLAN.study.task}"
+        " --task {resources.task}"
         " --spec {params.spec:q}"
         " --output prepared/{wildcards.name}"
         " > {log:q} 2>&1"

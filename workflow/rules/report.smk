@@ -10,13 +10,15 @@ rule measure_baseline:
         rows=paths.BASELINE,
     log:
         paths.BASELINE_LOG,
-    params:
-        spec=lambda wildcards: PLAN.baselines[wildcards.name].json,
-        data=lambda wildcards: PLAN.baselines[wildcards.name].data,
+    conda:
+        "../envs/rootstock.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        spec=lambda wildcards: PLAN.baselines[wildcards.name].json,
+        data=lambda wildcards: PLAN.baselines[wildcards.name].data,
     shell:
         "python workflow/scripts/measure_baseline.py"
         " --spec {params.spec:q}"
@@ -27,7 +29,6 @@ rule measure_baseline:
 
 rule summarise:
     """One row an experiment, and a table over people: what each mode and fraction gains."""
-    localrule: True
     input:
         experiments=EXPERIMENTS,
         baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines],
@@ -37,6 +38,8 @@ rule summarise:
         figure=report(paths.FIGURE.format(study=STUDY), category="Results"),
     log:
         f"logs/summarise/{STUDY}.log",
+    conda:
+        "../envs/rootstock.yaml"
     params:
         study=PLAN.source,
     shell:

@@ -14,7 +14,9 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--configfile", default="config/config.yaml", help="a study (.yaml) or a flat job list (.json)")
     parser.add_argument("--json", action="store_true", help="the analysis for programs")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write base_training_jobs.json and finetune_jobs.json here")
+    parser.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="write base_training_jobs.json and finetune_jobs.json here"
+    )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study and stop")
     args = parser.parse_args()
     if args.schema:
@@ -51,7 +53,9 @@ def readable(report: dict, plan) -> str:
     if plan.bases:
         lines += ["", "base model         experiments  shared by"]
     for name, sharing in report["sharing"].items():
-        lines.append(f"{name}  {sharing['experiments']:>11}  {', '.join(sharing['units'][:4])}{' …' if len(sharing['units']) > 4 else ''}")
+        lines.append(
+            f"{name}  {sharing['experiments']:>11}  {', '.join(sharing['units'][:4])}{' …' if len(sharing['units']) > 4 else ''}"
+        )
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ def main() -> int:
     files = [Path("config/config.yaml"), *sorted(Path("config/studies").glob("*.yaml"))]
     for file in files:
         study = read_file(file)
-        print(f"{str(file):<45} {study.get('description', study.get('study', ''))}")
+        print(f"{file!s:<45} {study.get('description', study.get('study', ''))}")
     return 0
 
 

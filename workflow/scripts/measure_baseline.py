@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rootstock import cli
 from rootstock.store.files import write_json
-from rootstock.tasks.registry import trainer
+from rootstock.tasks.registry import baselines
 from rootstock.train import read_spec
 
 
@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--output", required=True, help="JSON file of rows to write")
     args = parser.parse_args()
     spec = read_spec(cli.spec_text(args.spec), "BaselineSpec")
-    rows = trainer(spec.task).measure_baseline(spec, args.data_path)
+    rows = baselines(spec.task).measure_baseline(spec, args.data_path)
     write_json(Path(args.output), rows)
     for row in rows:
         cli.say(str(row))

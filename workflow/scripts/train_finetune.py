@@ -6,7 +6,6 @@ or the flags of its base model and its own:  train_finetune.py --fold 0 --data_p
     --base_model_hash H --mode target_only_fine_tuning --target_data_pct 0.1 --prefix try1
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,15 +20,15 @@ def main() -> int:
     args = parse(task)
     if args.spec:
         spec = read_spec(cli.spec_text(args.spec), "FinetuneSpec")
-        data, base, folder, settings = args.data_path, args.base, args.output, json.loads(args.settings)
+        data, base, folder = args.data_path, args.base, args.output
     else:
-        spec, data, base, folder, settings = finetune_of_flags(cli.job_of(args, task), task, args)
+        spec, data, base, folder = finetune_of_flags(cli.job_of(args, task), task, args)
     if not folder:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
     run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
     kept = train_finetune(Job(spec, data, args.store, base, run, args.wait, asked_by, cli.say))
-    kept.publish_experiment(Path(folder), settings)
+    kept.publish_experiment(Path(folder))
     cli.say(f"published {folder}")
     return 0
 
@@ -38,9 +37,10 @@ def parse(task: str):
     parser = cli.parser(__doc__)
     parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
     parser.add_argument("--spec", help="a resolved fine-tune spec, as JSON or as a file; no other setting is then read")
-    parser.add_argument("--base", help="the published base model, with --spec")
-    parser.add_argument("--base_model_hash", help="the base model to start from; the flags of its training may be left out")
-    parser.add_argument("--settings", default="{}", help="JSON to keep in config.json, with --spec")
+    parser.add_argument("--base", nargs="?", help="the published base model, with --spec; nothing for target_only")
+    parser.add_argument(
+        "--base_model_hash", help="the base model to start from; the flags of its training may be left out"
+    )
     parser.add_argument("--prefix", help="readable part of the experiment's folder")
     parser.add_argument("--output", help="where to publish (default: experiments/<prefix>/<unit>)")
     cli.add_run_flags(parser)

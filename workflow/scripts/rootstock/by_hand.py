@@ -21,8 +21,8 @@ def base_of_flags(job: dict, task: str) -> tuple[Section, str]:
     return training.spec, _data(training, task)
 
 
-def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[Section, str, str | None, str, dict]:
-    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, settings to record."""
+def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[Section, str, str | None, str]:
+    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in."""
     if getattr(args, "prefix", None):
         job = job | {"prefix": args.prefix}
     plan = _plan(job, task)
@@ -33,7 +33,7 @@ def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[S
     if spec.base and wanted and wanted != spec.base:
         spec, folder = _on_other_base(experiment, plan, wanted, args.store)
     base = None if spec.base is None else _base_model(spec.base, args.store)
-    return spec, data, base, args.output or folder, experiment.settings
+    return spec, data, base, args.output or folder
 
 
 def _plan(job: dict, task: str) -> Plan:

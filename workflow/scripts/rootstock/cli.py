@@ -9,7 +9,7 @@ from pathlib import Path
 from .study import paths
 from .study.jobs import fields_of
 from .study.optimisation import Run
-from .study.problems import Problems, Refusal, StudyError
+from .study.problems import Problems, Refusal, StudyError, nearest
 from .study.validate import is_list_field, read_section
 from .tasks.registry import TASKS, planner
 
@@ -32,9 +32,23 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def parser(description: str, epilog: str | None = None) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong flag in one line, with the nearest known one."""
+
+    def error(self, message: str) -> None:
+        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        if unknown.startswith("-"):
+            message = f"{unknown}: unknown flag; {nearest(unknown, self._option_string_actions)}"
+            message = message if "did you mean" in message else f"{unknown}: unknown flag"
+        self.exit(1, f"{self.prog}: {message}; see --help\n")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    return Parser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="%(prog)s [flags]",
     )
 
 
@@ -44,14 +58,18 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda:1 or a device number (default: auto)")
     group.add_argument("--threads", default="1", help="CPU threads (default: 1)")
     group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
-    group.add_argument("--wait", type=float, metavar="SECONDS", help="how long to wait for another process that trains the same model")
+    group.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="how long to wait for another process that trains the same model"
+    )
     group.add_argument("--asked_by", default="", help="name of the study, for the records")
 
 
 def read_run(arguments: argparse.Namespace) -> Run:
     """The run settings of the flags, checked."""
     problems = Problems()
-    run = read_section(Run, {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}, "run", problems)
+    run = read_section(
+        Run, {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}, "run", problems
+    )
     problems.raise_if_any()
     return run
 
@@ -64,7 +82,9 @@ def add_setting_flags(parser: argparse.ArgumentParser, task: str, sections: tupl
         if section not in sections:
             continue
         info = getattr(module, section.capitalize()).model_fields[field] if section != "unit" else None
-        description = (info.description if info else "which participant is the target, counted from 0").replace("%", "%%")
+        description = (info.description if info else "which participant is the target, counted from 0").replace(
+            "%", "%%"
+        )
         options: dict = {"default": argparse.SUPPRESS, "help": description}
         if info is not None and info.annotation in (bool, bool | None):
             options["action"] = argparse.BooleanOptionalAction

@@ -1,6 +1,7 @@
 """The plan as the workflow asks for it: from the files and overrides that Snakemake was given. Light: no torch."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,11 @@ from .study.plan import Plan, make_plan
 from .study.problems import StudyError
 
 DEFAULT_STUDY = "config/config.yaml"
+
+
+def put_this_python_first() -> None:
+    """Let the `python` of a job's shell command be the one that runs Snakemake, activated or not."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> Plan:
@@ -63,7 +69,8 @@ def require_bases(plan: Plan) -> None:
     ]
     if missing:
         raise StudyError(
-            f"train_bases: false, but base model {name} is not there; train it first, or leave train_bases out" for name in missing
+            f"train_bases: false, but base model {name} is not there; train it first, or leave train_bases out"
+            for name in missing
         )
 
 
@@ -72,7 +79,10 @@ def headline(plan: Plan) -> list[str]:
     count = analysis(plan)
     saved = count["base_trainings_without_sharing"] - count["base_models"]
     first = f"{plan.study.name}: {count['experiments']} experiments on {count['base_models']} base models"
-    return [f"{first} ({saved} base trainings saved)" if saved > 0 else first, *(f"note: {note}" for note in plan.notes)]
+    return [
+        f"{first} ({saved} base trainings saved)" if saved > 0 else first,
+        *(f"note: {note}" for note in plan.notes),
+    ]
 
 
 def analysis(plan: Plan) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
-from .study.paths import base_metadata
+from .study.paths import base_metadata, base_model
 from .study.problems import Refusal
 from .tasks.registry import TASKS, planner, trainer
 
@@ -67,10 +67,12 @@ def train_finetune(job: Job) -> StoredObject:
     def make(device) -> Any:
         base_spec = base = None
         if job.spec.base is not None:
-            base = load_base(Path(job.base_model), job.spec.base)
+            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
-        return trainer(job.spec.task).train_finetune(job.spec, job.data, base, base_spec, device, job.say)
+        outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, base, base_spec, device, job.say)
+        outcome.base_spec = base and base["spec"]
+        return outcome
 
     return _obtain(job, make)
 
@@ -127,6 +129,7 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
         "steps": outcome.steps,
         "seconds": round(seconds, 3),
         "base_hash": getattr(job.spec, "base", None),
+        "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         "run": job.run.model_dump() | {"device_used": str(device)},
         "asked_by": {"user": _user(), "host": socket.gethostname(), **job.asked_by},

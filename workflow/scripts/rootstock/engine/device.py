@@ -17,7 +17,9 @@ def pick_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(f"cuda:{wanted}" if wanted.isdigit() else wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise Refusal(f"device: {wanted} is not there; this machine has {torch.cuda.device_count()} GPUs; use cpu or auto")
+        raise Refusal(
+            f"device: {wanted} is not there; this machine has {torch.cuda.device_count()} GPUs; use cpu or auto"
+        )
     return device
 
 

@@ -42,6 +42,19 @@ class Fitted:
     seconds: float
 
 
+@dataclass
+class Outcome:
+    """A finished training, ready for the store."""
+
+    model: dict[str, Any]  # what `model.pt` holds beside spec and hash: `model`, and what rebuilds it
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    best_epoch: int
+    epochs: int
+    steps: int
+    base_spec: dict[str, Any] | None = None
+
+
 def fit(
     trainee: Trainee,
     *,

@@ -32,7 +32,12 @@ def classification_metrics(counts: Tensor, loss_sum: float) -> dict[str, Any]:
         "precision": float(precision[seen].mean()) if total else 0.0,
         "recall": float(recall[seen].mean()) if total else 0.0,
         "per_class": {
-            str(k): {"n": int(actual[k]), "precision": float(precision[k]), "recall": float(recall[k]), "f1": float(f1[k])}
+            str(k): {
+                "n": int(actual[k]),
+                "precision": float(precision[k]),
+                "recall": float(recall[k]),
+                "f1": float(f1[k]),
+            }
             for k in range(len(hits))
         },
         "confusion": counts.long().tolist(),

@@ -71,7 +71,9 @@ def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[
             say(f"waiting for {who}, which is training the same model")
         told = True
         if deadline is not None and time.monotonic() > deadline:
-            raise Refusal(f"{path}: held by {who or 'another process'} for longer than {wait_seconds:g} s; wait for it or stop it")
+            raise Refusal(
+                f"{path}: held by {who or 'another process'} for longer than {wait_seconds:g} s; wait for it or stop it"
+            )
 
 
 def _break_if_dead(lock: Lock, path: Path) -> None:

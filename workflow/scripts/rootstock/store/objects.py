@@ -56,14 +56,14 @@ class StoredObject:
         link_or_copy(self.metadata, metadata_destination)
         link_or_copy(self.model, destination)
 
-    def publish_experiment(self, folder: Path, config: dict[str, Any]) -> None:
+    def publish_experiment(self, folder: Path) -> None:
         """Show a fine-tune as an experiment's folder; `metrics.json` last."""
         metadata = self.read()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").unlink(missing_ok=True)  # until it is whole again, it is not there
         link_or_copy(self.model, folder / "best_model.pt")
         write_json(folder / "losses.json", metadata["history"])
-        write_json(folder / "config.json", config | {"spec": metadata["spec"]})
+        write_json(folder / "config.json", {key: metadata.get(key) for key in ("spec", "base_spec", "run", "versions")})
         keys = ("hash", "metrics", "epochs", "best_epoch", "seconds", "base_hash")
         write_json(folder / "metrics.json", {key: metadata[key] for key in keys if key in metadata})
 
@@ -77,14 +77,18 @@ def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(metadata.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Refusal(f"{metadata}: missing; the model beside it cannot be trusted; delete {model} and run again") from None
+        raise Refusal(
+            f"{metadata}: missing; the model beside it cannot be trusted; delete {model} and run again"
+        ) from None
     except (OSError, ValueError) as error:
         raise Refusal(f"{metadata}: cannot be read ({error}); forget {name} and train it again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refusal(f"{metadata}: not of format {FORMAT}; it was written by another version of Rootstock")
     spec_hash = sha256_text(str(content.get("spec_json")))[: len(name)]
     if content.get("hash") != name or spec_hash != name:
-        raise Refusal(f"{metadata}: its spec hashes to {spec_hash}, not to {name}; the file was renamed or edited; forget {name}")
+        raise Refusal(
+            f"{metadata}: its spec hashes to {spec_hash}, not to {name}; the file was renamed or edited; forget {name}"
+        )
     try:
         found = sha256_file(model)
     except OSError as error:

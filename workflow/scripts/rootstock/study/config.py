@@ -79,7 +79,7 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
         name=_name(content.get("study", "study"), problems),
         task=task,
         planner=tasks_side,
-        scope=scope or tasks_side.Scope(),
+        scope=scope,
         data=read_swept(tasks_side.Data, content.get("data"), "data", problems),
         base=read_swept(tasks_side.Base, content.get("base"), "base", problems),
         finetune=_finetune(tasks_side, content, problems),
@@ -87,7 +87,7 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
         prefix=_text(content, "prefix", problems),
         store=_text(content, "store", problems) or paths.STORE,
         train_bases=_flag(content.get("train_bases", True), problems),
-        run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems) or Run(),
+        run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems),
     )
     return study, problems
 

@@ -23,8 +23,11 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
     bases = _combinations(task.Base, study.base)
     finetunes = [None] if study.finetune is None else _combinations(task.Finetune, study.finetune)
     for data in _combinations(task.Data, study.data):
+        before = len(problems.lines)
         data = task.complete_data(data, "data", problems)
         scope = task.complete_scope(study.scope, data, "", problems)
+        if len(problems.lines) > before:
+            continue
         units = task.units(scope, problems)
         for base, finetune, unit in product(bases, finetunes, units):
             yield Request("", scope, data, base, finetune, unit, study.prefix)

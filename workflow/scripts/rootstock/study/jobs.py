@@ -21,7 +21,9 @@ def job_requests(study: Study, problems: Problems) -> list[Request]:
     for name in SECTIONS[1:]:
         for field, values in (getattr(study, name) or {}).items():
             if len(values) > 1:
-                problems.add(f"{name}.{field}", values, "is swept beside jobs; give one value, the job list says the rest")
+                problems.add(
+                    f"{name}.{field}", values, "is swept beside jobs; give one value, the job list says the rest"
+                )
     read = [_job_request(study, key, job, problems) for key, job in study.jobs]
     return [request for request in read if request]
 
@@ -38,7 +40,9 @@ def flat_job(request: Request, task: ModuleType, name: str) -> dict[str, Any]:
         if section == "unit" or getattr(request, section) is None:
             continue
         value = getattr(getattr(request, section), own)
-        if value is not None and (section != "finetune" or value != task.Finetune.model_fields[own].default or own == "mode"):
+        if value is not None and (
+            section != "finetune" or value != task.Finetune.model_fields[own].default or own == "mode"
+        ):
             job[field] = value
     return job
 
@@ -49,7 +53,7 @@ def fields_of(task: ModuleType) -> dict[str, tuple[str, str]]:
 
 
 def _job_request(study: Study, key: str, job: dict, problems: Problems) -> Request | None:
-    before, task = len(problems.lines), study.planner
+    task, broken = study.planner, False
     given: dict[str, dict] = {name: {} for name in (*SECTIONS, "unit")}
     for name, value in job.items():
         if _is_ignored(name) or name == "prefix":
@@ -59,13 +63,17 @@ def _job_request(study: Study, key: str, job: dict, problems: Problems) -> Reque
             continue
         section, field = _routes(task)[name]
         if section != "unit" and value is not None:
-            value, _ = read_value(_section(task, section), field, value, f"{key}.{name}", problems)
+            value, fits = read_value(_section(task, section), field, value, f"{key}.{name}", problems)
+            if not fits:
+                broken = broken or section in ("scope", "data")
+                continue
         given[section][field] = value
     prefix = job.get("prefix", study.prefix)
     if "prefix" in job and not (isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix):
         problems.add(f"{key}.prefix", prefix, "needs a name of letters, digits, '.', '_' and '-'")
-    if len(problems.lines) > before:
+    if broken:
         return None
+    before = len(problems.lines)
     data = task.complete_data(task.Data(**_around(study.data, given["data"])), f"{key}.data", problems)
     scope = study.scope.model_copy(update=given["scope"])
     scope = task.complete_scope(scope, data, f"{key}.", problems)

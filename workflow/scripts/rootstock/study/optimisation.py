@@ -33,5 +33,3 @@ class Run(Section):
     )
     gpus: Natural = Field(0, description="GPUs of one training; the scheduler hands them out (0 on a machine without)")
     threads: Count = Field(1, description="CPU threads of one training; recorded, for bits may differ between counts")
-
-

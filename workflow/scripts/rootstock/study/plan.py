@@ -14,6 +14,8 @@ from .jobs import BASE_JOB_MARK, flat_job, ignored_fields, readable
 from .problems import Problems, nearest
 from .request import Artefact, Request
 
+FOUNDATIONS = ("data", "participants", "jobs:")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -66,7 +68,8 @@ class Plan:
 def make_plan(study: Study, problems: Problems, fingerprints: Fingerprints | None = None) -> Plan:
     """Resolve every request of a study. Requests with equal specs become one training."""
     fingerprints = fingerprints or Fingerprints()
-    problems.raise_if_any()  # sections first: what is malformed cannot be resolved
+    if any(line.startswith(FOUNDATIONS) for line in problems.lines):
+        problems.raise_if_any()  # who and what is unknown: anything found beyond would only follow from that
     asked = requests(study, problems)
     planner = _Planner(study, problems, fingerprints)
     for request in asked:
@@ -150,7 +153,9 @@ class _Planner:
         )
         self.by_hash[experiment_hash] = experiment
         if (prefix, request.unit.name) in self.plan.experiments:
-            problems.add("prefix", prefix, f"names two different experiments of {request.unit.name}; change the template")
+            problems.add(
+                "prefix", prefix, f"names two different experiments of {request.unit.name}; change the template"
+            )
         self.plan.experiments[prefix, request.unit.name] = experiment
 
     def _name(self, request: Request, settings: dict, problems: Problems) -> str:
@@ -197,10 +202,13 @@ class _Planner:
     def finish(self) -> Plan:
         plan = self.plan
         plan.bases = {
-            name: Training(t.hash, t.spec, t.data, t.artefact, tuple(self.asking[name])) for name, t in plan.bases.items()
+            name: Training(t.hash, t.spec, t.data, t.artefact, tuple(self.asking[name]))
+            for name, t in plan.bases.items()
         }
         if self.collapsed:
-            self._note([f"{self.collapsed} experiments ask for a training that another one asks for already; each is run once"])
+            self._note(
+                [f"{self.collapsed} experiments ask for a training that another one asks for already; each is run once"]
+            )
         ignored = ignored_fields(self.study.jobs or [])
         if ignored:
             self._note([f"jobs: ignored, for they change no weights here: {', '.join(ignored)}"])

@@ -17,7 +17,8 @@ def study_schema() -> dict[str, Any]:
         "properties": {"task": {"enum": list(TASKS), "default": "activity", "description": "what is trained"}},
         "allOf": [
             {
-                "if": {"properties": {"task": {"const": name}}} | ({} if name == "activity" else {"required": ["task"]}),
+                "if": {"properties": {"task": {"const": name}}}
+                | ({} if name == "activity" else {"required": ["task"]}),
                 "then": _task_schema(name),
             }
             for name in TASKS

@@ -27,7 +27,9 @@ def read_swept(section: type[Section], values: Any, key: str, problems: Problems
         if not choices:
             problems.add(f"{key}.{name}", value, "is an empty sweep; give at least one value or leave the key out")
         read = [read_value(section, name, choice, f"{key}.{name}", problems) for choice in choices]
-        swept[name] = [value for value, good in read if good]
+        good_values = [value for value, good in read if good]
+        if good_values:  # with a fault the plan goes on with what is left, to find the other faults too
+            swept[name] = good_values
     return swept
 
 
@@ -40,17 +42,18 @@ def read_value(section: type[Section], name: str, value: Any, key: str, problems
         return None, False
 
 
-def read_section(section: type[Section], values: Any, key: str, problems: Problems) -> Section | None:
-    """A whole section of scalars; None where a fault was reported."""
-    before = len(problems.lines)
-    swept = {}
+def read_section(section: type[Section], values: Any, key: str, problems: Problems) -> Section:
+    """A whole section of scalars; a field with a fault keeps its default, and the fault is reported."""
+    good = {}
     for name, value in (values or {}).items():
         path = f"{key}.{name}" if key else str(name)
         if name not in section.model_fields:
             problems.unknown_key(path, section.model_fields)
-        else:
-            swept[name] = read_value(section, name, value, path, problems)[0]
-    return section(**swept) if len(problems.lines) == before else None
+            continue
+        read, fits = read_value(section, name, value, path, problems)
+        if fits:
+            good[name] = read
+    return section(**good)
 
 
 @cache

@@ -16,3 +16,8 @@ def planner(task: str) -> ModuleType:
 def trainer(task: str) -> ModuleType:
     """The heavy side of a task: data, model, training."""
     return import_module(f"{TASKS[task]}.task")
+
+
+def baselines(task: str) -> ModuleType:
+    """The reference methods of a task, where it has some; apart, for they need other libraries."""
+    return import_module(f"{TASKS[task]}.baselines")

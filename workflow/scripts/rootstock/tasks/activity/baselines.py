@@ -65,12 +65,14 @@ def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | int:
     return model.fit(features(windows.x), y)
 
 
-def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, windows: Windows) -> dict:
+def _row(
+    spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, windows: Windows
+) -> dict:
     actual = windows.y.long()
-    if isinstance(model, int):
-        predicted = torch.full_like(actual, model)
-    else:
-        predicted = torch.from_numpy(model.predict(features(windows.x))).long()
+    constant = isinstance(model, int)
+    predicted = (
+        torch.full_like(actual, model) if constant else torch.from_numpy(model.predict(features(windows.x))).long()
+    )
     n_classes = int(max(actual.max(), predicted.max())) + 1
     metrics = classification_metrics(confusion_counts(predicted, actual, n_classes), 0.0)
     return {

@@ -121,10 +121,7 @@ class Standardised(nn.Module):
 
 def build_model(model: Model, in_channels: int, n_outputs: int) -> Standardised:
     """The network that a spec describes, with fresh weights from torch's global generator."""
-    if ":" in model.architecture:
-        network = _own_class(model.architecture)
-    else:
-        network = globals()[model.architecture]
+    network = _own_class(model.architecture) if ":" in model.architecture else globals()[model.architecture]
     try:
         return Standardised(network(in_channels, n_outputs, **model.settings), in_channels)
     except (TypeError, ValueError, RuntimeError) as error:

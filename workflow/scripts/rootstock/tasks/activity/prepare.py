@@ -48,7 +48,12 @@ def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
         y = torch.tensor([label for _, label in rows], dtype=torch.int64)
         write_atomically(folder / f"{person}_{split}.pt", to_bytes((x, y)))
         counts[person][split] = len(rows)
-    manifest = {"spec": json.loads(canonical(identity)), "windows": counts, "unit": "accelerometer, gyroscope as recorded", "hz": 50}
+    manifest = {
+        "spec": json.loads(canonical(identity)),
+        "windows": counts,
+        "unit": "accelerometer, gyroscope as recorded",
+        "hz": 50,
+    }
     write_json(folder / "manifest.json", manifest)
     return manifest
 
@@ -58,7 +63,9 @@ def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
     try:
         path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
     except PackageNotFoundError:
-        raise Refusal("data.name: smartwatch comes with the package seglearn==1.2.5; pip install -r requirements.txt") from None
+        raise Refusal(
+            "data.name: smartwatch comes with the package seglearn==1.2.5; pip install -r requirements.txt"
+        ) from None
     # The file is a pickled dict: trusted because it comes from the pinned package, never from a user.
     content = np.load(path, allow_pickle=True).item()
     columns = zip(content["X"], content["y"], content["subject"], content["side"], strict=True)

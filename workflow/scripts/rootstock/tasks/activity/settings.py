@@ -4,8 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...study.fields import Count, Float, Fraction, Int, Name, Natural, NonNegative, Positive, Probability, Section
-from ...study.fields import inheriting
+from ...study.fields import (
+    Count,
+    Float,
+    Fraction,
+    Int,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Probability,
+    Section,
+    inheriting,
+)
 from ...study.optimisation import Optimisation
 
 Mode = Literal["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
@@ -16,13 +27,15 @@ class Scope(Section):
     """Top-level keys of an activity study."""
 
     participants: Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
-        None, description="who takes part, in the order that folds and n_base_participants count; null: everyone in the data"
+        None,
+        description="who takes part, in the order that folds and n_base_participants count; null: everyone in the data",
     )
     folds: Literal["all"] | tuple[Natural, ...] = Field(
         "all", description="which participants are left out and fine-tuned on, as positions in participants"
     )
     models: dict[Name, dict[str, Setting]] = Field(
-        {}, description="presets of your own: {name: {preset: test, base_channels: 32}} or {name: {class: package.module:Class}}"
+        {},
+        description="presets of your own: {name: {preset: test, base_channels: 32}} or {name: {class: package.module:Class}}",
     )
     baselines: tuple[Literal["extra_trees", "svc"], ...] = Field(
         (), description="classical models to measure on the same splits"
@@ -61,7 +74,8 @@ class Augmentation(Section):
         None, description="largest local change of speed, 0.2 is 20 % (default 0.2)"
     )
     rotation_std: NonNegative | None = Field(
-        None, description="angle of a random rotation of the sensor axes, in radians (default 0.2 for smartwatch, 0 for a folder)"
+        None,
+        description="angle of a random rotation of the sensor axes, in radians (default 0.2 for smartwatch, 0 for a folder)",
     )
     mixup_alpha: NonNegative | None = Field(
         None, description="mixup of windows and labels, weight from Beta(alpha, alpha); 0 does not mix (default 0)"
@@ -81,7 +95,9 @@ AUGMENTATION_DEFAULTS = {
 class Training(Optimisation, Augmentation):
     """What base training and fine-tuning have in common."""
 
-    label_smoothing: Annotated[Float, Field(ge=0, lt=1)] = Field(0.0, description="share of a label spread over all classes")
+    label_smoothing: Annotated[Float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of a label spread over all classes"
+    )
     pos_weight: Positive | None = Field(None, description="weight of the positive class; binary data only")
 
 
@@ -118,9 +134,7 @@ class Personal(Section):
     freeze_batch_norm: bool = Field(True, description="keep the base's running statistics in BatchNorm layers")
 
 
-_Inherited = inheriting(
-    "Inherited", Training, "null: as the base has it", without=("seed", "early_stopping_patience")
-)
+_Inherited = inheriting("Inherited", Training, "null: as the base has it", without=("seed", "early_stopping_patience"))
 
 
 class Finetune(_Inherited, Personal):

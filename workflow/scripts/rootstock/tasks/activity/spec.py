@@ -56,7 +56,9 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
     if data.path is not None:
         for name in ("name", *SMARTWATCH_DEFAULTS):
             if name != "window_size" and getattr(data, name) is not None:
-                problems.add(f"{key}.{name}", getattr(data, name), "does not go with data.path (ready-made windows); remove it")
+                problems.add(
+                    f"{key}.{name}", getattr(data, name), "does not go with data.path (ready-made windows); remove it"
+                )
         return data
     if data.n_classes is not None:
         problems.add(f"{key}.n_classes", data.n_classes, "is known for smartwatch; remove it")
@@ -78,7 +80,9 @@ def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Sc
         elif data.path is not None:
             for file in _files(Path(data.path), name):
                 if Path(data.path).is_dir() and not file.is_file():
-                    problems.add("data.path", str(file), f"no such file; put it there or remove {name} from participants")
+                    problems.add(
+                        "data.path", str(file), f"no such file; put it there or remove {name} from participants"
+                    )
     return scope.model_copy(update={"participants": tuple(people)})
 
 
@@ -129,7 +133,11 @@ def finetune_spec(
     """The fine-tune of a request: what it does not give it inherits, what its mode does not use is not there."""
     wish, target = request.finetune, request.unit.values["target"]
     if wish.target_batch_pct is not None and wish.mode != "full_fine_tuning":
-        problems.add("finetune.target_batch_pct", wish.target_batch_pct, f"needs mode full_fine_tuning, not {wish.mode}; remove it")
+        problems.add(
+            "finetune.target_batch_pct",
+            wish.target_batch_pct,
+            f"needs mode full_fine_tuning, not {wish.mode}; remove it",
+        )
         return None
     common = {
         "recipe": RECIPE,
@@ -219,7 +227,9 @@ def baselines(request: Request, base: BaseSpec, fractions: tuple[float, ...]) ->
 def notes(request: Request, base: BaseSpec) -> list[str]:
     """What the reader of a plan should know about a request."""
     if request.finetune and request.unit.values["target"] in base.participants:
-        return ["base.participants: all: every target was seen in base training; these are not results on unseen people"]
+        return [
+            "base.participants: all: every target was seen in base training; these are not results on unseen people"
+        ]
     return []
 
 
@@ -241,11 +251,17 @@ def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
             if name not in everyone:
                 problems.unknown("base.participants", name, everyone)
         if target in people:
-            problems.add("base.participants", list(people), f"contains {target}, the target of {request.unit.name}; leave it out, or use all")
+            problems.add(
+                "base.participants",
+                list(people),
+                f"contains {target}, the target of {request.unit.name}; leave it out, or use all",
+            )
             return ()
     if wish.n_base_participants != "all":
         if wish.n_base_participants > len(people):
-            problems.add("base.n_base_participants", wish.n_base_participants, f"more than there are; at most {len(people)}")
+            problems.add(
+                "base.n_base_participants", wish.n_base_participants, f"more than there are; at most {len(people)}"
+            )
         people = people[: wish.n_base_participants]
     return tuple(sorted(set(people)))
 
@@ -253,7 +269,9 @@ def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
 def _training(wish: Training, data: Data) -> dict:
     """Training fields with the augmentation resolved: defaults where it is used, nothing where it is not."""
     values = {name: getattr(wish, name) for name in Training.model_fields}
-    defaults = AUGMENTATION_DEFAULTS | ({} if data.path is None else {"rotation_std": 0.0})  # a folder's axes are unknown
+    defaults = AUGMENTATION_DEFAULTS | (
+        {} if data.path is None else {"rotation_std": 0.0}
+    )  # a folder's axes are unknown
     for name, default in defaults.items():
         given = values[name] if values[name] is not None else default
         values[name] = given if wish.use_augmentation else None
@@ -309,7 +327,9 @@ def _people_in(folder: Path, problems: Problems) -> tuple[str, ...]:
     names = sorted(file.name.removesuffix("_train.pt") for file in folder.glob("*_train.pt"))
     names = tuple(name for name in names if NAME.fullmatch(name) and ".." not in name)
     if len(names) < 2:
-        problems.add("data.path", str(folder), "needs {participant}_train.pt, _val.pt and _test.pt of two people or more")
+        problems.add(
+            "data.path", str(folder), "needs {participant}_train.pt, _val.pt and _test.pt of two people or more"
+        )
     return names
 
 
@@ -319,8 +339,14 @@ def check_data(spec: BaseSpec | FinetuneSpec, base: BaseSpec | None, folder: str
     for what, identity, people in ((None, spec.data, own), *(((base, base.data, base.participants),) if base else ())):
         found = _found_identity(identity, people, Path(folder))
         if found != identity:
-            changed = f"the base model learned on other data than {folder} holds" if what else f"{folder} changed since it was planned"
-            raise Refusal(f"data: {changed} ({canonical(found)} is not {canonical(identity)}); plan again with the right data")
+            changed = (
+                f"the base model learned on other data than {folder} holds"
+                if what
+                else f"{folder} changed since it was planned"
+            )
+            raise Refusal(
+                f"data: {changed} ({canonical(found)} is not {canonical(identity)}); plan again with the right data"
+            )
 
 
 def misfit(base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | None:
@@ -328,7 +354,9 @@ def misfit(base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | No
     if base.model != wanted.model:
         return f"is of architecture {canonical(base.model)}, the flags ask for {canonical(wanted.model)}; give its --model and settings"
     if base.data.model_copy(update={"content": None}) != finetune.data.model_copy(update={"content": None}):
-        return f"learned on {canonical(base.data)}, the flags name {canonical(finetune.data)}; use the data it learned on"
+        return (
+            f"learned on {canonical(base.data)}, the flags name {canonical(finetune.data)}; use the data it learned on"
+        )
     if finetune.target in base.participants and finetune.target not in wanted.participants:
         return f"saw the target {finetune.target} in training; choose another base, or say --base_participants all"
     return None

@@ -1,38 +1,23 @@
 """Activity recognition as the engine sees it: build a trainee from a spec, train it, measure it."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...engine.loop import Fitted, fit
+from ...engine.loop import Fitted, Outcome, fit
 from ...engine.metrics import classification_metrics, confusion_counts
 from ...study.problems import Refusal
 from .augment import Augmentation, epoch_key, mixup_draws
 from .data import Windows, read_people, take_share
-from .baselines import measure_baseline
 from .models import Standardised, build_model, last_layer
 from .prepare import prepare
 from .settings import BaseSpec, FinetuneSpec
 
-__all__ = ["measure_baseline", "prepare", "train_base", "train_finetune"]
+__all__ = ["prepare", "train_base", "train_finetune"]
 
 EVALUATION_BATCH = 512
-
-
-@dataclass
-class Outcome:
-    """A finished training, ready for the store."""
-
-    model: dict[str, Any]  # what `model.pt` holds beside spec and hash
-    metrics: dict[str, Any]
-    history: list[dict[str, float]]
-    best_epoch: int
-    epochs: int
-    steps: int
 
 
 def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcome:
@@ -117,7 +102,13 @@ class WindowTrainee:
         device: torch.device,
         n_base: int = 0,
     ):
-        self.model, self.spec, self.n_classes, self.device, self.n_base = model.to(device), spec, n_classes, device, n_base
+        self.model, self.spec, self.n_classes, self.device, self.n_base = (
+            model.to(device),
+            spec,
+            n_classes,
+            device,
+            n_base,
+        )
         self.x, self.y = train.x.to(device), train.y.to(device)
         self.check = check
         self.measure = Measure(self.model, n_classes, device, spec.pos_weight)
@@ -173,7 +164,9 @@ def even_batches(order: Tensor, batch_size: int) -> list[Tensor]:
     return list(torch.tensor_split(order, -(-len(order) // batch_size)))
 
 
-def composed_batches(n_base: int, n_target: int, batch_size: int, share: float, generator: torch.Generator) -> list[Tensor]:
+def composed_batches(
+    n_base: int, n_target: int, batch_size: int, share: float, generator: torch.Generator
+) -> list[Tensor]:
     """Batches with `share` of target samples each: one pass over the base, the target reshuffled whenever used up.
 
     Base samples are numbered 0 … n_base-1, target samples follow.
@@ -266,7 +259,9 @@ def _n_outputs(windows: Windows, n_classes: int) -> int:
 
 def _check_labels(windows: Windows, n_classes: int, what: str) -> None:
     if int(windows.y.max()) >= n_classes:
-        raise Refusal(f"data.n_classes: {what} have class {int(windows.y.max())}, the model knows 0 to {n_classes - 1}; set data.n_classes")
+        raise Refusal(
+            f"data.n_classes: {what} have class {int(windows.y.max())}, the model knows 0 to {n_classes - 1}; set data.n_classes"
+        )
 
 
 def _predicted(logits: Tensor) -> Tensor:

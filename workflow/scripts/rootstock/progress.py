@@ -1,0 +1,26 @@
+"""Time left of a run, beside the steps that Snakemake counts."""
+
+import logging
+import time
+
+from snakemake_interface_logger_plugins.common import LogEvent
+from tqdm import tqdm
+
+
+class TimeLeft(logging.Handler):
+    """Listens to Snakemake's progress events and prints how long the rest will take at the pace so far."""
+
+    def __init__(self, stream):
+        super().__init__()
+        self.stream, self.started = stream, time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == LogEvent.PROGRESS and record.done:
+            line = tqdm.format_meter(
+                record.done,
+                record.total,
+                time.monotonic() - self.started,
+                ncols=100,
+                bar_format="{percentage:3.0f}% {bar} {n_fmt} of {total_fmt} jobs, {elapsed} so far, about {remaining} left",
+            )
+            print(line, file=self.stream, flush=True)
