@@ -118,16 +118,17 @@ def spec_text(given: str) -> str:
 
 
 def task_of(arguments: list[str]) -> str:
-    """The task named on a command line, before its flags are known."""
+    """The task named on a command line, or in the spec on it, before its flags are known."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--task", default="activity")
     early.add_argument("--spec")
     known, _ = early.parse_known_args(arguments)
+    task, flag = known.task, "--task"
     if known.spec:
         try:
-            return json.loads(spec_text(known.spec)).get("task", known.task)
+            task, flag = json.loads(spec_text(known.spec)).get("task", known.task), "--spec: task"
         except (ValueError, AttributeError):
             raise Refusal("--spec: is not the JSON object of a spec") from None
-    if known.task not in TASKS:
-        raise Refusal(f"--task: {known.task!r} unknown; choose {', '.join(TASKS)}")
-    return known.task
+    if task not in TASKS:
+        raise Refusal(f"{flag}: {task!r} unknown; choose {', '.join(TASKS)}")
+    return task

@@ -12,7 +12,7 @@ from .fields import NAME, Section
 from .optimisation import Run
 from .problems import Problems, StudyError
 from .reading import read_file
-from .validate import Swept, read_section, read_swept
+from .validate import Swept, read_grids, read_section, read_swept
 
 GENERAL_KEYS = (
     "study", "task", "description", "data", "base", "finetune", "jobs", "prefix", "run", "store", "train_bases",
@@ -28,8 +28,8 @@ class Study:
     planner: ModuleType
     scope: Section
     data: Swept
-    base: Swept
-    finetune: Swept | None
+    base: list[Swept]
+    finetune: list[Swept] | None
     jobs: list[tuple[str, dict]] | None = None
     prefix: str | None = None
     store: str = paths.STORE
@@ -81,7 +81,7 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
         planner=tasks_side,
         scope=scope,
         data=read_swept(tasks_side.Data, content.get("data"), "data", problems),
-        base=read_swept(tasks_side.Base, content.get("base"), "base", problems),
+        base=read_grids(tasks_side.Base, content.get("base"), "base", problems),
         finetune=_finetune(tasks_side, content, problems),
         jobs=_jobs(content.get("jobs"), problems),
         prefix=_text(content, "prefix", problems),
@@ -92,10 +92,10 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
     return study, problems
 
 
-def _finetune(task: ModuleType, content: dict, problems: Problems) -> Swept | None:
+def _finetune(task: ModuleType, content: dict, problems: Problems) -> list[Swept] | None:
     if "finetune" not in content and "jobs" not in content:
         return None
-    return read_swept(task.Finetune, content.get("finetune"), "finetune", problems)
+    return read_grids(task.Finetune, content.get("finetune"), "finetune", problems)
 
 
 def _jobs(jobs: Any, problems: Problems) -> list[tuple[str, dict]] | None:

@@ -20,15 +20,17 @@ def requests(study: Study, problems: Problems) -> list[Request]:
 
 def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
     task = study.planner
-    bases = _combinations(task.Base, study.base)
-    finetunes = [None] if study.finetune is None else _combinations(task.Finetune, study.finetune)
+    bases = [base for grid in study.base for base in _combinations(task.Base, grid)]
+    finetunes = [None]
+    if study.finetune is not None:
+        finetunes = [finetune for grid in study.finetune for finetune in _combinations(task.Finetune, grid)]
     for data in _combinations(task.Data, study.data):
         before = len(problems.lines)
         data = task.complete_data(data, "data", problems)
         scope = task.complete_scope(study.scope, data, "", problems)
         if len(problems.lines) > before:
             continue
-        units = task.units(scope, problems)
+        units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the folds hides no other fault
         for base, finetune, unit in product(bases, finetunes, units):
             yield Request("", scope, data, base, finetune, unit, study.prefix)
 

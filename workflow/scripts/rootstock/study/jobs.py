@@ -18,13 +18,17 @@ SECTIONS = ("scope", "data", "base", "finetune")
 
 def job_requests(study: Study, problems: Problems) -> list[Request]:
     """One request a job; what a job lacks comes from the study around it, else from the defaults."""
-    for name in SECTIONS[1:]:
-        for field, values in (getattr(study, name) or {}).items():
+    around = {"data": [study.data], "base": study.base, "finetune": study.finetune or [{}]}
+    for name, grids in around.items():
+        if len(grids) > 1:
+            problems.add(name, f"{len(grids)} grids", "stand beside jobs; give one section, the job list says the rest")
+        for field, values in grids[0].items():
             if len(values) > 1:
                 problems.add(
                     f"{name}.{field}", values, "is swept beside jobs; give one value, the job list says the rest"
                 )
-    read = [_job_request(study, key, job, problems) for key, job in study.jobs]
+    fixed = {name: {field: values[0] for field, values in grids[0].items()} for name, grids in around.items()}
+    read = [_job_request(study, fixed, key, job, problems) for key, job in study.jobs]
     return [request for request in read if request]
 
 
@@ -52,7 +56,7 @@ def fields_of(task: ModuleType) -> dict[str, tuple[str, str]]:
     return dict(_routes(task))
 
 
-def _job_request(study: Study, key: str, job: dict, problems: Problems) -> Request | None:
+def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, problems: Problems) -> Request | None:
     task, broken = study.planner, False
     given: dict[str, dict] = {name: {} for name in (*SECTIONS, "unit")}
     for name, value in job.items():
@@ -74,18 +78,14 @@ def _job_request(study: Study, key: str, job: dict, problems: Problems) -> Reque
     if broken:
         return None
     before = len(problems.lines)
-    data = task.complete_data(task.Data(**_around(study.data, given["data"])), f"{key}.data", problems)
+    data = task.complete_data(task.Data(**(fixed["data"] | given["data"])), f"{key}.data", problems)
     scope = study.scope.model_copy(update=given["scope"])
     scope = task.complete_scope(scope, data, f"{key}.", problems)
     unit = task.unit(scope, given["unit"], f"{key}.fold", problems) if len(problems.lines) == before else None
     if unit is None:
         return None
-    finetune = None if BASE_JOB_MARK in job else task.Finetune(**_around(study.finetune or {}, given["finetune"]))
-    return Request(key, scope, data, task.Base(**_around(study.base, given["base"])), finetune, unit, prefix)
-
-
-def _around(study_values: dict[str, list], job_values: dict) -> dict:
-    return {name: values[0] for name, values in study_values.items() if values} | job_values
+    finetune = None if BASE_JOB_MARK in job else task.Finetune(**(fixed["finetune"] | given["finetune"]))
+    return Request(key, scope, data, task.Base(**(fixed["base"] | given["base"])), finetune, unit, prefix)
 
 
 def _is_ignored(name: str) -> bool:

@@ -100,17 +100,16 @@ class _Planner:
         self.problems.lines += [where + line for line in faults.lines]
 
     def _add(self, request: Request, problems: Problems) -> None:
+        self.task.check(request, problems)
         resolved = self._base(request, problems)
-        if resolved is None:
+        if resolved is None or problems.lines:
             return
         base, base_hash = resolved
         self._note(self.task.notes(request, base))
         if request.finetune is None:
             self._keep_base(base, base_hash, request)
             return
-        finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints, problems)
-        if finetune is None:
-            return
+        finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints)
         if finetune.base:
             self._keep_base(base, base_hash, request)
             self.plan.base_requests += 1

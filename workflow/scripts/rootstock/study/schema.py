@@ -34,8 +34,8 @@ def _task_schema(task: str) -> dict[str, Any]:
         "task": {"type": "string"},
         "description": {"type": "string", "description": "one line for `make studies`"},
         "data": _section(module.Data, swept=True),
-        "base": _section(module.Base, swept=True),
-        "finetune": _section(module.Finetune, swept=True),
+        "base": _grids(module.Base),
+        "finetune": _grids(module.Finetune),
         "jobs": job_list | {"description": "a flat job list instead of a grid"},
         "prefix": {"type": "string", "description": "template of the readable part of an experiment's folder"},
         "run": _section(Run, swept=False),
@@ -43,6 +43,11 @@ def _task_schema(task: str) -> dict[str, Any]:
         "train_bases": {"type": "boolean", "description": "false: use only base models that are there"},
     }
     return {"properties": properties | _section(module.Scope, swept=False)["properties"], "additionalProperties": False}
+
+
+def _grids(section: type[Section]) -> dict[str, Any]:
+    grid = _section(section, swept=True)
+    return {"anyOf": [grid, {"type": "array", "items": grid, "minItems": 1}]}
 
 
 def _section(section: type[Section], swept: bool) -> dict[str, Any]:

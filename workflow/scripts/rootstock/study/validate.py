@@ -11,6 +11,15 @@ from .problems import Problems
 Swept = dict[str, list[Any]]
 
 
+def read_grids(section: type[Section], values: Any, key: str, problems: Problems) -> list[Swept]:
+    """One grid, or a list of grids whose union is meant: each a section of scalars and sweeps."""
+    if not isinstance(values, list):
+        return [read_swept(section, values, key, problems)]
+    if not values:
+        problems.add(key, values, "is an empty list of grids; give at least one")
+    return [read_swept(section, grid, f"{key}[{index}]", problems) for index, grid in enumerate(values)]
+
+
 def read_swept(section: type[Section], values: Any, key: str, problems: Problems) -> Swept:
     """Each given field as the list of values it takes: one for a scalar, several for a sweep."""
     if values is None:

@@ -19,6 +19,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"base_channels": 8, "num_blocks": 4, "use_dilation": False, "use_residual": False, "dropout": 0.0},
     ),
     "medium": ("ResidualStack", {"dropout": 0.4}),
+    "pooled": ("PooledConvNet", {"base_channels": 64, "num_blocks": 5, "downsample": 4, "dropout": 0.3}),
 }
 
 

@@ -95,6 +95,11 @@ def units(scope: Scope, problems: Problems) -> list[Unit]:
     return [u for fold in dict.fromkeys(scope.folds) if (u := unit(scope, {"fold": fold}, "folds", problems))]
 
 
+def any_unit(scope: Scope) -> list[Unit]:
+    """Some unit, to check settings with where the study's own units are at fault."""
+    return [Unit(*_unit(scope, 0))]
+
+
 def unit(scope: Scope, values: dict, key: str, problems: Problems) -> Unit | None:
     """The unit of one job: its `fold`."""
     fold, last = values.get("fold"), len(scope.participants) - 1
@@ -111,11 +116,23 @@ def unit(scope: Scope, values: dict, key: str, problems: Problems) -> Unit | Non
     return None
 
 
+def check(request: Request, problems: Problems) -> None:
+    """Settings that fit their own field but not each other."""
+    for key, wish in (("base", request.base), ("finetune", request.finetune)):
+        if wish and wish.magnitude_range and wish.magnitude_range[0] > wish.magnitude_range[1]:
+            problems.add(f"{key}.magnitude_range", list(wish.magnitude_range), "needs [low, high] with low ≤ high")
+        if wish and wish.pos_weight is not None and request.data.path is None:
+            problems.add(f"{key}.pos_weight", wish.pos_weight, "is for binary data; smartwatch has 7 classes; remove it")
+    wish = request.finetune
+    if wish and wish.target_batch_pct is not None and wish.mode != "full_fine_tuning":
+        fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
+        problems.add("finetune.target_batch_pct", wish.target_batch_pct, fix)
+
+
 def base_spec(request: Request, fingerprints: Fingerprints, problems: Problems) -> BaseSpec | None:
     """The base training of a request, resolved to the set of people it really trains on."""
     people = _base_people(request, problems)
     model = resolve_model(request.base, request.scope.models, problems)
-    _check_training(request.base, request.data, "base", problems)
     if not people or model is None:
         return None
     return BaseSpec(
@@ -128,17 +145,10 @@ def base_spec(request: Request, fingerprints: Fingerprints, problems: Problems) 
 
 
 def finetune_spec(
-    request: Request, base: BaseSpec, base_hash: str, fingerprints: Fingerprints, problems: Problems
-) -> FinetuneSpec | None:
+    request: Request, base: BaseSpec, base_hash: str, fingerprints: Fingerprints
+) -> FinetuneSpec:
     """The fine-tune of a request: what it does not give it inherits, what its mode does not use is not there."""
     wish, target = request.finetune, request.unit.values["target"]
-    if wish.target_batch_pct is not None and wish.mode != "full_fine_tuning":
-        problems.add(
-            "finetune.target_batch_pct",
-            wish.target_batch_pct,
-            f"needs mode full_fine_tuning, not {wish.mode}; remove it",
-        )
-        return None
     common = {
         "recipe": RECIPE,
         "data": _identity(request.data, (target,), fingerprints),
@@ -287,13 +297,6 @@ def _inherit(base: Base, wish: Finetune) -> Training:
     if wish.early_stopping_patience_target is not None:
         values["early_stopping_patience"] = wish.early_stopping_patience_target
     return Training(**values)
-
-
-def _check_training(wish: Training, data: Data, key: str, problems: Problems) -> None:
-    if wish.magnitude_range and wish.magnitude_range[0] > wish.magnitude_range[1]:
-        problems.add(f"{key}.magnitude_range", list(wish.magnitude_range), "needs [low, high] with low ≤ high")
-    if wish.pos_weight is not None and data.path is None:
-        problems.add(f"{key}.pos_weight", wish.pos_weight, "is for binary data; smartwatch has 7 classes; remove it")
 
 
 def _identity(data: Data, people: tuple[str, ...], fingerprints: Fingerprints | None) -> DataIdentity:

@@ -1,0 +1,93 @@
+"""A project folder in a temporary place, tiny data, and runners for the real scripts and the real Snakemake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rootstock.study.config import parse_study
+from rootstock.study.plan import make_plan
+
+ROOT = Path(__file__).parent.parent
+PEOPLE = ("ann", "bob", "cleo")
+
+
+def plan(**study):
+    """The plan of a study given as keywords."""
+    return make_plan(*parse_study({"study": "t"} | study))
+
+
+def write_people(folder: Path, people=PEOPLE, channels=3, samples=32, binary=False, n=24, seed=0) -> Path:
+    """Windows whose class is their frequency, so that a small model can learn them in seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    classes = 2 if binary else 3
+    for person in people:
+        for split in ("train", "val", "test"):
+            count = n if split == "train" else n // 2
+            y = torch.arange(count) % classes
+            time = torch.arange(samples) / samples
+            wave = torch.sin(2 * torch.pi * (y[:, None] + 1) * 2 * time)[:, None, :].expand(-1, channels, -1)
+            x = (wave + 0.3 * torch.randn(count, channels, samples, generator=generator)).float()
+            torch.save((x, y.float() if binary else y), folder / f"{person}_{split}.pt")
+    return folder
+
+
+class Project:
+    """A project folder: the real workflow, other studies, and everything that a run writes."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "profiles", "local", "slurm", "config"):
+            (folder / name).symlink_to(ROOT / name)
+
+    def __truediv__(self, path: str) -> Path:
+        return self.folder / path
+
+    def study(self, name: str, content: dict) -> Path:
+        path = self.folder / f"{name}.yaml"
+        path.write_text(json.dumps({"study": name} | content))  # JSON is YAML
+        return path
+
+    def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
+        command = [sys.executable, f"workflow/scripts/{name}.py", *map(str, flags)]
+        return self._run(command, check)
+
+    def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
+        snakemake = str(Path(sys.executable).parent / "snakemake")
+        return self._run([snakemake, "--profile", "local", "--cores", "2", *map(str, flags)], check)
+
+    def _run(self, command: list[str], check: bool) -> subprocess.CompletedProcess:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=environment)
+        assert not check or done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        return done
+
+    def files(self) -> set[str]:
+        """Every file below the project, but for what Snakemake keeps for itself."""
+        found = (p.relative_to(self.folder) for p in self.folder.rglob("*") if p.is_file())
+        return {str(p) for p in found if p.parts[0] not in (".snakemake", "workflow", "profiles", "config", "local", "slurm")}
+
+
+def jobs_run(output: str) -> dict[str, int]:
+    """How many jobs of each rule a Snakemake run started, from its own table."""
+    table = re.search(r"job\s+count\n-+\s+-+\n(.*?)\ntotal", output, re.S)
+    rows = table.group(1).splitlines() if table else []
+    return {row.split()[0]: int(row.split()[1]) for row in rows}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)
+
+
+@pytest.fixture
+def people(project: Project) -> Path:
+    return write_people(project / "data/tiny")

@@ -1,0 +1,191 @@
+"""Who shares what: the plan is what saves the trainings."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import PEOPLE, ROOT, plan, write_people
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rootstock.planning import analysis, content_of_workflow, plan_content
+from rootstock.study.plan import job_lists
+
+DATA = {"pad": True}
+SEVEN = [f"s{n:02d}" for n in range(1, 8)]
+
+
+def test_the_grid_of_1008_needs_54_bases():
+    found = analysis(plan_content(content_of_workflow([str(ROOT / "config/studies/shared_base_grid.yaml")], None)))
+    assert (found["experiments"], found["base_models"], found["folds"]) == (1008, 54, 7)
+    assert (found["base_trainings_without_sharing"], found["fine_tunes"]) == (1008, 1008)
+
+
+def test_planning_loads_neither_torch_nor_pandas_nor_numpy():
+    code = (
+        "import sys; sys.argv = ['generate_jobs.py', '--configfile', 'config/studies/shared_base_grid.yaml', '--json']\n"
+        "import runpy\n"
+        "try: runpy.run_path('workflow/scripts/generate_jobs.py', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environment = {"PYTHONPATH": "workflow/scripts"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_handing_back_a_stored_model_loads_no_torch():
+    code = "import sys, rootstock.train, rootstock.store.objects; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
+    assert done.returncode == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(SEVEN), st.integers(1, 6))
+def test_bases_depend_on_the_set_of_people_only(order, n):
+    """Two orders of the same people share each base whose first n people are the same set."""
+    one = plan(data=DATA, participants=SEVEN, base={"n_base_participants": n})
+    other = plan(data=DATA, participants=order, base={"n_base_participants": n})
+    of = lambda p: {t.spec.participants: t.hash for t in p.bases.values()}  # noqa: E731
+    shared = of(one).keys() & of(other).keys()
+    assert all(of(one)[people] == of(other)[people] for people in shared)
+    assert len(one.bases) == (n + 1 if n < 6 else 7)
+
+
+def test_asking_in_two_ways_is_one_training():
+    by_number = plan(data=DATA, participants=SEVEN, folds=[0], base={"n_base_participants": 6}, finetune={})
+    by_all = plan(data=DATA, participants=SEVEN, folds=[0], base={}, finetune={})
+    by_list = plan(data=DATA, participants=SEVEN, folds=[0], base={"participants": SEVEN[1:]}, finetune={})
+    assert by_number.bases.keys() == by_all.bases.keys() == by_list.bases.keys()
+    assert by_number.experiments.keys() == by_all.experiments.keys()
+
+
+def test_presets_and_their_settings_are_one_identity():
+    own = plan(data=DATA, folds=[0], models={"mine": {"preset": "test", "base_channels": 16}}, base={"model": "mine"})
+    direct = plan(data=DATA, folds=[0], base={"model": "test", "base_channels": 16})
+    assert own.bases.keys() == direct.bases.keys()
+
+
+def test_settings_that_a_mode_does_not_use_collapse_with_a_note():
+    found = plan(data=DATA, folds=[0], base={}, finetune={"mode": "base_only", "target_data_pct": [0.1, 0.5, 1.0]})
+    assert len(found.experiments) == 1
+    assert any("2 experiments" in note for note in found.notes)
+
+
+def test_target_only_needs_no_base():
+    found = plan(data=DATA, folds=[0], base={}, finetune={"mode": "target_only"})
+    assert not found.bases and len(found.experiments) == 1
+
+
+def test_one_base_for_all_folds_says_that_the_target_was_seen():
+    found = plan(data=DATA, base={"participants": "all"}, finetune={})
+    assert len(found.bases) == 1 and len(found.experiments) == 10
+    assert any("target was seen" in note for note in found.notes)
+
+
+def test_fine_tunes_inherit_what_they_do_not_give():
+    base = {"lr": 0.5, "seed": 3, "early_stopping_patience": 7}
+    spec = lambda **f: next(iter(plan(data=DATA, folds=[0], base=base, finetune=f).experiments.values())).spec  # noqa: E731
+    assert (spec().lr, spec().seed, spec().early_stopping_patience) == (0.5, 3, 7)
+    own = spec(lr=0.1, seed_finetune=4, early_stopping_patience_target=2)
+    assert (own.lr, own.seed, own.early_stopping_patience) == (0.1, 4, 2)
+
+
+def test_folds_of_a_setting_share_a_folder_and_a_grown_grid_keeps_it():
+    small = plan(data=DATA, base={}, finetune={"target_data_pct": [0.1, 0.5]})
+    grown = plan(data=DATA, base={"lr": [1e-3, 1e-2]}, finetune={"target_data_pct": [0.1, 0.25, 0.5]})
+    assert len({prefix for prefix, _ in small.experiments}) == 2
+    assert small.experiments.keys() < grown.experiments.keys()
+
+
+def test_different_settings_never_share_a_folder():
+    found = plan(data=DATA, prefix="same", base={"lr": [1e-3, 1e-2]}, finetune={"target_data_pct": [0.1, 0.5]})
+    assert len({prefix for prefix, _ in found.experiments}) == 4
+
+
+def test_a_template_names_folders():
+    content = content_of_workflow([str(ROOT / "config/studies/batch_composition.yaml")], None)
+    found = plan_content(content)
+    assert len(found.experiments) == 15 and len(found.bases) == 3
+    assert sorted({prefix.rpartition("_")[0] for prefix, _ in found.experiments})[0] == "batch_comp_pct0.1"
+
+
+@pytest.mark.parametrize("with_bases", [True, False])
+def test_exported_job_lists_read_back_to_the_same_plan(with_bases):
+    study = dict(
+        data=DATA,
+        participants=SEVEN[:3],
+        base={"n_base_participants": [1, 2], "use_augmentation": [False, True], "lr": 0.01},
+        finetune={"mode": ["base_only", "full_fine_tuning", "target_only"], "lr": [0.02, 0.03], "seed_finetune": 5},
+    )
+    found = plan(**study)
+    bases, finetunes = job_lists(found)
+    again = plan(jobs=bases + finetunes if with_bases else finetunes)
+    assert again.experiments.keys() == found.experiments.keys() and again.bases.keys() == found.bases.keys()
+    assert {e.hash for e in again.experiments.values()} == {e.hash for e in found.experiments.values()}
+
+
+def test_a_flat_job_as_its_users_write_it():
+    job = {
+        "fold": "1", "batch_size": "32", "model": "test", "mode": "target_only_fine_tuning", "target_data_pct": 0.1,
+        "lr": "3e-4", "early_stopping_patience": 50, "early_stopping_patience_target": 20, "n_base_participants": "2",
+        "participants": SEVEN, "use_augmentation": True, "jitter_std": 0.1, "magnitude_range": [0.9, 1.1], "aug_prob": 0.3,
+        "dropout": 0.2, "use_dilation": True, "base_channels": 16, "num_blocks": 5, "use_residual": True,
+        "early_stopping_metric": "f1", "seed": 7, "seed_finetune": 8, "prefix": "mine",
+        "_gpu": 3, "device": 1, "base_model_hash": "x", "base_experiment_prefix": "y",
+    }  # fmt: skip
+    found = plan(jobs=[job], data=DATA)
+    ((prefix, unit),) = found.experiments
+    (experiment,), (base,) = found.experiments.values(), found.bases.values()
+    assert prefix.startswith("mine_") and unit == "fold1_s02"
+    assert (base.spec.batch_size, base.spec.lr, base.spec.participants) == (32, 3e-4, ("s01", "s03"))
+    assert (experiment.spec.seed, experiment.spec.early_stopping_patience) == (8, 20)
+    assert base.spec.model.settings["num_blocks"] == 5
+    assert "ignored" in found.notes[0] and "_gpu" in found.notes[0]
+
+
+def test_jobs_take_what_they_lack_from_the_study_around_them():
+    found = plan(data=DATA, base={"lr": 0.5}, participants=SEVEN, jobs=[{"fold": 0}, {"fold": 0, "lr": 0.1}])
+    assert sorted(t.spec.lr for t in found.bases.values()) == [0.1, 0.5]
+    assert {e.spec.mode for e in found.experiments.values()} == {"full_fine_tuning"}
+
+
+def test_a_base_job_trains_a_base_and_nothing_else():
+    found = plan(data=DATA, jobs=[{"fold": 0, "_base_model_hash": "abc"}])
+    assert len(found.bases) == 1 and not found.experiments
+    measured = plan(data=DATA, jobs=[{"fold": 0, "mode": "base_only"}])
+    assert len(measured.bases) == 1 and not measured.fine_tunes and len(measured.experiments) == 1
+
+
+def test_a_study_without_finetune_trains_bases_only():
+    found = plan(data=DATA, base={})
+    assert len(found.bases) == 10 and not found.experiments
+
+
+def test_a_folder_is_known_by_its_content(tmp_path):
+    one, same = write_people(tmp_path / "one"), write_people(tmp_path / "same")
+    other = write_people(tmp_path / "other", seed=1)
+    bases = [set(plan(data={"path": str(f)}, participants=list(PEOPLE), base={}).bases) for f in (one, same, other)]
+    assert bases[0] == bases[1] and not bases[0] & bases[2]
+
+
+def test_another_person_in_a_folder_retrains_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_people(tmp_path / "data")
+    ask = lambda: set(plan(data={"path": str(folder)}, participants=list(PEOPLE), base={}).bases)  # noqa: E731
+    before = ask()
+    write_people(folder, people=("dan",), seed=9)
+    assert ask() == before
+    write_people(folder, people=("ann",), seed=9)
+    assert len(ask() & before) == 1  # only the base without ann
+
+
+def test_fingerprints_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_people(tmp_path / "data")
+    plan(data={"path": str(folder)}, base={})
+    read = []
+    monkeypatch.setattr("rootstock.study.fingerprints.sha256_file", lambda f: read.append(f) or "x")
+    plan(data={"path": str(folder)}, base={})
+    assert read == []

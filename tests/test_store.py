@@ -1,0 +1,130 @@
+"""The store: whole or absent, one writer, never trusted unread."""
+
+import json
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from rootstock.store.files import link_or_copy, write_atomically
+from rootstock.store.lock import hold, holder, is_held
+from rootstock.store.objects import stored
+from rootstock.study.identity import HASH_LENGTH, sha256_text
+from rootstock.study.problems import Refusal
+
+SPEC = '{"lr":1.0}'
+NAME = sha256_text(SPEC)[:HASH_LENGTH]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    kept = stored(tmp_path / "store", NAME)
+    kept.commit(b"weights", {"metrics": {"a": 1}, "history": [], "epochs": 1, "best_epoch": 1, "seconds": 0.1}, SPEC)
+    return kept
+
+
+def test_a_committed_object_reads_back_and_publishes(kept, tmp_path):
+    assert kept.is_whole() and kept.read()["spec"] == {"lr": 1.0}
+    kept.publish_base(tmp_path / "p/m.pt", tmp_path / "p/m_metadata.json")
+    assert (tmp_path / "p/m.pt").read_bytes() == b"weights"
+    assert sorted(os.listdir(tmp_path / "p")) == ["m.pt", "m_metadata.json"]
+    kept.publish_base(tmp_path / "p/m.pt", tmp_path / "p/m_metadata.json")  # again, over itself
+    assert sorted(os.listdir(tmp_path / "p")) == ["m.pt", "m_metadata.json"]
+
+
+def test_an_experiment_is_published_with_its_marker_last(kept, tmp_path):
+    kept.publish_experiment(tmp_path / "e")
+    assert sorted(os.listdir(tmp_path / "e")) == ["best_model.pt", "config.json", "losses.json", "metrics.json"]
+    assert json.loads((tmp_path / "e/metrics.json").read_text())["hash"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda k: k.model.write_bytes(b"weightS"), "damaged"),
+        (lambda k: k.model.write_bytes(b"wei"), "damaged"),
+        (lambda k: k.model.unlink(), "cannot be read"),
+        (lambda k: k.metadata.write_text("{"), "cannot be read"),
+        (lambda k: k.metadata.unlink(), "missing"),
+        (lambda k: k.metadata.write_text('{"format": 99}'), "not of format"),
+        (lambda k: k.metadata.write_text(k.metadata.read_text().replace("1.0", "2.0")), "its spec hashes to"),
+    ],
+)
+def test_a_damaged_object_is_refused_and_not_published(kept, tmp_path, damage, reason):
+    damage(kept)
+    with pytest.raises(Refusal, match=reason) as refusal:
+        kept.publish_base(tmp_path / "p/m.pt", tmp_path / "p/m_metadata.json")
+    assert "\n" not in str(refusal.value) and not (tmp_path / "p").exists()
+
+
+def test_an_object_under_another_name_is_refused(kept):
+    other = kept.folder.rename(kept.folder.with_name("0" * HASH_LENGTH))
+    with pytest.raises(Refusal, match="renamed or edited"):
+        stored(other.parent, other.name).read()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["f"]
+
+
+def test_a_copy_serves_where_links_are_not_allowed(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"x")
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"x" and sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def _hold_for(path, seconds, started):
+    with hold(path):
+        started.set()
+        time.sleep(seconds)
+
+
+def _hold_and_die(path):
+    context = hold(path)
+    context.__enter__()
+    os._exit(1)
+
+
+def _spawn(target, *arguments):
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def test_a_second_writer_waits_and_is_told_who_writes(tmp_path):
+    path, started, heard = tmp_path / "o/lock", multiprocessing.get_context("fork").Event(), []
+    other = _spawn(_hold_for, path, 1.0, started)
+    assert started.wait(10) and is_held(path) and f"process {other.pid}" in holder(path)
+    with hold(path, say=heard.append):
+        assert not other.is_alive() or other.join(5) is None
+    assert len(heard) == 1 and f"process {other.pid}" in heard[0]
+    assert holder(path) is None and not is_held(path)
+
+
+def test_a_second_writer_gives_up_when_its_time_is_up(tmp_path):
+    path, started = tmp_path / "o/lock", multiprocessing.get_context("fork").Event()
+    other = _spawn(_hold_for, path, 30, started)
+    assert started.wait(10)
+    with pytest.raises(Refusal, match=f"held by process {other.pid}"), hold(path, wait_seconds=0.5, say=lambda _: None):
+        pass
+    other.terminate()
+    other.join()
+
+
+def test_the_lock_of_a_dead_process_is_taken_at_once(tmp_path):
+    path = tmp_path / "o/lock"
+    dead = _spawn(_hold_and_die, path)
+    dead.join()
+    assert path.exists() and not is_held(path)
+    started = time.monotonic()
+    with hold(path, wait_seconds=1):
+        assert f"process {os.getpid()}" in holder(path)
+    assert time.monotonic() - started < 30
+    assert [f for f in os.listdir(path.parent) if not f.endswith(".break")] == []
