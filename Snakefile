@@ -32,5 +32,5 @@ onstart:
 
 
 onsuccess:
-    for table in TABLES:
-        print(Path(table).read_text())
+    for table in filter(Path.exists, TABLES):
+        print(table.read_text())

@@ -17,10 +17,11 @@ STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
 
-BASE_MODELS = [paths.base_model(name) for name in PLAN.bases]
+# A base model that experiments start from is made for them; only one that stands alone is wanted for itself.
+BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
-TABLES = [paths.TABLE.format(study=STUDY)] if PLAN.experiments else []
+TABLES = [Path(paths.TABLE.format(study=STUDY))] if PLAN.experiments else []
 PLAN_LINES = headline(PLAN)
 
 

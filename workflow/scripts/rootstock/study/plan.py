@@ -60,6 +60,12 @@ class Plan:
     source: str = "{}"  # the study as JSON
 
     @property
+    def lone_bases(self) -> list[str]:
+        """Base models that no experiment of this plan starts from."""
+        used = {experiment.base for experiment in self.experiments.values()}
+        return [name for name in self.bases if name not in used]
+
+    @property
     def fine_tunes(self) -> list[Experiment]:
         """Experiments that train; the others only measure a base model."""
         return [e for e in self.experiments.values() if e.settings.get("mode") != "base_only"]

@@ -62,13 +62,14 @@ def keyed_normal(key: int, samples: Tensor, draws: int) -> Tensor:
 
 
 def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
-    """Turn the sensor: each window's triads of channels by one rotation, random axis, angle ~ N(0, std) radians."""
+    """Turn the sensor: all triads of channels by one rotation a window, whose vector has components ~ N(0, std) radians."""
     n, channels, length = x.shape
     if channels % 3:
         raise Refusal(f"rotation_std: the data has {channels} channels, not triads of axes; set rotation_std: 0")
-    normal = keyed_normal(key, samples, 4)
-    axis = torch.nn.functional.normalize(normal[:, :3], dim=1)
-    sin, cos = torch.sin(normal[:, 3] * std), torch.cos(normal[:, 3] * std)
+    vector = keyed_normal(key, samples, 3) * std
+    angle = vector.norm(dim=1, keepdim=True)
+    axis = vector / angle.clamp(min=1e-12)
+    sin, cos = torch.sin(angle[:, 0]), torch.cos(angle[:, 0])
     cross = torch.zeros(n, 3, 3, device=x.device)
     cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]
     cross = cross - cross.transpose(1, 2)

@@ -1,0 +1,72 @@
+"""The training scripts without Snakemake: flags and specs lead to the same hash as a study."""
+
+import json
+
+from conftest import PEOPLE, plan
+
+FLAGS = (
+    "--fold", "0", "--device", "cpu", "--batch_size", "16", "--model", "test", "--lr", "0.01", "--max_epochs", "2",
+    "--early_stopping_patience", "50", "--n_base_participants", "2", "--data_path", "data/tiny", "--window_size", "32",
+    "--participants", *PEOPLE, "--use_augmentation",
+)  # fmt: skip
+
+
+def test_flags_train_the_model_that_a_study_would(project, people):
+    done = project.script("train_base", *FLAGS, "--prefix", "test_base")
+    base_hash = done.stdout.split()[-1]
+    base = {"batch_size": 16, "lr": 0.01, "max_epochs": 2, "early_stopping_patience": 50, "use_augmentation": True}
+    study = plan(data={"path": str(people)}, participants=list(PEOPLE), folds=[0], base=base)
+    assert list(study.bases) == [base_hash] and (project / f"base_models/{base_hash}.pt").exists()
+
+    mode = ("--mode", "target_only_fine_tuning", "--target_data_pct", "0.1", "--early_stopping_patience_target", "50")
+    done = project.script("train_finetune", *FLAGS, "--base_model_hash", base_hash, *mode, "--prefix", "try1")
+    (metrics,) = project.folder.glob("experiments/try1_*/fold0_ann/metrics.json")
+    assert json.loads(metrics.read_text())["base_hash"] == base_hash and f"published {metrics.parent.relative_to(project.folder)}" in done.stdout
+    again = project.script("train_finetune", *FLAGS, "--base_model_hash", base_hash, *mode, "--prefix", "try1")
+    assert "nothing to train" in again.stdout
+
+
+def test_a_base_of_other_settings_can_be_named_by_its_hash(project, people):
+    other = project.script("train_base", *FLAGS, "--seed", "5").stdout.split()[-1]
+    project.script("train_finetune", *FLAGS, "--base_model_hash", other, "--mode", "last_layer_only", "--prefix", "x")
+    (config,) = project.folder.glob("experiments/x_*/fold0_ann/config.json")
+    assert json.loads(config.read_text())["base_spec"]["seed"] == 5
+
+
+def test_a_base_that_does_not_fit_is_refused(project, people):
+    seen = project.script("train_base", *FLAGS, "--base_participants", "all", "--n_base_participants", "3").stdout.split()[-1]
+    mode = ("--mode", "last_layer_only", "--prefix", "x")
+    done = project.script("train_finetune", *FLAGS, "--base_model_hash", seen, *mode, check=False)
+    assert done.returncode == 1 and "saw the target ann" in done.stderr
+    done = project.script("train_finetune", *FLAGS, "--base_model_hash", "0" * 16, *mode, check=False)
+    assert done.returncode == 1 and "is not trained here; run train_base.py" in done.stderr
+    wide = project.script("train_base", *FLAGS, "--base_channels", "16").stdout.split()[-1]
+    done = project.script("train_finetune", *FLAGS, "--base_model_hash", wide, *mode, check=False)
+    assert done.returncode == 1 and "is of architecture" in done.stderr
+
+
+def test_a_spec_file_trains_without_other_flags(project, people):
+    study = plan(data={"path": str(people)}, participants=list(PEOPLE), folds=[1], base={"max_epochs": 1})
+    (training,) = study.bases.values()
+    (project / "spec.json").write_text(training.json)
+    done = project.script("train_base", "--spec", "spec.json", "--data_path", "data/tiny", "--output", "out/m.pt")
+    assert done.stdout.split()[-1] == training.hash and (project / "out/m_metadata.json").exists()
+
+
+def test_help_explains_itself(project):
+    for script in ("train_base", "train_finetune", "generate_jobs", "prepare_data", "summarise", "measure_baseline"):
+        text = project.script(script, "--help").stdout
+        assert len(text) > 200 and "Traceback" not in text
+    text = project.script("train_finetune", "--help").stdout
+    for flag in ("--base_model_hash", "--mode", "--target_data_pct", "--device", "--early_stopping_patience_target"):
+        assert flag in text
+
+
+def test_exported_job_lists_are_studies(project, people):
+    project.study("tiny", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}, "finetune": {"mode": ["base_only", "target_only"]}})
+    shown = json.loads(project.script("generate_jobs", "--configfile", "tiny.yaml", "--json", "--output-dir", "lists").stdout)
+    again = json.loads(project.script("generate_jobs", "--configfile", "lists/finetune_jobs.json", "--json").stdout)
+    for key in ("experiments", "base_models", "base_trainings_without_sharing", "fine_tunes", "folds"):
+        assert shown[key] == again[key]
+    bases = json.loads((project / "lists/base_training_jobs.json").read_text())
+    assert {job["_base_model_hash"] for job in bases} == set(shown["sharing"])

@@ -1,0 +1,239 @@
+"""Real studies through the real Snakemake, on tiny data: what is trained, what is shared, what is not trained again."""
+
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from conftest import PEOPLE, ROOT, Project, jobs_run, write_people
+
+pytestmark = pytest.mark.workflow
+
+STUDY = {
+    "data": {"path": "data/tiny"},
+    "participants": list(PEOPLE),
+    "base": {"model": "test", "max_epochs": 2, "lr": 0.01},
+    "finetune": {"mode": ["base_only", "target_only_fine_tuning"], "target_data_pct": [0.5]},
+    "baselines": ["svc"],
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Project:
+    """A project in which the tiny study has run."""
+    folder = tmp_path_factory.mktemp("done") / "project"
+    folder.mkdir()
+    project = Project(folder)
+    write_people(project / "data/tiny")
+    project.study("tiny", STUDY)
+    run = project.snakemake("--configfile", "tiny.yaml")
+    assert jobs_run(run.stderr + run.stdout) == {
+        "train_base": 3,
+        "train_finetune": 6,
+        "measure_baseline": 3,
+        "summarise": 1,
+        "all": 1,
+    }
+    assert "about 00:00 left" in run.stderr and "Personalised" in run.stdout
+    return project
+
+
+def trained(project: Project) -> int:
+    """How many trainings really ran: each leaves one line in the log of its job."""
+    logs = list((project / "logs").rglob("*.log"))
+    return sum("trained " in log.read_text() for log in logs)
+
+
+def rerun(project: Project, study="tiny.yaml", *flags) -> dict[str, int]:
+    run = project.snakemake(*flags, "--configfile", study)
+    return jobs_run(run.stderr + run.stdout)
+
+
+def test_a_run_leaves_exactly_these_files(done):
+    experiment = {"best_model.pt", "losses.json", "config.json", "metrics.json"}
+    folders = list(done.folder.glob("experiments/*/*"))
+    assert len(folders) == 6 and all({f.name for f in folder.iterdir()} == experiment for folder in folders)
+    bases = sorted(f.name for f in done.folder.glob("base_models/*"))
+    assert len(bases) == 6 and sum(name.endswith("_metadata.json") for name in bases) == 3
+    stored = list((done / ".rootstock/store").glob("*"))
+    assert len(stored) == 9 and all({f.name for f in s.iterdir()} == {"model.pt", "metadata.json"} for s in stored)
+    assert {f.name for f in done.folder.glob("results/tiny/*")} == {"summary.csv", "table.txt", "accuracy.svg", "baselines"}
+
+
+def test_a_second_run_starts_no_job(done):
+    assert rerun(done) == {}
+
+
+def test_a_deleted_experiment_comes_back_from_the_store(done):
+    before = trained(done)
+    folder = next(done.folder.glob("experiments/target_only*/fold1_bob"))
+    metrics = (folder / "metrics.json").read_text()
+    shutil.rmtree(folder)
+    assert rerun(done) == {"train_finetune": 1, "summarise": 1, "all": 1}
+    assert (folder / "metrics.json").read_text() == metrics
+    assert trained(done) == before - 1  # its new log says that there was nothing to train
+
+
+def test_deleted_bases_are_not_missed_until_they_are_needed_and_then_not_retrained(done):
+    models = [f"base_models/{p.name}" for p in done.folder.glob("base_models/*.pt")]
+    shutil.rmtree(done / "base_models")
+    assert rerun(done) == {}
+    shutil.rmtree(next(done.folder.glob("experiments/target_only*/fold1_bob")))
+    assert rerun(done)["train_base"] == 1
+    (base,) = done.folder.glob("base_models/*.pt")
+    assert "nothing to train" in (done / f"logs/base/{base.stem}.log").read_text()
+    assert rerun(done, "tiny.yaml", *models) == {"train_base": 2}  # a base by name: handed back too
+    assert "trained " not in "".join(log.read_text() for log in (done / "logs/base").glob("*.log"))
+    rerun(done)
+    assert rerun(done) == {}
+
+
+def test_one_more_fraction_trains_only_its_own_experiments(done):
+    done.study("more", STUDY | {"finetune": STUDY["finetune"] | {"target_data_pct": [0.5, 1.0]}, "baselines": []})
+    assert rerun(done, "more.yaml") == {"train_finetune": 3, "summarise": 1, "all": 1}
+
+
+def test_newer_files_comments_and_other_studies_in_between_retrain_nothing(done):
+    for file in [*done.folder.glob("base_models/*"), *done.folder.glob("data/tiny/*"), done / "tiny.yaml"]:
+        os.utime(file)
+    (done / "tiny.yaml").write_text("# a comment\n" + (done / "tiny.yaml").read_text())
+    done.study("other", STUDY | {"base": STUDY["base"] | {"lr": 0.02}, "folds": [0], "baselines": []})
+    rerun(done, "other.yaml")
+    assert rerun(done) == {}
+
+
+def test_another_study_shares_the_bases(done):
+    done.study("second", STUDY | {"finetune": {"mode": "last_layer_only"}, "baselines": []})
+    assert "train_base" not in rerun(done, "second.yaml")
+
+
+def test_another_project_with_the_same_store_trains_no_base(done, project):
+    write_people(project / "data/tiny")
+    project.study("tiny", STUDY | {"store": str(done / ".rootstock/store"), "baselines": []})
+    rerun(project)
+    assert trained(project) == 0 and len(list(project.folder.glob("experiments/*/*/metrics.json"))) == 6
+
+
+def test_a_changed_setting_retrains(done):
+    done.study("tiny_changed", STUDY | {"base": STUDY["base"] | {"max_epochs": 1}, "folds": [0], "baselines": []})
+    assert rerun(done, "tiny_changed.yaml")["train_base"] == 1
+
+
+def test_changed_run_settings_retrain_nothing(done):
+    done.study("tiny", STUDY | {"run": {"device": "cpu"}})
+    assert rerun(done).get("train_base", 0) + rerun(done).get("train_finetune", 0) == 0
+
+
+def test_until_train_base_trains_only_bases(project, people):
+    project.study("tiny", STUDY)
+    assert rerun(project, "tiny.yaml", "--until", "train_base") == {"train_base": 3}
+    assert not (project / "experiments").exists()
+
+
+def test_the_summary_has_its_columns_and_its_numbers(done):
+    summary = pd.read_csv(done / "results/tiny/summary.csv")
+    wanted = (
+        "mode fold target target_data_pct base_hash n_target_train base_test_loss base_test_accuracy base_test_f1 "
+        "base_all_accuracy test_loss test_accuracy test_f1 epochs seconds path"
+    )
+    assert set(wanted.split()) <= set(summary.columns) and len(summary) == 6
+    for row in summary.itertuples():
+        metrics = json.loads((done / f"{row.path}/metrics.json").read_text())
+        assert metrics["metrics"]["test"]["accuracy"] == row.test_accuracy
+    tuned = summary[summary["mode"] == "target_only_fine_tuning"]
+    assert (tuned.n_target_train == 12).all() and set(tuned.target) == set(PEOPLE)
+
+
+def test_same_spec_same_weights_bit_for_bit(done, project):
+    """Another project, another folder of equal data, another day: every model file is byte for byte the same."""
+    write_people(project / "data/tiny")
+    augmented = {"use_augmentation": True, "dropout": 0.3, "mixup_alpha": 0.3, "schedule": "one_cycle", "max_epochs": 2}
+    for place in (done, project):
+        place.study("exact", STUDY | {"base": augmented, "baselines": [], "finetune": {"mode": "full_fine_tuning"}})
+        rerun(place, "exact.yaml")
+    names = {p.name for p in (project / ".rootstock/store").iterdir()}
+    assert len(names) == 6
+    for name in names:
+        one, other = (place / f".rootstock/store/{name}/model.pt" for place in (done, project))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_all_modes_run_and_differ_as_they_should(project):
+    write_people(project / "data/tiny", binary=True, samples=48)
+    modes = ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
+    study = STUDY | {"base": {"model": "medium", "max_epochs": 1, "pos_weight": 2.0}, "folds": [0], "baselines": []}
+    project.study("modes", study | {"finetune": {"mode": modes, "max_epochs": 2}})
+    rerun(project, "modes.yaml")
+    base = torch.load(next(project.folder.glob("base_models/*.pt")), weights_only=True)["model"]
+    changed = {}
+    for folder in project.folder.glob("experiments/*/*"):
+        state = torch.load(folder / "best_model.pt", weights_only=True)["model"]
+        mode = json.loads((folder / "config.json").read_text())["spec"]["mode"]
+        changed[mode] = {name for name in base if not torch.equal(base[name], state[name])}
+    assert set(changed) == set(modes)
+    assert changed["base_only"] == set()
+    assert changed["last_layer_only"] == {"network.classifier.weight", "network.classifier.bias"}
+    assert "mean" in changed["target_only"] and "mean" not in changed["full_fine_tuning"]
+    assert not any("running" in name for name in changed["full_fine_tuning"])  # BatchNorm frozen
+    assert "network.stem.0.weight" in changed["target_only_fine_tuning"]
+
+
+def test_a_failed_job_fails_the_run_and_leaves_the_others(project, people):
+    project.study("tiny", STUDY | {"baselines": []})
+    project.snakemake("-n", "--configfile", "tiny.yaml")
+    x, y = torch.load(people / "cleo_val.pt", weights_only=True)
+    torch.save((x * float("nan"), y), people / "cleo_val.pt")
+    run = project.snakemake("--configfile", "tiny.yaml", check=False)
+    assert run.returncode == 1 and "X holds NaN" in run.stderr
+    assert len(list(project.folder.glob("base_models/*.pt"))) == 1  # the one base that needs no cleo
+    assert not list(project.folder.glob("experiments/*/*cleo/metrics.json"))
+
+
+def test_a_bare_job_list_is_a_study(project, people):
+    jobs = [
+        {"fold": f, "mode": m, "data_path": "data/tiny", "window_size": 32, "participants": PEOPLE, "max_epochs": 1}
+        for f in (0, 1)
+        for m in ("target_only_fine_tuning", "last_layer_only")
+    ]
+    (project / "my jobs.json").write_text(json.dumps(jobs))
+    run = project.snakemake("--config", "jobs=my jobs.json")
+    assert jobs_run(run.stderr + run.stdout)["train_base"] == 2
+    assert (project / "results/my-jobs/summary.csv").exists()
+
+
+def test_a_models_own_class_is_trained_and_its_source_is_its_identity(project, people):
+    source = (
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, in_channels, n_outputs, width):\n"
+        "        super().__init__()\n"
+        "        self.body = nn.Conv1d(in_channels, width, 5)\n"
+        "        self.head = nn.Linear(width, n_outputs)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.body(x).relu().mean(2))\n"
+    )
+    (project / "my_nets.py").write_text(source)
+    own = {"models": {"mine": {"class": "my_nets:Net", "width": 4}}, "base": {"model": "mine", "max_epochs": 1}}
+    project.study("own", STUDY | own | {"folds": [0], "finetune": {"mode": "last_layer_only"}, "baselines": []})
+    rerun(project, "own.yaml")
+    (project / "my_nets.py").write_text(source + "# another source\n")
+    assert rerun(project, "own.yaml")["train_base"] == 1
+
+
+def test_the_drawings_and_reports_of_snakemake_work(done, tmp_path):
+    for flags in (["--dag", "dot"], ["--dag", "mermaid-js"], ["--rulegraph", "dot"], ["--rulegraph", "mermaid-js"]):
+        assert "train_base" in done.snakemake("--configfile", "tiny.yaml", *flags).stdout
+    report = tmp_path / "report.html"
+    rerun(done)
+    done.snakemake("--configfile", "tiny.yaml", "--report", report)
+    assert report.stat().st_size > 100_000 and "accuracy.svg" in report.read_text()
+
+
+def test_lint_is_clean(done):
+    assert "good condition" in done.snakemake("--lint", "--configfile", "tiny.yaml").stderr
+
+
+def test_the_snakefile_is_short():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) < 40
