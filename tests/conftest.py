@@ -71,7 +71,11 @@ class Project:
     def files(self) -> set[str]:
         """Every file below the project, but for what Snakemake keeps for itself."""
         found = (p.relative_to(self.folder) for p in self.folder.rglob("*") if p.is_file())
-        return {str(p) for p in found if p.parts[0] not in (".snakemake", "workflow", "profiles", "config", "local", "slurm")}
+        return {
+            str(p)
+            for p in found
+            if p.parts[0] not in (".snakemake", "workflow", "profiles", "config", "local", "slurm")
+        }
 
 
 def jobs_run(output: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Models, augmentation, windows and batches of the activity task."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +88,9 @@ def test_keyed_numbers_are_uniform_and_normal_and_independent():
     assert torch.allclose(torch.corrcoef(uniform.T), torch.eye(4), atol=0.03)
     assert abs(torch.corrcoef(torch.stack([uniform[:-1, 0], uniform[1:, 0]]))[0, 1]) < 0.03
     normal = keyed_normal(123, samples, 3)
-    assert torch.allclose(normal.mean(0), torch.zeros(3), atol=0.03) and torch.allclose(normal.std(0), torch.ones(3), atol=0.03)
+    assert torch.allclose(normal.mean(0), torch.zeros(3), atol=0.03) and torch.allclose(
+        normal.std(0), torch.ones(3), atol=0.03
+    )
     assert not torch.equal(uniform, keyed_uniform(epoch_key(0, 2), samples, 4))
 
 
@@ -129,7 +132,9 @@ def test_rotation_turns_both_triads_alike_and_keeps_lengths():
 def test_time_warp_really_warps_and_keeps_the_ends():
     ramp = torch.linspace(0, 1, 100).expand(30, 1, 100)
     warped = warp_time(ramp, torch.arange(30), 9, 0.4)
-    assert torch.allclose(warped[:, :, 0], ramp[:, :, 0], atol=1e-6) and torch.allclose(warped[:, :, -1], ramp[:, :, -1], atol=1e-5)
+    assert torch.allclose(warped[:, :, 0], ramp[:, :, 0], atol=1e-6) and torch.allclose(
+        warped[:, :, -1], ramp[:, :, -1], atol=1e-5
+    )
     speed = warped.diff(dim=2) * 99
     assert (speed > 0).all() and speed.max() <= 1.45 and speed.min() >= 0.55
     assert ((warped - ramp).abs().amax(dim=(1, 2)) > 0.01).float().mean() > 0.8
@@ -143,11 +148,15 @@ def test_mixup_pairs_every_sample_once():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.lists(st.floats(0.01, 1.0), min_size=2, max_size=5), st.integers(0, 5))
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=80),
+    st.lists(st.floats(0.01, 1.0), min_size=2, max_size=5),
+    st.integers(0, 5),
+)
 def test_shares_are_nested_and_as_near_as_whole_windows_allow(labels, shares, seed):
     windows = Windows(torch.arange(len(labels)).float()[:, None, None], torch.tensor(labels))
     taken = [set(take_share(windows, share, seed).x.flatten().tolist()) for share in sorted(shares)]
-    assert all(small <= large for small, large in zip(taken, taken[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(taken))
     for share, chosen in zip(sorted(shares), taken, strict=True):
         assert len(chosen) == max(1, round(share * len(labels)))
 
@@ -194,7 +203,9 @@ def test_metrics_equal_scikit_learn(pairs):
 def test_losses_equal_torchs_own():
     logits, y = torch.randn(9, 4), torch.arange(9) % 4
     soft = torch.nn.functional.one_hot(y, 4).float()
-    assert torch.allclose(window_loss(logits, soft, 0.1, None), torch.nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum")(logits, y))
+    assert torch.allclose(
+        window_loss(logits, soft, 0.1, None), torch.nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum")(logits, y)
+    )
     binary, labels = torch.randn(9, 1), (torch.arange(9) % 2).float()[:, None]
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0), reduction="sum")(binary, labels)
     assert torch.allclose(window_loss(binary, labels, 0.0, 3.0), expected)
@@ -219,7 +230,13 @@ def test_no_window_crosses_a_boundary():
 
 def test_preparation_refuses_short_parts_unless_told_to_pad(tmp_path):
     identity = DataIdentity(
-        name="smartwatch", version="x", window_size=200, window_stride=100, split=(0.6, 0.2, 0.2), pad=False, mirror=False
+        name="smartwatch",
+        version="x",
+        window_size=200,
+        window_stride=100,
+        split=(0.6, 0.2, 0.2),
+        pad=False,
+        mirror=False,
     )
     with pytest.raises(Refusal, match="pad: true"):
         prepare(identity, tmp_path / "out")
@@ -231,7 +248,9 @@ def test_preparation_refuses_short_parts_unless_told_to_pad(tmp_path):
 
 
 def test_mirroring_changes_left_arms_only(tmp_path):
-    identity = DataIdentity(name="smartwatch", version="x", window_size=200, window_stride=100, split=(0.6, 0.2, 0.2), pad=True)
+    identity = DataIdentity(
+        name="smartwatch", version="x", window_size=200, window_stride=100, split=(0.6, 0.2, 0.2), pad=True
+    )
     for mirror in (False, True):
         prepare(identity.model_copy(update={"mirror": mirror}), tmp_path / str(mirror))
     plain, mirrored = (torch.load(tmp_path / f"{m}/s02_train.pt", weights_only=True)[0] for m in (False, True))

@@ -234,7 +234,7 @@ def test_data_that_changed_since_the_plan_is_refused(project, people):
     ("flags", "line"),
     [
         (["--bacth_size", "3"], "--bacth_size: unknown flag; did you mean --batch_size?"),
-        (["--fold", "9"], "--fold: \"9\" out of range"),
+        (["--fold", "9"], '--fold: "9" out of range'),
         (["--fold", "0", "--lr", "abc"], '--lr: "abc" needs a number'),
         (["--fold", "0", "--device", "gpu"], "run.device:"),
         (["--spec", "{"], "--spec:"),

@@ -21,7 +21,10 @@ def test_flags_train_the_model_that_a_study_would(project, people):
     mode = ("--mode", "target_only_fine_tuning", "--target_data_pct", "0.1", "--early_stopping_patience_target", "50")
     done = project.script("train_finetune", *FLAGS, "--base_model_hash", base_hash, *mode, "--prefix", "try1")
     (metrics,) = project.folder.glob("experiments/try1_*/fold0_ann/metrics.json")
-    assert json.loads(metrics.read_text())["base_hash"] == base_hash and f"published {metrics.parent.relative_to(project.folder)}" in done.stdout
+    assert (
+        json.loads(metrics.read_text())["base_hash"] == base_hash
+        and f"published {metrics.parent.relative_to(project.folder)}" in done.stdout
+    )
     again = project.script("train_finetune", *FLAGS, "--base_model_hash", base_hash, *mode, "--prefix", "try1")
     assert "nothing to train" in again.stdout
 
@@ -34,7 +37,9 @@ def test_a_base_of_other_settings_can_be_named_by_its_hash(project, people):
 
 
 def test_a_base_that_does_not_fit_is_refused(project, people):
-    seen = project.script("train_base", *FLAGS, "--base_participants", "all", "--n_base_participants", "3").stdout.split()[-1]
+    seen = project.script(
+        "train_base", *FLAGS, "--base_participants", "all", "--n_base_participants", "3"
+    ).stdout.split()[-1]
     mode = ("--mode", "last_layer_only", "--prefix", "x")
     done = project.script("train_finetune", *FLAGS, "--base_model_hash", seen, *mode, check=False)
     assert done.returncode == 1 and "saw the target ann" in done.stderr
@@ -63,8 +68,13 @@ def test_help_explains_itself(project):
 
 
 def test_exported_job_lists_are_studies(project, people):
-    project.study("tiny", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}, "finetune": {"mode": ["base_only", "target_only"]}})
-    shown = json.loads(project.script("generate_jobs", "--configfile", "tiny.yaml", "--json", "--output-dir", "lists").stdout)
+    project.study(
+        "tiny",
+        {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}, "finetune": {"mode": ["base_only", "target_only"]}},
+    )
+    shown = json.loads(
+        project.script("generate_jobs", "--configfile", "tiny.yaml", "--json", "--output-dir", "lists").stdout
+    )
     again = json.loads(project.script("generate_jobs", "--configfile", "lists/finetune_jobs.json", "--json").stdout)
     for key in ("experiments", "base_models", "base_trainings_without_sharing", "fine_tunes", "folds"):
         assert shown[key] == again[key]

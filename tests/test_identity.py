@@ -37,7 +37,9 @@ def test_canonical_json_reads_back_to_the_same_spec(lr, epochs, name):
     assert canonical(again) == canonical(spec) and digest(again) == digest(spec)
 
 
-@given(st.dictionaries(st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()))
+@given(
+    st.dictionaries(st.text(min_size=1), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text())
+)
 def test_the_order_of_keys_does_not_matter(settings):
     backwards = dict(reversed(list(settings.items())))
     assert canonical(settings) == canonical(backwards)
@@ -63,7 +65,11 @@ def test_hashes_of_the_first_release_stay():
         finetune={"mode": "last_layer_only", "target_data_pct": 0.5},
     )
     (experiment,) = found.experiments.values()
-    assert (experiment.base, experiment.hash, experiment.prefix) == ("9d15cd9d31d91d7d", "4a396701f3b652c7", "last_layer_only_pct0.5_bdeedf88")
+    assert (experiment.base, experiment.hash, experiment.prefix) == (
+        "9d15cd9d31d91d7d",
+        "4a396701f3b652c7",
+        "last_layer_only_pct0.5_bdeedf88",
+    )
 
 
 BASE = {
@@ -111,7 +117,9 @@ def test_run_settings_are_not_in_the_hash():
 
 
 def test_specs_survive_their_own_json():
-    found = plan(data={"pad": True}, base={"use_augmentation": True}, finetune={"mode": ["full_fine_tuning", "target_only"]})
+    found = plan(
+        data={"pad": True}, base={"use_augmentation": True}, finetune={"mode": ["full_fine_tuning", "target_only"]}
+    )
     for training in found.bases.values():
         assert digest(BaseSpec.model_validate_json(training.json)) == training.hash
     for training in found.experiments.values():

@@ -113,12 +113,12 @@ def test_a_template_names_folders():
 
 @pytest.mark.parametrize("with_bases", [True, False])
 def test_exported_job_lists_read_back_to_the_same_plan(with_bases):
-    study = dict(
-        data=DATA,
-        participants=SEVEN[:3],
-        base={"n_base_participants": [1, 2], "use_augmentation": [False, True], "lr": 0.01},
-        finetune={"mode": ["base_only", "full_fine_tuning", "target_only"], "lr": [0.02, 0.03], "seed_finetune": 5},
-    )
+    study = {
+        "data": DATA,
+        "participants": SEVEN[:3],
+        "base": {"n_base_participants": [1, 2], "use_augmentation": [False, True], "lr": 0.01},
+        "finetune": {"mode": ["base_only", "full_fine_tuning", "target_only"], "lr": [0.02, 0.03], "seed_finetune": 5},
+    }
     found = plan(**study)
     bases, finetunes = job_lists(found)
     again = plan(jobs=bases + finetunes if with_bases else finetunes)

@@ -59,7 +59,12 @@ def test_a_run_leaves_exactly_these_files(done):
     assert len(bases) == 6 and sum(name.endswith("_metadata.json") for name in bases) == 3
     stored = list((done / ".rootstock/store").glob("*"))
     assert len(stored) == 9 and all({f.name for f in s.iterdir()} == {"model.pt", "metadata.json"} for s in stored)
-    assert {f.name for f in done.folder.glob("results/tiny/*")} == {"summary.csv", "table.txt", "accuracy.svg", "baselines"}
+    assert {f.name for f in done.folder.glob("results/tiny/*")} == {
+        "summary.csv",
+        "table.txt",
+        "accuracy.svg",
+        "baselines",
+    }
 
 
 def test_a_second_run_starts_no_job(done):

@@ -2,8 +2,10 @@
 
 import getpass
 import json
+import os
 import platform
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -114,7 +116,7 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     torch.set_num_threads(job.run.threads)
     torch.use_deterministic_algorithms(True)
     started = time.time()
-    with leased_device(job.run.device, Path(job.store) / "leases") as device:
+    with leased_device(job.run.device, Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}") as device:
         job.say(f"training {job.hash} on {device} with {job.run.threads} thread(s)")
         outcome = make(device)
     spec_json = canonical(job.spec)

@@ -75,7 +75,7 @@ class Augmentation(Section):
     )
     rotation_std: NonNegative | None = Field(
         None,
-        description="spread of a random rotation of the sensor axes, in radians about each axis (default 0.2 for smartwatch, 0 for a folder)",
+        description="spread of a random rotation of the axes, radians about each (default 0.2 for smartwatch, 0 for a folder)",
     )
     mixup_alpha: NonNegative | None = Field(
         None, description="mixup of windows and labels, weight from Beta(alpha, alpha); 0 does not mix (default 0)"

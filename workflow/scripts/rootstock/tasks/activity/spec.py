@@ -122,7 +122,9 @@ def check(request: Request, problems: Problems) -> None:
         if wish and wish.magnitude_range and wish.magnitude_range[0] > wish.magnitude_range[1]:
             problems.add(f"{key}.magnitude_range", list(wish.magnitude_range), "needs [low, high] with low ≤ high")
         if wish and wish.pos_weight is not None and request.data.path is None:
-            problems.add(f"{key}.pos_weight", wish.pos_weight, "is for binary data; smartwatch has 7 classes; remove it")
+            problems.add(
+                f"{key}.pos_weight", wish.pos_weight, "is for binary data; smartwatch has 7 classes; remove it"
+            )
     wish = request.finetune
     if wish and wish.target_batch_pct is not None and wish.mode != "full_fine_tuning":
         fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
@@ -144,9 +146,7 @@ def base_spec(request: Request, fingerprints: Fingerprints, problems: Problems) 
     )
 
 
-def finetune_spec(
-    request: Request, base: BaseSpec, base_hash: str, fingerprints: Fingerprints
-) -> FinetuneSpec:
+def finetune_spec(request: Request, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
     """The fine-tune of a request: what it does not give it inherits, what its mode does not use is not there."""
     wish, target = request.finetune, request.unit.values["target"]
     common = {

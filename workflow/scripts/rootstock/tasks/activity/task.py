@@ -1,21 +1,25 @@
 """Activity recognition as the engine sees it: build a trainee from a spec, train it, measure it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...engine.files import load
 from ...engine.loop import Fitted, Outcome, fit
 from ...engine.metrics import classification_metrics, confusion_counts
+from ...study.identity import canonical
 from ...study.problems import Refusal
 from .augment import Augmentation, epoch_key, mixup_draws
 from .data import Windows, read_people, take_share
 from .models import Standardised, build_model, last_layer
 from .prepare import prepare
-from .settings import BaseSpec, FinetuneSpec
+from .settings import BaseSpec, FinetuneSpec, Model
 
-__all__ = ["prepare", "train_base", "train_finetune"]
+__all__ = ["load_published", "prepare", "train_base", "train_finetune"]
 
 EVALUATION_BATCH = 512
 
@@ -33,7 +37,7 @@ def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcom
     trainee = WindowTrainee(model, train, check, spec, n_classes, device)
     fitted = _fit(trainee, spec, say)
     metrics = {"base_test": trainee.measure(check), "n_train": len(train)}
-    return _outcome(model, fitted, metrics, train, n_classes)
+    return _outcome(model, spec.model, fitted, metrics, train, n_classes)
 
 
 def train_finetune(
@@ -42,6 +46,7 @@ def train_finetune(
     """Fine-tune on the target, from `base` or from scratch, and measure both models on the target's test part."""
     target = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
     model, n_classes = _starting_model(spec, base, target["train"])
+    architecture = spec.model if base is None else base_spec.model
     for split, windows in target.items():
         _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
     measure = Measure(model.to(device), n_classes, device, spec.pos_weight)
@@ -51,7 +56,9 @@ def train_finetune(
         metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
     if spec.mode == "base_only":
         fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
-        return _outcome(model, fitted, metrics | {"test": metrics["base_test"]}, target["train"], n_classes)
+        return _outcome(
+            model, architecture, fitted, metrics | {"test": metrics["base_test"]}, target["train"], n_classes
+        )
 
     own = take_share(target["train"], spec.target_data_pct, spec.seed)
     train, n_base = own, 0
@@ -67,7 +74,9 @@ def train_finetune(
     trainee = WindowTrainee(model, train, target["val"], spec, n_classes, device, n_base=n_base)
     fitted = _fit(trainee, spec, say)
     metrics |= {"test": trainee.measure(target["test"]), "val": trainee.measure(target["val"])}
-    return _outcome(model, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)}, train, n_classes)
+    return _outcome(
+        model, architecture, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)}, train, n_classes
+    )
 
 
 class Measure:
@@ -188,7 +197,7 @@ def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: fl
     return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
 
 
-def load_model(content: dict[str, Any], spec_model, where: str) -> Standardised:
+def load_model(content: dict[str, Any], spec_model: Model, where: str) -> Standardised:
     """The network of a `model.pt`, rebuilt from what the file itself says."""
     try:
         model = build_model(spec_model, content["in_channels"], content["n_outputs"])
@@ -196,6 +205,14 @@ def load_model(content: dict[str, Any], spec_model, where: str) -> Standardised:
     except (KeyError, TypeError, RuntimeError) as error:
         raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
     return model
+
+
+def load_published(path: str | Path) -> Standardised:
+    """A trained model from any `model.pt`, `best_model.pt` or `base_models/<hash>.pt`, ready to be called."""
+    content = load(path)
+    if not isinstance(content, dict) or "spec" not in content:
+        raise Refusal(f"{path}: is not a model of Rootstock")
+    return load_model(content, Model.model_validate(content["architecture"]), str(path)).eval()
 
 
 def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Windows) -> tuple[Standardised, int]:
@@ -229,9 +246,12 @@ def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, say) -> Fitted:
     return fitted
 
 
-def _outcome(model: Standardised, fitted: Fitted, metrics: dict, windows: Windows, n_classes: int) -> Outcome:
+def _outcome(
+    model: Standardised, architecture: Model, fitted: Fitted, metrics: dict, windows: Windows, n_classes: int
+) -> Outcome:
     content = {
         "model": fitted.state,
+        "architecture": json.loads(canonical(architecture)),
         "in_channels": windows.x.shape[1],
         "n_outputs": _n_outputs(windows, n_classes),
         "n_classes": n_classes,
