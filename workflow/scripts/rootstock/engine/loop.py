@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..study.problems import Refusal
 from .schedule import make_schedule
+from .seeding import seed_step
 from .stopping import EarlyStopping
 
 
@@ -69,7 +70,6 @@ def fit(
     say: Callable[[str], None] = print,
 ) -> Fitted:
     """Train until `max_epochs` or until `patience` epochs brought nothing better; return the best epoch's weights."""
-    torch.manual_seed(seed)
     model = trainee.model
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=weight_decay)
@@ -82,6 +82,7 @@ def fit(
         trainee.train_mode()
         loss_sum, count = 0.0, 0
         for samples in trainee.batches(epoch):
+            seed_step(seed, steps + 1)
             optimizer.zero_grad(set_to_none=True)
             batch_loss, n = trainee.loss(samples, epoch)
             (batch_loss / n).backward()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ...engine.files import load
 from ...engine.loop import Fitted, Outcome, fit
 from ...engine.metrics import classification_metrics, confusion_counts
+from ...engine.seeding import seed_step
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from .augment import Augmentation, epoch_key, mixup_draws
@@ -30,7 +31,7 @@ def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcom
     check = read_people(folder, spec.participants, ("test",))
     n_classes = _n_classes(train, spec.data.n_classes)
     _check_labels(check, n_classes, "base test windows")
-    torch.manual_seed(spec.seed)
+    seed_step(spec.seed, 0)
     model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
     model.learn_statistics(train.x)
     say(f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch")
@@ -218,7 +219,7 @@ def load_published(path: str | Path) -> Standardised:
 def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Windows) -> tuple[Standardised, int]:
     if base is None:
         n_classes = _n_classes(train, spec.data.n_classes)
-        torch.manual_seed(spec.seed)
+        seed_step(spec.seed, 0)
         return build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes)), n_classes
     model = load_model(base, BaseSpec.model_validate(base["spec"]).model, f"base model {base['hash']}")
     if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
