@@ -12,10 +12,10 @@ rule train_base:
         paths.BASE_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: RUN.threads
+    threads: RUN.threads * RUN.world_size
     resources:
         gpu=RUN.gpus,
-        device=RUN.device,
+        run=canonical(RUN),
         store=STORE,
         study=STUDY,
         mem_mb=4000,
@@ -28,8 +28,7 @@ rule train_base:
         " --spec {params.spec:q}"
         " --data_path {params.data:q}"
         " --store {resources.store:q}"
-        " --device {resources.device:q}"
-        " --threads {threads}"
+        " --run {resources.run:q}"
         " --asked_by {resources.study:q}"
         " --output {output.model:q}"
         " > {log:q} 2>&1"

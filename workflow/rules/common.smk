@@ -11,7 +11,7 @@ from rootstock.study.identity import canonical
 
 put_this_python_first()
 
-# What a rule passes on as resources (device, store, study) is how it runs; a change there reruns nothing.
+# What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store

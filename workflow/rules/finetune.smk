@@ -13,10 +13,10 @@ rule train_finetune:
         paths.EXPERIMENT_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: RUN.threads
+    threads: RUN.threads * RUN.world_size
     resources:
         gpu=RUN.gpus,
-        device=RUN.device,
+        run=canonical(RUN),
         store=STORE,
         study=STUDY,
         mem_mb=4000,
@@ -30,8 +30,7 @@ rule train_finetune:
         " --base {input.base:q}"
         " --data_path {params.data:q}"
         " --store {resources.store:q}"
-        " --device {resources.device:q}"
-        " --threads {threads}"
+        " --run {resources.run:q}"
         " --asked_by {resources.study:q}"
         " --output experiments/{wildcards.prefix}/{wildcards.unit}"
         " > {log:q} 2>&1"

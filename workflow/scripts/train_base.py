@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rootstock import cli
 from rootstock.by_hand import base_of_flags
+from rootstock.launch import is_worker
 from rootstock.study import paths
 from rootstock.train import Job, read_spec, train_base
 
@@ -23,8 +24,10 @@ def main() -> int:
         spec, data = base_of_flags(cli.job_of(args, task), task)
     run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
-    job = Job(spec, data, args.store, run=run, wait_seconds=args.wait, asked_by=asked_by, say=cli.say)
+    job = Job(spec, data, args.store, run=run, asked_by=asked_by, say=cli.say)
     kept = train_base(job)
+    if is_worker():
+        return 0
     model = args.output or paths.base_model(job.hash)
     kept.publish_base(Path(model), paths.base_metadata(model))
     cli.say(f"published {model}")

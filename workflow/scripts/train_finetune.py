@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rootstock import cli
 from rootstock.by_hand import finetune_of_flags
+from rootstock.launch import is_worker
 from rootstock.study.problems import Refusal
 from rootstock.train import Job, read_spec, train_finetune
 
@@ -27,7 +28,9 @@ def main() -> int:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
     run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
-    kept = train_finetune(Job(spec, data, args.store, base, run, args.wait, asked_by, cli.say))
+    kept = train_finetune(Job(spec, data, args.store, base, run, asked_by, cli.say))
+    if is_worker():
+        return 0
     kept.publish_experiment(Path(folder))
     cli.say(f"published {folder}")
     return 0

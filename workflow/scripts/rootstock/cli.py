@@ -9,9 +9,11 @@ from pathlib import Path
 from .study import paths
 from .study.jobs import fields_of
 from .study.optimisation import Run
-from .study.problems import Problems, Refusal, StudyError, nearest
+from .study.problems import Interrupted, Problems, Refusal, StudyError, nearest
 from .study.validate import is_list_field, read_section
 from .tasks.registry import TASKS, planner
+
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -23,6 +25,9 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Interrupted as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)
 
@@ -53,23 +58,26 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Where things lie and how they run: nothing here changes a weight."""
+    """Where things lie and how they run: nothing here changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda:1 or a device number (default: auto)")
-    group.add_argument("--threads", default="1", help="CPU threads (default: 1)")
     group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
-    group.add_argument(
-        "--wait", type=float, metavar="SECONDS", help="how long to wait for another process that trains the same model"
-    )
     group.add_argument("--asked_by", default="", help="name of the study, for the records")
+    group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
+    for name, field in Run.model_fields.items():
+        options: dict = {"default": argparse.SUPPRESS, "help": f"{field.description} (default: {field.default})"}
+        options |= {"action": argparse.BooleanOptionalAction} if field.annotation is bool else {"metavar": "VALUE"}
+        group.add_argument(f"--{name}", **options)
 
 
 def read_run(arguments: argparse.Namespace) -> Run:
-    """The run settings of the flags, checked."""
+    """The run settings of `--run` and of single flags, checked."""
     problems = Problems()
-    run = read_section(
-        Run, {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}, "run", problems
-    )
+    try:
+        given = json.loads(arguments.run)
+    except ValueError:
+        raise Refusal("--run: is not JSON") from None
+    given |= {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}
+    run = read_section(Run, given, "run", problems)
     problems.raise_if_any()
     return run
 

@@ -6,13 +6,13 @@ import os
 import platform
 import socket
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .launch import is_worker, launch_workers
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
 from .study.identity import canonical, digest
@@ -31,7 +31,6 @@ class Job:
     store: str
     base_model: str | None = None
     run: Run = field(default_factory=Run)
-    wait_seconds: float | None = None
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
 
@@ -56,9 +55,9 @@ def read_spec(text: str, kind: str, task: str | None = None) -> Section:
 def train_base(job: Job) -> StoredObject:
     """The stored base model of a spec, trained unless it is there."""
 
-    def make(device) -> Any:
+    def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
-        return trainer(job.spec.task).train_base(job.spec, job.data, device, job.say)
+        return trainer(job.spec.task).train_base(job.spec, job.data, context)
 
     return _obtain(job, make)
 
@@ -66,13 +65,13 @@ def train_base(job: Job) -> StoredObject:
 def train_finetune(job: Job) -> StoredObject:
     """The stored fine-tune of a spec, trained unless it is there; its base model is verified before it is used."""
 
-    def make(device) -> Any:
+    def make(context: Any) -> Any:
         base_spec = base = None
         if job.spec.base is not None:
             base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
-        outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, base, base_spec, device, job.say)
+        outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, base, base_spec, context)
         outcome.base_spec = base and base["spec"]
         return outcome
 
@@ -98,46 +97,81 @@ def digest_of(content: dict[str, Any]) -> str:
 
 
 def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
+    """Lock the object; hand it back if it is whole, else train it, here or in several processes."""
     kept = stored(job.store, job.hash)
-    with kept.lock(job.wait_seconds, job.say):
+    if is_worker():
+        _train_and_commit(job, kept, make)
+        return kept
+    with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
             job.say(f"{job.hash} is in the store; nothing to train")
+        elif job.run.world_size > 1:
+            launch_workers(job.run.world_size)
         else:
             _train_and_commit(job, kept, make)
+        kept.remove_rest()
     return kept
 
 
 def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) -> None:
     import torch  # only where something is trained: handing back a stored model takes no torch
 
+    from .engine.checkpoint import Checkpoints
     from .engine.device import leased_device
+    from .engine.distributed import world_of_environment
     from .engine.files import to_bytes
+    from .engine.loop import Context
 
     torch.set_num_threads(job.run.threads)
     torch.use_deterministic_algorithms(True)
-    started = time.time()
-    with leased_device(job.run.device, Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}") as device:
-        job.say(f"training {job.hash} on {device} with {job.run.threads} thread(s)")
-        outcome = make(device)
-    spec_json = canonical(job.spec)
-    model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
-    seconds = time.time() - started
-    metadata = {
+    leases = Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
+    with (
+        leased_device(job.run.device, leases) as device,
+        world_of_environment(device, job.run.collective_timeout) as world,
+    ):
+        say = job.say if world.is_first else (lambda _: None)
+        say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
+        checkpoints = Checkpoints(
+            kept.folder / "checkpoints", job.hash, job.run.checkpoint_steps, job.run.checkpoint_seconds, say
+        )
+        context = Context(device, world, checkpoints, None, job.run.micro_batch_size, job.run.compile, say)
+        try:
+            outcome = make(context)
+        except torch.cuda.OutOfMemoryError as error:
+            raise Refusal(
+                f"run.micro_batch_size: {job.run.micro_batch_size} samples at a time do not fit into the memory of "
+                f"{device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
+            ) from None
+        if not world.is_first:
+            return
+        spec_json = canonical(job.spec)
+        model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
+        kept.commit(to_bytes(model), _metadata(job, outcome, device, world.size), spec_json)
+        checkpoints.clear()
+        fitted = outcome.fitted
+        say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str, Any]:
+    """What is recorded beside a model: what it is, how well it does, how it was made, who asked."""
+    import torch
+
+    fitted = outcome.fitted
+    return {
         "task": job.spec.task,
         "metrics": outcome.metrics,
-        "history": outcome.history,
-        "best_epoch": outcome.best_epoch,
-        "epochs": outcome.epochs,
-        "steps": outcome.steps,
-        "seconds": round(seconds, 3),
+        "history": fitted.history,
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "steps": fitted.steps,
+        "trained_steps": fitted.trained_steps,
+        "seconds": round(fitted.seconds, 3),
         "base_hash": getattr(job.spec, "base", None),
         "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-        "run": job.run.model_dump() | {"device_used": str(device)},
+        "run": job.run.model_dump() | {"device_used": str(device), "world_size": world_size},
         "asked_by": {"user": _user(), "host": socket.gethostname(), **job.asked_by},
     }
-    kept.commit(to_bytes(model), metadata, spec_json)
-    job.say(f"trained {job.hash}: {outcome.epochs} epochs, {outcome.steps} steps, {seconds:.1f} s")
 
 
 def _user() -> str:

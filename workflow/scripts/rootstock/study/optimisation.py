@@ -1,10 +1,10 @@
 """How weights are optimised: the settings that every task shares and the engine understands."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .fields import Count, Natural, NonNegative, Positive, Section
+from .fields import Count, Introduced, Natural, NonNegative, Positive, Section
 
 
 class Optimisation(Section):
@@ -22,14 +22,37 @@ class Optimisation(Section):
         None, description="epochs without a strictly better value before training stops; null never stops early"
     )
     early_stopping_metric: Literal["loss", "f1"] = Field("loss", description="what chooses the best epoch")
+    precision: Annotated[Literal["float32", "bf16", "fp16"], Introduced("float32")] = Field(
+        "float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling"
+    )
     seed: Natural = Field(0, description="seed of initial weights, data order, dropout and augmentation")
 
 
 class Run(Section):
-    """How a study is run. Nothing here changes a weight and nothing here is hashed."""
+    """How a study is run. Nothing here changes what is learned and nothing here is hashed."""
 
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|\d+)$", description="auto, cpu, cuda, cuda:1 or a device number"
     )
-    gpus: Natural = Field(0, description="GPUs of one training; the scheduler hands them out (0 on a machine without)")
-    threads: Count = Field(1, description="CPU threads of one training; recorded, for bits may differ between counts")
+    threads: Count = Field(1, description="CPU threads of one process; recorded, for bits may differ between counts")
+    gpus: Natural = Field(0, description="GPUs of one training, on each node; the scheduler hands them out")
+    processes: Count | None = Field(
+        None, description="processes of one training on each node; null: one a GPU, else one"
+    )
+    micro_batch_size: Count | None = Field(
+        None, description="samples at a time in memory; null: the process's share of a batch"
+    )
+    compile: bool = Field(False, description="torch.compile the model; recorded, and kept when a training is resumed")
+    checkpoint_seconds: Positive | None = Field(60, description="seconds between checkpoints; null: none by time")
+    checkpoint_steps: Count | None = Field(None, description="steps between checkpoints; null: none by steps")
+    collective_timeout: Positive = Field(
+        1800, description="seconds that processes wait for each other before they give up"
+    )
+    wait_seconds: Positive | None = Field(
+        None, description="seconds to wait for another process that trains the same model; null: as long as it takes"
+    )
+
+    @property
+    def world_size(self) -> int:
+        """Processes of one training on one node."""
+        return self.processes or max(self.gpus, 1)

@@ -52,3 +52,7 @@ def show(value: object) -> str:
 
 class Refusal(Exception):
     """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""
+
+
+class Interrupted(Exception):
+    """The training was told to stop and has saved a checkpoint; run again, it goes on from there."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...engine.files import load
-from ...engine.loop import Fitted, Outcome, fit
+from ...engine.loop import Context, Fitted, Outcome, fit
 from ...engine.metrics import classification_metrics, confusion_counts
 from ...engine.seeding import seed_step
 from ...study.identity import canonical
@@ -25,7 +25,7 @@ __all__ = ["load_published", "prepare", "train_base", "train_finetune"]
 EVALUATION_BATCH = 512
 
 
-def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcome:
+def train_base(spec: BaseSpec, folder: str, context: Context) -> Outcome:
     """Train on the train and val parts of the base participants; their test parts choose the epoch."""
     train = read_people(folder, spec.participants, ("train", "val"))
     check = read_people(folder, spec.participants, ("test",))
@@ -34,15 +34,17 @@ def train_base(spec: BaseSpec, folder: str, device: torch.device, say) -> Outcom
     seed_step(spec.seed, 0)
     model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
     model.learn_statistics(train.x)
-    say(f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch")
-    trainee = WindowTrainee(model, train, check, spec, n_classes, device)
-    fitted = _fit(trainee, spec, say)
+    context.say(
+        f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
+    )
+    trainee = WindowTrainee(model, train, check, spec, n_classes, context)
+    fitted = _fit(trainee, spec, context)
     metrics = {"base_test": trainee.measure(check), "n_train": len(train)}
     return _outcome(model, spec.model, fitted, metrics, train, n_classes)
 
 
 def train_finetune(
-    spec: FinetuneSpec, folder: str, base: dict[str, Any] | None, base_spec: BaseSpec | None, device: torch.device, say
+    spec: FinetuneSpec, folder: str, base: dict[str, Any] | None, base_spec: BaseSpec | None, context: Context
 ) -> Outcome:
     """Fine-tune on the target, from `base` or from scratch, and measure both models on the target's test part."""
     target = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
@@ -50,7 +52,7 @@ def train_finetune(
     architecture = spec.model if base is None else base_spec.model
     for split, windows in target.items():
         _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
-    measure = Measure(model.to(device), n_classes, device, spec.pos_weight)
+    measure = Measure(model.to(context.device), n_classes, context, spec.pos_weight)
     metrics: dict[str, Any] = {}
     if base is not None:
         everything = Windows(torch.cat([w.x for w in target.values()]), torch.cat([w.y for w in target.values()]))
@@ -71,9 +73,11 @@ def train_finetune(
     if spec.mode == "last_layer_only":
         model.requires_grad_(False)
         last_layer(model).requires_grad_(True)
-    say(f"{spec.mode} on {spec.target}: {len(own)} of {len(target['train'])} target windows, {n_base} base windows")
-    trainee = WindowTrainee(model, train, target["val"], spec, n_classes, device, n_base=n_base)
-    fitted = _fit(trainee, spec, say)
+    context.say(
+        f"{spec.mode} on {spec.target}: {len(own)} of {len(target['train'])} target windows, {n_base} base windows"
+    )
+    trainee = WindowTrainee(model, train, target["val"], spec, n_classes, context, n_base=n_base)
+    fitted = _fit(trainee, spec, context)
     metrics |= {"test": trainee.measure(target["test"]), "val": trainee.measure(target["val"])}
     return _outcome(
         model, architecture, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)}, train, n_classes
@@ -83,20 +87,23 @@ def train_finetune(
 class Measure:
     """Metrics of a model on windows; the loss is the plain one, without smoothing or augmentation."""
 
-    def __init__(self, model: nn.Module, n_classes: int, device: torch.device, pos_weight: float | None):
-        self.model, self.n_classes, self.device, self.pos_weight = model, n_classes, device, pos_weight
+    def __init__(self, model: nn.Module, n_classes: int, context: Context, pos_weight: float | None):
+        self.model, self.n_classes, self.pos_weight = model, n_classes, pos_weight
+        self.device, self.world = context.device, context.world
 
     @torch.inference_mode()
     def __call__(self, windows: Windows) -> dict[str, Any]:
         self.model.eval()
-        counts, loss_sum = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64), 0.0
-        for start in range(0, len(windows), EVALUATION_BATCH):
-            x = windows.x[start : start + EVALUATION_BATCH].to(self.device)
-            y = windows.y[start : start + EVALUATION_BATCH].to(self.device)
+        counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64)
+        loss_sum = torch.zeros(1, dtype=torch.float64)
+        for index in self.world.share(torch.arange(len(windows))).split(EVALUATION_BATCH):
+            if not len(index):
+                continue  # more processes than windows
+            x, y = windows.x[index].to(self.device), windows.y[index].to(self.device)
             logits = self.model(x)
             loss_sum += window_loss(logits, _soft(y, self.n_classes), 0.0, self.pos_weight).item()
             counts += confusion_counts(_predicted(logits), y.long(), self.n_classes).cpu()
-        return classification_metrics(counts, loss_sum)
+        return classification_metrics(self.world.sum(counts), self.world.sum(loss_sum).item())
 
 
 class WindowTrainee:
@@ -109,19 +116,14 @@ class WindowTrainee:
         check: Windows,
         spec: BaseSpec | FinetuneSpec,
         n_classes: int,
-        device: torch.device,
+        context: Context,
         n_base: int = 0,
     ):
-        self.model, self.spec, self.n_classes, self.device, self.n_base = (
-            model.to(device),
-            spec,
-            n_classes,
-            device,
-            n_base,
-        )
-        self.x, self.y = train.x.to(device), train.y.to(device)
+        self.model, self.spec, self.n_classes, self.n_base = model.to(context.device), spec, n_classes, n_base
+        self.device = context.device
+        self.x, self.y = train.x.to(self.device), train.y.to(self.device)
         self.check = check
-        self.measure = Measure(self.model, n_classes, device, spec.pos_weight)
+        self.measure = Measure(self.model, n_classes, context, spec.pos_weight)
         self.augmentation = _augmentation(spec)
         self.mixup: tuple[int, Tensor, Tensor] | None = None
 
@@ -133,7 +135,7 @@ class WindowTrainee:
             return even_batches(torch.randperm(len(self.y), generator=generator), self.spec.batch_size)
         return composed_batches(self.n_base, len(self.y) - self.n_base, self.spec.batch_size, share, generator)
 
-    def loss(self, samples: Tensor, epoch: int) -> tuple[Tensor, int]:
+    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         x, target = self._inputs(samples, epoch)
         if self.spec.mixup_alpha:
             weight, partner = self._mixup(epoch, samples)
@@ -141,7 +143,7 @@ class WindowTrainee:
             weight = weight.to(self.device)
             x = weight[:, None, None] * x + (1 - weight[:, None, None]) * other_x
             target = weight[:, None] * target + (1 - weight[:, None]) * other_target
-        return window_loss(self.model(x), target, self.spec.label_smoothing, self.spec.pos_weight), len(samples)
+        return window_loss(model(x), target, self.spec.label_smoothing, self.spec.pos_weight)
 
     def evaluate(self) -> dict[str, Any]:
         return self.measure(self.check)
@@ -230,9 +232,10 @@ def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Wind
     return model, base["n_classes"]
 
 
-def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, say) -> Fitted:
+def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, context: Context) -> Fitted:
     fitted = fit(
         trainee,
+        context,
         lr=spec.lr,
         weight_decay=spec.weight_decay,
         schedule=spec.schedule,
@@ -241,7 +244,7 @@ def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, say) -> Fitted:
         metric=spec.early_stopping_metric,
         patience=spec.early_stopping_patience,
         seed=spec.seed,
-        say=say,
+        precision=spec.precision,
     )
     trainee.model.load_state_dict(fitted.state)
     return fitted
@@ -259,7 +262,7 @@ def _outcome(
         "binary": windows.is_binary,
     }
     metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    return Outcome(content, metrics, fitted.history, fitted.best_epoch, len(fitted.history), fitted.steps)
+    return Outcome(content, metrics, fitted)
 
 
 def _augmentation(spec: BaseSpec | FinetuneSpec) -> Augmentation | None:

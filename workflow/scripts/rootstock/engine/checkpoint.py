@@ -1,0 +1,126 @@
+"""Checkpoints of a running training: written whole, verified when read, the last two kept."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..store.files import write_atomically, write_json
+from ..study.identity import sha256_file
+from ..study.problems import Refusal
+from .files import load, to_bytes
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one training, in `folder`: `step_<N>.pt` and, written after it, `step_<N>.json` with its sha256."""
+
+    def __init__(
+        self, folder: Path, spec_hash: str, every_steps: int | None, every_seconds: float | None, say: Callable
+    ):
+        self.folder, self.spec_hash, self.say = folder, spec_hash, say
+        self.every_steps, self.every_seconds = every_steps, every_seconds
+        self.last_step, self.last_time = 0, time.monotonic()
+
+    def are_due(self, step: int) -> bool:
+        by_steps = self.every_steps is not None and step - self.last_step >= self.every_steps
+        return by_steps or (self.every_seconds is not None and time.monotonic() - self.last_time >= self.every_seconds)
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write one checkpoint and forget all but the last two. Sizes are those of the tensors, not of their storages."""
+        content = to_bytes(state)
+        write_atomically(self.folder / f"step_{step}.pt", content)
+        described = {
+            "step": step,
+            "epoch": state["epoch"],
+            "hash": self.spec_hash,
+            "world_size": state.get("world_size", 1),
+        }
+        digest = sha256_file(self.folder / f"step_{step}.pt")
+        write_json(self.folder / f"step_{step}.json", described | {"sha256": digest, "bytes": len(content)})
+        self.last_step, self.last_time = step, time.monotonic()
+        for old in self._steps()[:-KEPT]:
+            self._remove(old)
+
+    def load_latest(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
+        for step in reversed(self._steps()):
+            try:
+                state = read_checkpoint(self.folder / f"step_{step}.pt", self.spec_hash)
+            except Refusal as reason:
+                self.say(f"checkpoint passed over: {reason}")
+                continue
+            self.last_step = step
+            return state
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints, whole or not: the training is kept elsewhere now."""
+        if self.folder.is_dir():
+            for file in self.folder.iterdir():
+                file.unlink()
+            self.folder.rmdir()
+
+    def _steps(self) -> list[int]:
+        found = (file.stem.removeprefix("step_") for file in self.folder.glob("step_*.json"))
+        return sorted(int(step) for step in found if step.isdigit())
+
+    def _remove(self, step: int) -> None:
+        (self.folder / f"step_{step}.json").unlink(missing_ok=True)
+        (self.folder / f"step_{step}.pt").unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
+    """A checkpoint whose sha256 is the recorded one, of the spec named; `Refusal` gives the reason otherwise."""
+    try:
+        described = json.loads(path.with_suffix(".json").read_text())
+        found = sha256_file(path)
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{path}: cannot be read ({error})") from None
+    if spec_hash is not None and described.get("hash") != spec_hash:
+        raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
+    if found != described.get("sha256"):
+        raise Refusal(f"{path}: damaged, its sha256 is not the one recorded")
+    return load(path)
+
+
+class StopRequest:
+    """Whether this process was asked to stop by SIGTERM or SIGUSR1 (Slurm's warning before a time limit)."""
+
+    def __init__(self):
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        """Listen while a training runs; only a main thread can."""
+        before = {}
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            try:
+                before[number] = signal.signal(number, self._ask)
+            except ValueError:
+                break
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def to_cpu(value: Any) -> Any:
+    """Tensors of a nested state on the CPU, each with a storage of its own."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {key: to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_cpu(item) for item in value)
+    return value

@@ -1,0 +1,86 @@
+"""Several processes as one training: who am I, what is my share, and sums over all."""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one training. A world of one needs no communication and does none."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """The one that writes and decides."""
+        return self.rank == 0
+
+    def share(self, samples: Tensor) -> Tensor:
+        """This rank's part of a global batch; parts differ by one at most and may be empty."""
+        return samples.tensor_split(self.size)[self.rank]
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The exact sum over ranks of counts (int64) or loss sums (float64), the same on every rank."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says yes; all ranks get the same answer, so none runs ahead into a deadlock."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor([int(flag)])
+        dist.all_reduce(said, op=dist.ReduceOp.MAX)
+        return bool(said.item())
+
+    def agree(self, value: float) -> float:
+        """Rank 0's value, on every rank."""
+        if self.size == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(told, src=0)
+        return told.item()
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose backward averages gradients over ranks; on GPUs BatchNorm sees the global batch."""
+        if self.size == 1:
+            return model
+        if next(model.parameters()).is_cuda:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return nn.parallel.DistributedDataParallel(model)
+
+
+@contextmanager
+def world_of_environment(device: torch.device, timeout_seconds: float) -> Iterator[World]:
+    """The world that torchrun describes in the environment; a world of one without it."""
+    if "RANK" not in os.environ:
+        yield World()
+        return
+    die_with_parent()
+    # Decisions and metrics travel as CPU tensors, gradients on GPUs as CUDA ones.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def die_with_parent() -> None:
+    """Linux: end this process when its parent does. A worker whose lock holder was killed must not write on."""
+    try:
+        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except OSError:
+        return  # not Linux: torchrun ends its workers itself unless it is killed too
+    if os.getppid() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
