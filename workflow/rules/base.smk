@@ -5,6 +5,8 @@
 rule train_base:
     """Train one base model, or take it from the store, and publish it under its hash."""
     input:
+        parent=lambda wildcards: published(PLAN.bases[wildcards.hash].parent),
+        shorter=lambda wildcards: published(PLAN.bases[wildcards.hash].continues),
         data=lambda wildcards: prepared_for(PLAN.bases[wildcards.hash]),
     output:
         model=paths.BASE_MODEL,
@@ -18,6 +20,7 @@ rule train_base:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        continues=lambda wildcards: PLAN.bases[wildcards.hash].continues or "",
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
@@ -26,6 +29,8 @@ rule train_base:
     shell:
         "python workflow/scripts/train_base.py"
         " --spec {params.spec:q}"
+        " --parent {input.parent:q}"
+        " --continues {resources.continues:q}"
         " --data_path {params.data:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"

@@ -42,6 +42,6 @@ def prepared_for(training):
     return ancient(paths.prepared_done(training.artefact.name)) if training.artefact else []
 
 
-def base_of(experiment):
-    """The base model a fine-tune starts from; a newer file of the same name changes nothing."""
-    return ancient(paths.base_model(experiment.base)) if experiment.base else []
+def published(base_hash):
+    """A base model as an input; a newer file of the same name changes nothing."""
+    return ancient(paths.base_model(base_hash)) if base_hash else []

@@ -24,7 +24,7 @@ def main() -> int:
         spec, data = base_of_flags(cli.job_of(args, task), task)
     run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
-    job = Job(spec, data, args.store, run=run, asked_by=asked_by, say=cli.say)
+    job = Job(spec, data, args.store, args.parent, args.continues, run, asked_by=asked_by, say=cli.say)
     kept = train_base(job)
     if is_worker():
         return 0
@@ -39,6 +39,10 @@ def parse(task: str):
     parser = cli.parser(__doc__)
     parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
     parser.add_argument("--spec", help="a resolved base spec, as JSON or as a file; no other setting is then read")
+    parser.add_argument("--parent", nargs="?", help="the published model of the stage before, where the spec has one")
+    parser.add_argument(
+        "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
+    )
     parser.add_argument("--prefix", help="a name for the records; the file is named by the hash")
     parser.add_argument("--output", help="where to publish (default: base_models/<hash>.pt)")
     cli.add_run_flags(parser)

@@ -28,7 +28,7 @@ def main() -> int:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
     run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
-    kept = train_finetune(Job(spec, data, args.store, base, run, asked_by, cli.say))
+    kept = train_finetune(Job(spec, data, args.store, base, run=run, asked_by=asked_by, say=cli.say))
     if is_worker():
         return 0
     kept.publish_experiment(Path(folder))

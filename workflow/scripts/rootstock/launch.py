@@ -14,7 +14,7 @@ def is_worker() -> bool:
     return WORKER in os.environ
 
 
-def launch_workers(processes: int) -> None:
+def launch_workers(processes: int, threads: int) -> None:
     """Run this very command in `processes` workers on this machine, on a free port of their own, and wait for them.
 
     SIGTERM and SIGUSR1 are passed on as SIGTERM, on which the workers save a checkpoint. If this process is killed
@@ -22,7 +22,9 @@ def launch_workers(processes: int) -> None:
     """
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--no-python"]
     command = [sys.executable, "-m", *torchrun, sys.executable, *sys.argv]
-    workers = subprocess.Popen(command, env=os.environ | {WORKER: "1"}, preexec_fn=_die_with_parent)
+    workers = subprocess.Popen(
+        command, env=os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(threads)}, preexec_fn=_die_with_parent
+    )
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: workers.send_signal(signal.SIGTERM))
     status = workers.wait()

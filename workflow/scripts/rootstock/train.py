@@ -30,6 +30,7 @@ class Job:
     data: str
     store: str
     base_model: str | None = None
+    continues: str | None = None  # hash of a shorter training that this one may go on from
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
@@ -57,6 +58,9 @@ def train_base(job: Job) -> StoredObject:
 
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
+        if job.spec.parent is not None:
+            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
+        context.start = _state_of(job)
         return trainer(job.spec.task).train_base(job.spec, job.data, context)
 
     return _obtain(job, make)
@@ -76,6 +80,19 @@ def train_finetune(job: Job) -> StoredObject:
         return outcome
 
     return _obtain(job, make)
+
+
+def _state_of(job: Job) -> dict[str, Any] | None:
+    """Where the shorter training that `job` continues ended; None, and a reason, where that cannot be trusted."""
+    if not job.continues:
+        return None
+    from .engine.files import load
+
+    state = stored(job.store, job.continues).read_state()
+    if state is None:
+        job.say(f"{job.continues} left no state to go on from; training from the start")
+        return None
+    return load(state)
 
 
 def load_base(model: Path, name: str) -> dict[str, Any]:
@@ -106,7 +123,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
         if kept.is_whole():
             job.say(f"{job.hash} is in the store; nothing to train")
         elif job.run.world_size > 1:
-            launch_workers(job.run.world_size)
+            launch_workers(job.run.world_size, job.run.threads)
         else:
             _train_and_commit(job, kept, make)
         kept.remove_rest()
@@ -146,7 +163,8 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
             return
         spec_json = canonical(job.spec)
         model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
-        kept.commit(to_bytes(model), _metadata(job, outcome, device, world.size), spec_json)
+        state = to_bytes(outcome.fitted.last) if outcome.fitted.last and not hasattr(job.spec, "base") else None
+        kept.commit(to_bytes(model), _metadata(job, outcome, device, world.size), spec_json, state)
         checkpoints.clear()
         fitted = outcome.fitted
         say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")

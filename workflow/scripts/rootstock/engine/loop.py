@@ -68,8 +68,9 @@ class Context:
     """How a training runs: nothing here changes what is learned, beyond the last bits of a float."""
 
     device: torch.device
-    world: World = World()
+    world: World = field(default_factory=World)
     checkpoints: Checkpoints | None = None
+    parent: dict[str, Any] | None = None  # the model file whose weights a base training starts from
     start: dict[str, Any] | None = None  # the last state of a shorter training with the same settings
     micro_batch_size: int | None = None
     compile: bool = False

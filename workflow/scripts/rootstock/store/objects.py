@@ -34,6 +34,11 @@ class StoredObject:
     def metadata(self) -> Path:
         return self.folder / "metadata.json"
 
+    @property
+    def state(self) -> Path:
+        """Where a longer training may go on; only where its schedule allows that exactly."""
+        return self.folder / "state.pt"
+
     def is_whole(self) -> bool:
         return self.metadata.exists()
 
@@ -41,9 +46,12 @@ class StoredObject:
         """Hold this object, so that nobody else trains it meanwhile."""
         return hold(self.folder / "lock", wait_seconds=wait_seconds, say=say)
 
-    def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str) -> None:
+    def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None) -> None:
         """Keep a finished training: the model first, the metadata that vouches for it last."""
         write_atomically(self.model, model)
+        if state is not None:
+            write_atomically(self.state, state)
+            metadata = metadata | {"state_sha256": sha256_file(self.state)}
         vouched = {"format": FORMAT, "hash": self.hash, "spec": json.loads(spec_json), "spec_json": spec_json}
         write_json(self.metadata, metadata | vouched | {"model_sha256": sha256_file(self.model)})
 
@@ -56,6 +64,12 @@ class StoredObject:
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""
         return verified(self.model, self.metadata, self.hash)
+
+    def read_state(self) -> Path | None:
+        """The verified `state.pt`, or None where there is none to trust."""
+        if not self.is_whole() or not self.state.exists():
+            return None
+        return self.state if sha256_file(self.state) == self.read().get("state_sha256") else None
 
     def publish_base(self, destination: Path, metadata_destination: Path) -> None:
         """Show the model under the project's own name; the model last, for it is what Snakemake waits for."""

@@ -2,6 +2,7 @@
 
 import string
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from . import paths
@@ -26,6 +27,8 @@ class Training:
     data: str  # folder of windows: a user's own, or prepared/<name>
     artefact: Artefact | None
     asked_by: tuple[Request, ...] = ()
+    parent: str | None = None  # the stage whose weights it starts from
+    continues: str | None = None  # a shorter training that it goes on from, to the same result as without
 
     @property
     def json(self) -> str:
@@ -63,6 +66,7 @@ class Plan:
     def lone_bases(self) -> list[str]:
         """Base models that no experiment of this plan starts from."""
         used = {experiment.base for experiment in self.experiments.values()}
+        used |= {training.parent for training in self.bases.values()}
         return [name for name in self.bases if name not in used]
 
     @property
@@ -125,15 +129,30 @@ class _Planner:
         wish = (request.scope, request.data, request.base)
         key = (*(section.model_dump_json() for section in wish), request.unit.name)
         if key not in self.resolved:
-            spec = self.task.base_spec(request, self.fingerprints, problems)
-            self.resolved[key] = None if spec is None else (spec, digest(spec))
+            self.resolved[key] = self._resolve_base(request, problems)
         return self.resolved[key]
+
+    def _resolve_base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
+        """A base spec and its hash; the stages before it are resolved first and join the plan."""
+        stage = self.task.parent_request(request, problems)
+        parent = self._base(stage, problems) if stage else None
+        if stage and not parent:
+            return None
+        spec = self.task.base_spec(request, parent, self.fingerprints, problems)
+        if spec is None:
+            return None
+        if parent:
+            self._keep_base(*parent, stage)
+        return spec, digest(spec)
 
     def _keep_base(self, spec: Section, base_hash: str, request: Request) -> None:
         self.asking.setdefault(base_hash, []).append(request)
         if base_hash not in self.plan.bases:
             artefact = self._artefact(request)
-            self.plan.bases[base_hash] = Training(base_hash, spec, self._folder(request, artefact), artefact)
+            folder = self._folder(request, artefact)
+            self.plan.bases[base_hash] = Training(
+                base_hash, spec, folder, artefact, parent=getattr(spec, "parent", None)
+            )
 
     def _keep_experiment(self, request: Request, base: Section, spec: Section, problems: Problems) -> None:
         experiment_hash = digest(spec)
@@ -218,6 +237,22 @@ class _Planner:
         if ignored:
             self._note([f"jobs: ignored, for they change no weights here: {', '.join(ignored)}"])
         return plan
+
+    def _continuations(self) -> dict[str, str]:
+        """For each base that only asks for more of what a shorter one does: the longest such shorter one."""
+        groups: dict[str, list[tuple[int, str]]] = {}
+        exact = True
+        for name, training in self.plan.bases.items():
+            common, amount, allowed = self.task.budget(training.spec)
+            groups.setdefault(common, []).append((amount, name))
+            exact = exact and allowed
+        chains = [sorted(group) for group in groups.values() if len(group) > 1]
+        if chains and not exact:
+            self._note(
+                ["budgets: each is trained apart, for their schedule depends on the budget; constant would share"]
+            )
+            return {}
+        return {name: before for chain in chains for (_, before), (_, name) in pairwise(chain)}
 
 
 def job_lists(plan: Plan) -> tuple[list[dict], list[dict]]:

@@ -1,6 +1,6 @@
 """What a user may set for activity recognition, and the resolved specs it becomes. Light: no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from ...study.fields import (
     Float,
     Fraction,
     Int,
+    Introduced,
     Name,
     Natural,
     NonNegative,
@@ -116,6 +117,9 @@ class Base(Training):
     n_base_participants: Literal["all"] | Count = Field(
         "all", description="only the first n of the base participants, in the order listed"
     )
+    parent: dict[str, Any] | None = Field(
+        None, description="an earlier stage to start from: base settings; what it does not give is as in this stage"
+    )
 
 
 OVERRIDES = ("dropout", "base_channels", "num_blocks", "use_dilation", "use_residual")
@@ -171,6 +175,7 @@ class BaseSpec(Training):
     data: DataIdentity
     participants: tuple[str, ...]
     model: Model
+    parent: Annotated[str | None, Introduced(None)] = None  # hash of the stage before
 
 
 class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):

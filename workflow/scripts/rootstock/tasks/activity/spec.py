@@ -1,6 +1,7 @@
 """From requests to specs for activity recognition: who trains, on what, with which model. Light: no torch, no numpy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ...study.fields import NAME
@@ -8,6 +9,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, sha256_text, short_digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact, Request, Unit
+from ...study.validate import read_section
 from .presets import resolve_model
 from .settings import (
     AUGMENTATION_DEFAULTS,
@@ -131,10 +133,25 @@ def check(request: Request, problems: Problems) -> None:
         problems.add("finetune.target_batch_pct", wish.target_batch_pct, fix)
 
 
-def base_spec(request: Request, fingerprints: Fingerprints, problems: Problems) -> BaseSpec | None:
+def parent_request(request: Request, problems: Problems) -> Request | None:
+    """The stage that a base training starts from, as a request of its own; None where it starts from scratch."""
+    if request.base.parent is None:
+        return None
+    own = {name: value for name, value in request.base if name not in request.base.parent and name != "parent"}
+    stage = read_section(Base, request.base.parent, "base.parent", problems)
+    wish = Base(**own | {name: getattr(stage, name) for name in stage.model_fields_set})
+    return replace(request, base=wish, finetune=None)
+
+
+def base_spec(
+    request: Request, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
+) -> BaseSpec | None:
     """The base training of a request, resolved to the set of people it really trains on."""
     people = _base_people(request, problems)
     model = resolve_model(request.base, request.scope.models, problems)
+    if parent and model and parent[0].model != model:
+        fix = f"is of another architecture than its next stage ({canonical(model)}); remove its model settings"
+        problems.add("base.parent", request.base.parent, fix)
     if not people or model is None:
         return None
     return BaseSpec(
@@ -143,7 +160,14 @@ def base_spec(request: Request, fingerprints: Fingerprints, problems: Problems) 
         data=_identity(request.data, people, fingerprints),
         participants=people,
         model=model,
+        parent=parent and parent[1],
     )
+
+
+def budget(spec: BaseSpec) -> tuple[str, int, bool]:
+    """What trainings that differ only in their budget have in common, the budget, and whether a longer one may go on
+    where a shorter one ended: exactly so where the learning rate does not depend on the budget."""
+    return canonical(spec.model_copy(update={"max_epochs": 0})), spec.max_epochs, spec.schedule == "constant"
 
 
 def finetune_spec(request: Request, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:

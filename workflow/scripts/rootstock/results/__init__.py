@@ -1,0 +1,1 @@
+"""What was published becomes tables and figures. Reads files only; trains nothing."""
