@@ -57,15 +57,28 @@ def read_people(folder: str | Path, people: tuple[str, ...], splits: tuple[str, 
 def stratified_order(y: Tensor, seed: int) -> Tensor:
     """An order of all windows of which every beginning is stratified, so that a larger share contains a smaller one.
 
-    Within its class each window gets a random rank; windows are sorted by (rank + 0.5) / class size.
+    Within its class each window gets a rank; windows are sorted by rank / class size. Ranks spread over the
+    order in the file, which is the order of recordings and of time: the second window of a class lies half a class away
+    from the first, so that few windows still come from several recordings.
     """
     generator = torch.Generator().manual_seed(seed)
     position = torch.empty(len(y), dtype=torch.float64)
     for label in y.unique():
         members = torch.nonzero(y == label).squeeze(1)
-        rank = torch.randperm(len(members), generator=generator)
-        position[members] = (rank.double() + 0.5) / len(members)
+        start = torch.rand(1, generator=generator).item()
+        tie = torch.rand(1, generator=generator).item()  # classes of one size do not always come in the same order
+        for rank, member in enumerate(spread_order(len(members), start)):
+            position[members[member]] = (rank + tie) / len(members)
     return torch.argsort(position, stable=True)
+
+
+def spread_order(n: int, start: float) -> list[int]:
+    """The numbers 0 … n-1 in an order whose every beginning is spread evenly: van der Corput's sequence, begun at `start`."""
+    order: dict[int, None] = {}
+    for k in range(1 << max(n - 1, 1).bit_length() + 1):
+        fraction = int(f"{k:b}"[::-1], 2) / (1 << k.bit_length())
+        order.setdefault(int((fraction + start) % 1 * n))
+    return list(order) + [i for i in range(n) if i not in order]
 
 
 def take_share(windows: Windows, share: float, seed: int) -> Windows:
