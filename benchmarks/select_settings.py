@@ -21,7 +21,6 @@ COMMON = {
 CANDIDATES = {
     "pooled_20": {"model": "pooled", "max_epochs": 20},
     "pooled_30": {"model": "pooled", "max_epochs": 30},
-    "test_64_30": {"model": "test", "base_channels": 64, "dropout": 0.3, "max_epochs": 30},
 }
 
 

@@ -180,11 +180,13 @@ def test_even_batches_cover_everything_once_with_sizes_that_differ_by_one(n, bat
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(2, 64), st.floats(0.01, 0.99))
 def test_composed_batches_hold_the_share_and_pass_once_over_the_base(n_base, n_target, batch_size, share):
     batches = composed_batches(n_base, n_target, batch_size, share, torch.Generator().manual_seed(0))
-    from_target = min(batch_size - 1, max(1, round(share * batch_size)))
+    per_base = (whole := min(batch_size - 1, max(1, round(share * batch_size)))) / (batch_size - whole)
     base = torch.cat([b[b < n_base] for b in batches])
     target = torch.cat([b[b >= n_base] for b in batches])
     assert sorted(base.tolist()) == list(range(n_base))
-    assert all((b >= n_base).sum() == from_target and len(b) <= batch_size for b in batches)
+    for batch in batches:
+        from_base = int((batch < n_base).sum())
+        assert len(batch) - from_base == max(1, round(from_base * per_base)) and len(batch) <= batch_size
     uses = torch.bincount(target - n_base, minlength=n_target)
     assert uses.max() - uses.min() <= 1  # cycled: nobody is used twice before everybody was used once
 

@@ -20,6 +20,7 @@ rule train_base:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        expect=lambda wildcards: PLAN.bases[wildcards.hash].expect,
         continues=lambda wildcards: PLAN.bases[wildcards.hash].continues or "",
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 240 * attempt,
@@ -29,9 +30,10 @@ rule train_base:
     shell:
         "python workflow/scripts/train_base.py"
         " --spec {params.spec:q}"
-        " --parent {input.parent:q}"
+        " --parent_model {input.parent:q}"
         " --continues {resources.continues:q}"
         " --data_path {params.data:q}"
+        " --expect {resources.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --asked_by {resources.study:q}"

@@ -19,6 +19,7 @@ rule train_finetune:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
@@ -29,6 +30,7 @@ rule train_finetune:
         " --spec {params.spec:q}"
         " --base {input.base:q}"
         " --data_path {params.data:q}"
+        " --expect {resources.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --asked_by {resources.study:q}"

@@ -18,13 +18,15 @@ from rootstock.train import Job, read_spec, train_base
 def main() -> int:
     task = cli.task_of(sys.argv[1:])
     args = parse(task)
-    if args.spec:
-        spec, data = read_spec(cli.spec_text(args.spec), "BaseSpec"), args.data_path
-    else:
-        spec, data = base_of_flags(cli.job_of(args, task), task)
     run = cli.read_run(args)
+    if args.spec:
+        spec, data = read_spec(cli.spec_text(args.spec), "BaseSpec"), cli.data_of(args)
+    else:
+        spec, data, args.expect = base_of_flags(cli.job_of(args, task), task)
     asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
-    job = Job(spec, data, args.store, args.parent, args.continues, run, asked_by=asked_by, say=cli.say)
+    job = Job(
+        spec, data, args.store, args.parent_model, args.continues, args.expect, run, asked_by=asked_by, say=cli.say
+    )
     kept = train_base(job)
     if is_worker():
         return 0
@@ -39,7 +41,9 @@ def parse(task: str):
     parser = cli.parser(__doc__)
     parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
     parser.add_argument("--spec", help="a resolved base spec, as JSON or as a file; no other setting is then read")
-    parser.add_argument("--parent", nargs="?", help="the published model of the stage before, where the spec has one")
+    parser.add_argument(
+        "--parent_model", nargs="?", help="the published model of the stage before, where the spec has one"
+    )
     parser.add_argument(
         "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
     )

@@ -19,16 +19,18 @@ from rootstock.train import Job, read_spec, train_finetune
 def main() -> int:
     task = cli.task_of(sys.argv[1:])
     args = parse(task)
+    run = cli.read_run(args)
     if args.spec:
         spec = read_spec(cli.spec_text(args.spec), "FinetuneSpec")
-        data, base, folder = args.data_path, args.base, args.output
+        data, base, folder = cli.data_of(args), args.base, args.output
     else:
-        spec, data, base, folder = finetune_of_flags(cli.job_of(args, task), task, args)
+        spec, data, base, folder, args.expect = finetune_of_flags(cli.job_of(args, task), task, args)
     if not folder:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
-    run = cli.read_run(args)
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
-    kept = train_finetune(Job(spec, data, args.store, base, run=run, asked_by=asked_by, say=cli.say))
+    kept = train_finetune(
+        Job(spec, data, args.store, base, expect=args.expect, run=run, asked_by=asked_by, say=cli.say)
+    )
     if is_worker():
         return 0
     kept.publish_experiment(Path(folder))

@@ -1,6 +1,8 @@
 """Training without a study: command-line flags become a study of one job and are planned like any other."""
 
 import argparse
+import json
+import re
 from pathlib import Path
 
 from .prepare import prepare
@@ -15,25 +17,31 @@ from .study.problems import Refusal, StudyError
 from .tasks.registry import planner
 
 
-def base_of_flags(job: dict, task: str) -> tuple[Section, str]:
-    """The base spec that the fields of `job` ask for, and the folder of its data, prepared if it was not."""
+def base_of_flags(job: dict, task: str) -> tuple[Section, str, dict]:
+    """The base spec that the fields of `job` ask for, the folder of its data, prepared if it was not, and what is
+    expected of that data."""
     (training,) = _plan(job | {BASE_JOB_MARK: ""}, task).bases.values()
-    return training.spec, _data(training, task)
+    return training.spec, _data(training, task), json.loads(training.expect)
 
 
-def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[Section, str, str | None, str]:
-    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in."""
+def finetune_of_flags(job: dict, task: str, args: argparse.Namespace) -> tuple[Section, str, str | None, str, dict]:
+    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, expectations.
+
+    Settings of the base that no flag gives are those of `--base_model_hash`.
+    """
     if getattr(args, "prefix", None):
         job = job | {"prefix": args.prefix}
+    wanted = args.base_model_hash
+    if wanted:
+        job = planner(task).flat_job_of(_base_spec(wanted, task, args.store)) | job
     plan = _plan(job, task)
     (experiment,) = plan.experiments.values()
     data = _data(experiment, task)
     spec, folder = experiment.spec, experiment.path
-    wanted = args.base_model_hash
     if spec.base and wanted and wanted != spec.base:
         spec, folder = _on_other_base(experiment, plan, wanted, args.store)
     base = None if spec.base is None else _base_model(spec.base, args.store)
-    return spec, data, base, args.output or folder
+    return spec, data, base, args.output or folder, json.loads(experiment.expect)
 
 
 def _plan(job: dict, task: str) -> Plan:
@@ -51,6 +59,8 @@ def _data(training: Training, task: str) -> str:
 
 def _base_model(name: str, store: str) -> str:
     """The path of a base model: published here, or published now from the store."""
+    if not re.fullmatch("[0-9a-f]{16}", name):
+        raise Refusal(f"--base_model_hash: {name!r} is not a hash; it has 16 hex digits")
     published, kept = Path(paths.base_model(name)), stored(store, name)
     if not published.exists():
         if not kept.is_whole():
@@ -59,12 +69,19 @@ def _base_model(name: str, store: str) -> str:
     return str(published)
 
 
+def _base_spec(name: str, task: str, store: str) -> Section:
+    """The spec of a trained base model, from its own verified metadata."""
+    model = Path(_base_model(name, store))
+    spec = verified(model, paths.base_metadata(model), name)["spec"]
+    if "mode" in spec or spec.get("task") != task:
+        raise Refusal(f"--base_model_hash: {name} is not a base model of task {task}; give the hash of a base")
+    return planner(task).BaseSpec.model_validate(spec)
+
+
 def _on_other_base(experiment: Experiment, plan: Plan, name: str, store: str) -> tuple[Section, str]:
     """The same fine-tune on the base model `name`, whose own spec says how it was trained."""
-    task = planner(experiment.spec.task)
-    model = Path(_base_model(name, store))
-    base = task.BaseSpec.model_validate(verified(model, paths.base_metadata(model), name)["spec"])
-    fault = task.misfit(base, plan.bases[experiment.base].spec, experiment.spec)
+    base = _base_spec(name, experiment.spec.task, store)
+    fault = planner(experiment.spec.task).misfit(base, plan.bases[experiment.base].spec, experiment.spec)
     if fault:
         raise Refusal(f"--base_model_hash: {name} {fault}")
     spec = experiment.spec.model_copy(update={"base": name})

@@ -23,13 +23,16 @@ def run(main: Callable[[], int | None]) -> None:
     except (StudyError, Refusal) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        print(f"{error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Interrupted as reason:
         print(reason, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)
 
 
 def say(line: str) -> None:
@@ -61,6 +64,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Where things lie and how they run: nothing here changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
     group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    group.add_argument("--expect", type=json.loads, default={}, help="what the data must be like, as JSON")
     group.add_argument("--asked_by", default="", help="name of the study, for the records")
     group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
     for name, field in Run.model_fields.items():
@@ -82,13 +86,20 @@ def read_run(arguments: argparse.Namespace) -> Run:
     return run
 
 
+def data_of(arguments: argparse.Namespace) -> str:
+    """The data folder that goes with `--spec`."""
+    if not getattr(arguments, "data_path", None):
+        raise Refusal("--data_path: missing; with --spec it says where the data lies")
+    return arguments.data_path
+
+
 def add_setting_flags(parser: argparse.ArgumentParser, task: str, sections: tuple[str, ...]) -> None:
     """A flag for every field of a flat job list that belongs to one of `sections`."""
     module = planner(task)
     groups = {name: parser.add_argument_group(f"{name} settings") for name in sections}
     for name, (section, field) in fields_of(module).items():
-        if section not in sections:
-            continue
+        if section not in sections or field == "parent":
+            continue  # a stage is no flag: train it first, with flags of its own
         info = getattr(module, section.capitalize()).model_fields[field] if section != "unit" else None
         description = (info.description if info else "which participant is the target, counted from 0").replace(
             "%", "%%"

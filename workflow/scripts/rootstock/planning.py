@@ -46,7 +46,7 @@ def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | 
     if configfiles:
         content = load_content(configfiles[0])
         for file in configfiles[1:]:
-            content = merge(content, load_content(file))
+            content = merge(content, load_content(file, named=False))
         return merge(content, config)
     if isinstance(config.get("jobs"), str):
         return load_content(config["jobs"], config)

@@ -31,6 +31,7 @@ class Job:
     store: str
     base_model: str | None = None
     continues: str | None = None  # hash of a shorter training that this one may go on from
+    expect: dict[str, Any] = field(default_factory=dict)  # of the data, beyond its identity
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
@@ -61,7 +62,7 @@ def train_base(job: Job) -> StoredObject:
         if job.spec.parent is not None:
             context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
         context.start = _state_of(job)
-        return trainer(job.spec.task).train_base(job.spec, job.data, context)
+        return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
     return _obtain(job, make)
 
@@ -75,7 +76,7 @@ def train_finetune(job: Job) -> StoredObject:
             base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
-        outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, base, base_spec, context)
+        outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, job.expect, base, base_spec, context)
         outcome.base_spec = base and base["spec"]
         return outcome
 
@@ -119,18 +120,21 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
     if is_worker():
         _train_and_commit(job, kept, make)
         return kept
+    if kept.is_whole():  # no lock needed, so a store that is only readable serves too
+        job.say(f"{job.hash} is in the store; nothing to train")
+        return kept
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
-            job.say(f"{job.hash} is in the store; nothing to train")
+            job.say(f"{job.hash} was trained meanwhile; nothing to train")
         elif job.run.world_size > 1:
             launch_workers(job.run.world_size, job.run.threads)
         else:
             _train_and_commit(job, kept, make)
-        kept.remove_rest()
     return kept
 
 
 def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
     import torch  # only where something is trained: handing back a stored model takes no torch
 
     from .engine.checkpoint import Checkpoints

@@ -23,7 +23,10 @@ def load(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file") from None
+    except MemoryError:
+        raise
     except pickle.UnpicklingError:
         raise Refusal(f"{path}: holds more than tensors and plain values, or is damaged; it was not loaded") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise Refusal(f"{path}: truncated or not a torch file ({str(error).splitlines()[0][:120]})") from None
+    except Exception as error:  # a damaged file can fail the reader in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise Refusal(f"{path}: truncated or not a torch file ({reason})") from None

@@ -22,6 +22,8 @@ RESULT_COLUMNS = (
     "epochs",
     "seconds",
     "path",
+    "n_test",
+    "n_test_all",
 )
 
 
@@ -29,10 +31,9 @@ def summary_of(plan: Plan) -> pd.DataFrame:
     """One row an experiment of the plan: settings under their spec names, then `RESULT_COLUMNS`, then counts."""
     rows = [_row(experiment) for experiment in plan.experiments.values()]
     table = pd.DataFrame(rows)
-    first = [name for name in table if name not in RESULT_COLUMNS and not name.startswith("n_test")]
-    last = [name for name in table if name.startswith("n_test")]
-    table = table[[*first, *RESULT_COLUMNS, *last]]
-    return table.dropna(axis="columns", how="all").reindex(columns=_kept(table))
+    settings = [name for name in table if name not in RESULT_COLUMNS]
+    table = table[[*settings, *RESULT_COLUMNS]]
+    return table[_kept(table)]
 
 
 def _kept(table: pd.DataFrame) -> list[str]:
@@ -44,9 +45,13 @@ def _row(experiment: Experiment) -> dict[str, Any]:
     try:
         done = json.loads((Path(experiment.path) / "metrics.json").read_text())
     except (OSError, ValueError) as error:
-        raise Refusal(f"{experiment.path}/metrics.json: cannot be read ({error}); delete the folder and run again") from None
+        raise Refusal(
+            f"{experiment.path}/metrics.json: cannot be read ({error}); delete the folder and run again"
+        ) from None
     if done.get("hash") != experiment.hash:
-        raise Refusal(f"{experiment.path}: holds {done.get('hash')}, the plan wants {experiment.hash}; run the study again")
+        raise Refusal(
+            f"{experiment.path}: holds {done.get('hash')}, the plan wants {experiment.hash}; run the study again"
+        )
     metrics = done["metrics"]
     values = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in _MEASURED}
     return _scalars(experiment.settings) | {

@@ -15,11 +15,11 @@ RESULTS_START = "base_hash"
 def swept_columns(summary: pd.DataFrame) -> list[str]:
     """The settings that differ between experiments, other than who it is about and the seed; mode always first."""
     settings = list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
-    derived = {"base_participants"} | ({"n_base_participants"} if _follows_mode(summary, "n_base_participants") else set())
     varying = [
         name
         for name in settings
-        if name not in UNIT_COLUMNS | SEED_COLUMNS | derived
+        if name not in UNIT_COLUMNS | SEED_COLUMNS
+        and not _follows_unit(summary, name)
         and name != "mode"
         and not _follows_mode(summary, name)
         and not _mirrors_base(summary, name)
@@ -105,10 +105,16 @@ def _follows_mode(summary: pd.DataFrame, name: str) -> bool:
     return bool((summary.groupby("mode")[name].nunique(dropna=False) <= 1).all())
 
 
+def _follows_unit(summary: pd.DataFrame, name: str) -> bool:
+    """Whether a column differs by target only, as the people of a base do when one of them is left out."""
+    others = [other for other in ("mode", "target", "n_base_participants") if other in summary and other != name]
+    return name == "base_participants" and bool((summary.groupby(others, dropna=False)[name].nunique() <= 1).all())
+
+
 def _mirrors_base(summary: pd.DataFrame, name: str) -> bool:
     """Whether a fine-tune's value is only the one inherited from its base: then the base's column tells it."""
     base = f"base_{name}"
     if base not in summary:
         return False
-    both = summary[[name, base]].dropna()
-    return bool((both[name] == both[base]).all())
+    given = summary[summary[name].notna()]
+    return bool((given[name] == given[base]).all())  # a value without a base (target_only) is nobody's mirror

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from filelock import FileLock
-from flufl.lock import Lock, LockError, LockState, NotLockedError, TimeOutError
+from flufl.lock import SEP, Lock, LockError, LockState, NotLockedError, TimeOutError
 
 from ..study.problems import Refusal
 
@@ -67,8 +67,8 @@ def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[
             return
         except TimeOutError:
             who = holder(path)
-        if who and not told:
-            say(f"waiting for {who}, which is training the same model")
+        if not told:
+            say(f"waiting for {who or f'whoever made {path}'}, which is training the same model")
         told = True
         if deadline is not None and time.monotonic() > deadline:
             raise Refusal(
@@ -78,13 +78,25 @@ def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[
 
 def _break_if_dead(lock: Lock, path: Path) -> None:
     """Remove the lock of a process of this host that is gone; checked under a local lock, so only one remover acts."""
-    if lock.state is not LockState.stale:
+    if not _is_dead(lock, path):
         return
     with FileLock(f"{path}.{socket.gethostname()}.break"):
-        if lock.state is LockState.stale:
-            claim = Path(path.read_text().strip())
+        if _is_dead(lock, path):
+            claim = path.read_text().strip()
             path.unlink(missing_ok=True)
-            claim.unlink(missing_ok=True)
+            if claim:
+                Path(claim).unlink(missing_ok=True)
+
+
+def _is_dead(lock: Lock, path: Path) -> bool:
+    """A lock of a process that is gone, or an old file that is no lock at all (a full disk leaves empty ones)."""
+    try:
+        if lock.state is LockState.stale:
+            return True
+        is_no_lock = path.read_text().count(SEP) != 3
+        return is_no_lock and time.time() - path.stat().st_mtime > LIFETIME.total_seconds()
+    except FileNotFoundError:
+        return False
 
 
 def _refresh(lock: Lock, stop: threading.Event) -> None:

@@ -1,7 +1,6 @@
 """The store: a folder a hash, complete when its metadata exists, written last."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -54,12 +53,6 @@ class StoredObject:
             metadata = metadata | {"state_sha256": sha256_file(self.state)}
         vouched = {"format": FORMAT, "hash": self.hash, "spec": json.loads(spec_json), "spec_json": spec_json}
         write_json(self.metadata, metadata | vouched | {"model_sha256": sha256_file(self.model)})
-
-    def remove_rest(self) -> None:
-        """Of a whole object, what only its training needed: a kill after the commit may have left checkpoints."""
-        rest = self.folder / "checkpoints"
-        if self.is_whole() and rest.is_dir():
-            shutil.rmtree(rest)
 
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""

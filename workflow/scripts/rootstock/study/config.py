@@ -37,15 +37,18 @@ class Study:
     run: Run = field(default_factory=Run)
 
 
-def load_content(path: str | Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A study file as one mapping, `overrides` on top; a bare job list becomes a study named after its file."""
+def load_content(path: str | Path, overrides: dict[str, Any] | None = None, named: bool = True) -> dict[str, Any]:
+    """A study file as one mapping, `overrides` on top; a bare job list becomes a study.
+
+    A study without a name is `named` after its file, unless it only goes on top of another.
+    """
     content = read_file(path)
     if isinstance(content, list):
         content = {"study": study_name(path), "jobs": [str(path)]}
         overrides = {key: value for key, value in (overrides or {}).items() if key != "jobs"}
     if not isinstance(content, dict):
         raise StudyError([f"{path}: is not a study; it needs keys and values, such as study: my_study"])
-    return merge({"study": study_name(path)} | content, overrides or {})
+    return merge(({"study": study_name(path)} if named else {}) | content, overrides or {})
 
 
 def study_name(path: str | Path) -> str:
@@ -66,7 +69,7 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
     """Validate every key. The returned problems must be raised, or grown by the grid, before the study is used."""
     problems = Problems()
     task = content.get("task", "activity")
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         problems.unknown("task", task, TASKS)
         problems.raise_if_any()
     tasks_side = planner(task)

@@ -66,14 +66,18 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
             problems.unknown_key(f"{key}.{name}", (*_routes(task), "prefix"))
             continue
         section, field = _routes(task)[name]
-        if section != "unit" and value is not None:
+        if section != "unit":
+            if value is None:
+                continue  # null: as the study around it, else the default
             value, fits = read_value(_section(task, section), field, value, f"{key}.{name}", problems)
             if not fits:
                 broken = broken or section in ("scope", "data")
                 continue
         given[section][field] = value
-    prefix = job.get("prefix", study.prefix)
-    if "prefix" in job and not (isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix):
+    prefix = job.get("prefix") or study.prefix
+    if job.get("prefix") is not None and not (
+        isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix
+    ):
         problems.add(f"{key}.prefix", prefix, "needs a name of letters, digits, '.', '_' and '-'")
     if broken:
         return None
@@ -89,7 +93,7 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
 
 
 def _is_ignored(name: str) -> bool:
-    return name.startswith("_") or name in IGNORED
+    return str(name).startswith("_") or name in IGNORED
 
 
 def _section(task: ModuleType, name: str) -> type[Section]:
@@ -111,4 +115,4 @@ def _routes(task: ModuleType) -> dict[str, tuple[str, str]]:
 
 def readable(text: str) -> str:
     """A text as part of a folder name: what is not safe there becomes a dash."""
-    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-.")[:80] or "setting"
+    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-._")[:80] or "setting"

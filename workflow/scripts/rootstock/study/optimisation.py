@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .fields import Count, Introduced, Natural, NonNegative, Positive, Section
 
@@ -31,7 +31,7 @@ class Optimisation(Section):
 class Run(Section):
     """How a study is run. Nothing here changes what is learned and nothing here is hashed."""
 
-    device: str = Field(
+    device: Annotated[str, BeforeValidator(str)] = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|\d+)$", description="auto, cpu, cuda, cuda:1 or a device number"
     )
     threads: Count = Field(1, description="CPU threads of one process; recorded, for bits may differ between counts")

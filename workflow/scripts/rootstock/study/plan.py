@@ -30,6 +30,8 @@ class Training:
     parent: str | None = None  # the stage whose weights it starts from
     continues: str | None = None  # a shorter training that it goes on from, to the same result as without
 
+    expect: str = "{}"  # what the study says of its data beyond its identity, as JSON
+
     @property
     def json(self) -> str:
         return canonical(self.spec)
@@ -97,7 +99,7 @@ class _Planner:
         self.study, self.task = study, study.planner
         self.problems, self.fingerprints = problems, fingerprints
         self.plan = Plan(study)
-        self.resolved: dict[tuple, tuple[Section, str] | None] = {}
+        self.resolved: dict[tuple, tuple[tuple[Section, str] | None, list[str]]] = {}
         self.artefact_of: dict[int, tuple[Section, Artefact | None]] = {}
         self.by_hash: dict[str, Experiment] = {}
         self.asking: dict[str, list[Request]] = {}
@@ -129,8 +131,11 @@ class _Planner:
         wish = (request.scope, request.data, request.base)
         key = (*(section.model_dump_json() for section in wish), request.unit.name)
         if key not in self.resolved:
-            self.resolved[key] = self._resolve_base(request, problems)
-        return self.resolved[key]
+            faults = Problems()
+            self.resolved[key] = (self._resolve_base(request, faults), faults.lines)
+        resolved, lines = self.resolved[key]
+        problems.lines += lines
+        return resolved
 
     def _resolve_base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
         """A base spec and its hash; the stages before it are resolved first and join the plan."""
@@ -151,7 +156,12 @@ class _Planner:
             artefact = self._artefact(request)
             folder = self._folder(request, artefact)
             self.plan.bases[base_hash] = Training(
-                base_hash, spec, folder, artefact, parent=getattr(spec, "parent", None)
+                base_hash,
+                spec,
+                folder,
+                artefact,
+                parent=getattr(spec, "parent", None),
+                expect=canonical(self.task.expectations(request.data)),
             )
 
     def _keep_experiment(self, request: Request, base: Section, spec: Section, problems: Problems) -> None:
@@ -170,6 +180,7 @@ class _Planner:
             self._folder(request, artefact),
             artefact,
             (request,),
+            expect=canonical(self.task.expectations(request.data)),
             base=spec.base,
             prefix=prefix,
             unit=request.unit.name,
@@ -215,7 +226,7 @@ class _Planner:
         """The task's reference measurements, at every fraction that the plan's experiments use."""
         for base_hash, training in self.plan.bases.items():
             for request in self.asking[base_hash]:
-                for spec in self.task.baselines(request, training.spec, self._fractions()):
+                for spec in self.task.baselines(request, training.spec, self._fractions(), self.fingerprints):
                     name = digest(spec)
                     self.plan.baselines.setdefault(name, Training(name, spec, training.data, training.artefact))
 

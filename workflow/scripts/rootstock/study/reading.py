@@ -17,6 +17,8 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict:
     seen = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue  # <<: *anchor
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str | int | float | bool):
             raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
@@ -66,5 +68,5 @@ def _parse_json(text: str, path: Path) -> Any:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise StudyError([f"{path}:{error.lineno}: malformed JSON: {error.msg}"]) from None
-    except RecursionError:
-        raise StudyError([f"{path}: malformed JSON: nested too deeply"]) from None
+    except (RecursionError, ValueError) as error:
+        raise StudyError([f"{path}: malformed JSON: {error}"]) from None

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ...engine.metrics import classification_metrics, confusion_counts
-from .data import Windows, read_people, take_share
+from .data import Windows, join, read_people, take_share
 from .settings import BaselineSpec
 
 
@@ -23,7 +23,7 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
     """
     others = read_people(folder, spec.participants, ("train", "val", "test"))
     parts = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
-    everything = _join(*parts.values())
+    everything = join(*parts.values())
     base = _fit(spec, others)
     rows = [
         _row(spec, "others", None, base, "all", everything),
@@ -31,7 +31,7 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
     ]
     for share in spec.fractions:
         own = take_share(parts["train"], share, spec.seed)
-        rows.append(_row(spec, "others + target", share, _fit(spec, _join(others, own)), "test", parts["test"]))
+        rows.append(_row(spec, "others + target", share, _fit(spec, join(others, own)), "test", parts["test"]))
         rows.append(_row(spec, "target only", share, _fit(spec, own), "test", parts["test"]))
     return rows
 
@@ -85,7 +85,3 @@ def _row(
         "accuracy": metrics["accuracy"],
         "f1": metrics["f1"],
     }
-
-
-def _join(*parts: Windows) -> Windows:
-    return Windows(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))

@@ -9,6 +9,8 @@ from torch import Tensor
 from ...engine.files import load
 from ...study.problems import Refusal
 
+MOST_CLASSES = 10_000
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -16,6 +18,7 @@ class Windows:
 
     x: Tensor  # float32 [N, channels, samples], as recorded
     y: Tensor  # [N]
+    name: str = "the data"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -25,7 +28,7 @@ class Windows:
         return self.y.is_floating_point()
 
     def take(self, index: Tensor) -> "Windows":
-        return Windows(self.x[index], self.y[index])
+        return Windows(self.x[index], self.y[index], self.name)
 
 
 def read_windows(folder: str | Path, participant: str, split: str) -> Windows:
@@ -38,20 +41,24 @@ def read_windows(folder: str | Path, participant: str, split: str) -> Windows:
     fault = _fault(x, y)
     if fault:
         raise Refusal(f"{path}: {fault}")
-    return Windows(x, y)
+    return Windows(x, y, str(path))
 
 
 def read_people(folder: str | Path, people: tuple[str, ...], splits: tuple[str, ...]) -> Windows:
     """The windows of several people and splits in one, in the order given; all must be of one kind."""
-    parts = [(f"{person}_{split}", read_windows(folder, person, split)) for person in people for split in splits]
-    name, first = parts[0]
-    for other, part in parts[1:]:
+    return join(*(read_windows(folder, person, split) for person in people for split in splits))
+
+
+def join(*parts: Windows) -> Windows:
+    """All windows of several sets in one; `Refusal` where they are not of one shape and kind of label."""
+    first = parts[0]
+    for part in parts[1:]:
         if part.x.shape[1:] != first.x.shape[1:] or part.y.dtype != first.y.dtype:
             raise Refusal(
-                f"{folder}: {other}.pt has windows {list(part.x.shape[1:])} and labels {part.y.dtype}, "
-                f"but {name}.pt has {list(first.x.shape[1:])} and {first.y.dtype}; prepare all people alike"
+                f"{part.name}: windows {list(part.x.shape[1:])} and labels {part.y.dtype}, but {first.name} has "
+                f"{list(first.x.shape[1:])} and {first.y.dtype}; prepare all people alike"
             )
-    return Windows(torch.cat([p.x for _, p in parts]), torch.cat([p.y for _, p in parts]))
+    return Windows(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), first.name)
 
 
 def stratified_order(y: Tensor, seed: int) -> Tensor:
@@ -88,6 +95,8 @@ def take_share(windows: Windows, share: float, seed: int) -> Windows:
 
 
 def _fault(x: Tensor, y: Tensor) -> str | None:
+    if x.layout != torch.strided or y.layout != torch.strided:
+        return "holds sparse tensors; needs dense ones"
     if x.dim() != 3:
         return f"X has shape {list(x.shape)}; needs [N, channels, samples]"
     if x.dtype != torch.float32:
@@ -96,10 +105,14 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
         return f"y has shape {list(y.shape)} beside {len(x)} windows; needs [N]"
     if len(x) == 0:
         return "holds no window; needs at least one"
+    if 0 in x.shape:
+        return f"X has shape {list(x.shape)}; needs channels and samples"
     if not torch.isfinite(x).all():
         return "X holds NaN or infinite values; clean the recording"
     if y.is_floating_point():
         return None if ((y == 0) | (y == 1)).all() else "float labels must be 0 or 1; use int64 for classes"
     if y.dtype != torch.int64:
         return f"y is {y.dtype}; needs float 0/1 or int64 classes"
-    return "class indices must not be negative" if (y < 0).any() else None
+    if (y < 0).any() or (y >= MOST_CLASSES).any():
+        return f"class indices must be 0 to {MOST_CLASSES - 1}, and count up from 0"
+    return None

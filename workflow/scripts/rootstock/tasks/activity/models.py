@@ -151,11 +151,29 @@ class Standardised(nn.Module):
 
 def build_model(model: Model, in_channels: int, n_outputs: int) -> Standardised:
     """The network that a spec describes, with fresh weights from torch's global generator."""
-    network = _own_class(model.architecture) if ":" in model.architecture else globals()[model.architecture]
+    shown = f"model: {model.architecture} with {model.settings}"
     try:
-        return Standardised(network(in_channels, n_outputs, **model.settings), in_channels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise Refusal(f"model: {model.architecture} cannot be built with {model.settings}: {error}") from None
+        network = _own_class(model.architecture) if ":" in model.architecture else globals()[model.architecture]
+        built = network(in_channels, n_outputs, **model.settings)
+    except Exception as error:  # a user's own class may fail in any way
+        raise Refusal(f"{shown} cannot be built: {type(error).__name__}: {error}") from None
+    if not isinstance(built, nn.Module) or not any(True for _ in built.parameters()):
+        raise Refusal(f"{shown} is not a torch module with parameters")
+    return Standardised(built, in_channels)
+
+
+def try_out(model: Standardised, windows: Tensor, n_outputs: int) -> None:
+    """One forward pass, so that a network that does not fit the windows is refused before it is trained."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            shape = list(model.eval()(windows[:2]).shape)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise Refusal(f"model: does not take windows of shape {list(windows.shape[1:])}: {reason}") from None
+    if shape != [len(windows[:2]), n_outputs]:
+        raise Refusal(f"model: gives outputs of shape {shape} for 2 windows; needs [2, {n_outputs}]")
+    model.train(was_training)
 
 
 def last_layer(network: nn.Module) -> nn.Module:

@@ -15,9 +15,11 @@ import torch
 
 from ...engine.files import to_bytes
 from ...store.files import write_atomically, write_json
+from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from .settings import DataIdentity
+from .spec import SMARTWATCH_VERSION
 
 SPLITS = ("train", "val", "test")
 LEFT_ARM = 0.0
@@ -43,14 +45,18 @@ def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
             f"(the first: {short[0]} samples); set data.pad: true or a smaller window"
         )
     counts: dict[str, dict[str, int]] = defaultdict(dict)
+    content: dict[str, str] = {}
     for (person, split), rows in sorted(windows.items()):
         x = torch.from_numpy(np.stack([window for window, _ in rows]))
         y = torch.tensor([label for _, label in rows], dtype=torch.int64)
-        write_atomically(folder / f"{person}_{split}.pt", to_bytes((x, y)))
+        file = folder / f"{person}_{split}.pt"
+        write_atomically(file, to_bytes((x, y)))
+        content[file.name] = Fingerprints().of([file])
         counts[person][split] = len(rows)
     manifest = {
         "spec": json.loads(canonical(identity)),
         "windows": counts,
+        "content": content,
         "unit": "accelerometer, gyroscope as recorded",
         "hz": 50,
     }
@@ -61,11 +67,16 @@ def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
 def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
     """Each recording: signal float32 [T, 6], class 0–6, participant, side (0 left, 1 right). seglearn is not imported."""
     try:
+        version = distribution("seglearn").version
         path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
     except PackageNotFoundError:
         raise Refusal(
             "data.name: smartwatch comes with the package seglearn==1.2.5; pip install -r requirements.txt"
         ) from None
+    if f"seglearn-{version}" != SMARTWATCH_VERSION:
+        raise Refusal(
+            f"data.name: smartwatch is {SMARTWATCH_VERSION}, but seglearn {version} is installed; install the pinned one"
+        )
     # The file is a pickled dict: trusted because it comes from the pinned package, never from a user.
     content = np.load(path, allow_pickle=True).item()
     columns = zip(content["X"], content["y"], content["subject"], content["side"], strict=True)

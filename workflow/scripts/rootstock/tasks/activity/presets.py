@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ...study.fields import Count
 from ...study.identity import HASH_LENGTH, sha256_file
 from ...study.problems import Problems
 from ...study.validate import report
@@ -21,6 +22,14 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "medium": ("ResidualStack", {"dropout": 0.4}),
     "pooled": ("PooledConvNet", {"base_channels": 64, "num_blocks": 5, "downsample": 4, "dropout": 0.3}),
 }
+
+
+WITHOUT_BATCH_NORM = ("ConvBlocks", "PooledConvNet")
+
+
+def has_batch_norm(model: Model) -> bool:
+    """Whether an architecture may hold BatchNorm layers; of a user's own class it is assumed."""
+    return model.architecture not in WITHOUT_BATCH_NORM
 
 
 def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model | None:
@@ -64,7 +73,7 @@ def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
 def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
     """`value` in the type of the default and inside what the study's own field of that name allows."""
     name = key.rpartition(".")[2]
-    kind = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else type(default)
+    kind = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else Count
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
@@ -79,7 +88,11 @@ def _own_class(key: str, path: str, settings: dict, problems: Problems) -> Model
     if source is None:
         problems.add(key, path, f"no module {module!r} beside the Snakefile or installed; check the spelling")
         return None
-    tree = ast.parse(source.read_bytes())
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        problems.add(key, path, f"{source.name} is not valid Python ({error}); mend it")
+        return None
     if not any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
         problems.add(key, path, f"{source.name} defines no class {name!r}; check the spelling")
         return None

@@ -111,7 +111,7 @@ class Base(Training):
     num_blocks: Count | None = Field(None, description="overrides the preset's depth")
     use_dilation: bool | None = Field(None, description="dilate convolutions 1, 2, 4, …")
     use_residual: bool | None = Field(None, description="add each block's input to its output")
-    participants: Literal["others", "all"] | tuple[Name, ...] = Field(
+    participants: Literal["others", "all"] | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         "others", description="others: all but the target; all: everyone, the target too; or a list"
     )
     n_base_participants: Literal["all"] | Count = Field(

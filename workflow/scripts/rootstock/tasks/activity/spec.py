@@ -10,9 +10,10 @@ from ...study.identity import canonical, sha256_text, short_digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact, Request, Unit
 from ...study.validate import read_section
-from .presets import resolve_model
+from .presets import PRESETS, has_batch_norm, resolve_model
 from .settings import (
     AUGMENTATION_DEFAULTS,
+    OVERRIDES,
     Base,
     BaselineSpec,
     BaseSpec,
@@ -20,6 +21,7 @@ from .settings import (
     DataIdentity,
     Finetune,
     FinetuneSpec,
+    Model,
     Personal,
     Scope,
     Training,
@@ -128,6 +130,9 @@ def check(request: Request, problems: Problems) -> None:
                 f"{key}.pos_weight", wish.pos_weight, "is for binary data; smartwatch has 7 classes; remove it"
             )
     wish = request.finetune
+    batch_size = (wish and wish.batch_size) or request.base.batch_size
+    if wish and wish.target_batch_pct is not None and batch_size < 2:
+        problems.add("finetune.target_batch_pct", wish.target_batch_pct, "needs a batch_size of at least 2")
     if wish and wish.target_batch_pct is not None and wish.mode != "full_fine_tuning":
         fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
         problems.add("finetune.target_batch_pct", wish.target_batch_pct, fix)
@@ -188,19 +193,19 @@ def finetune_spec(request: Request, base: BaseSpec, base_hash: str, fingerprints
         **common,
         target_data_pct=wish.target_data_pct,
         target_batch_pct=wish.target_batch_pct,
-        freeze_batch_norm=None if wish.mode == "target_only" else wish.freeze_batch_norm,
+        freeze_batch_norm=wish.freeze_batch_norm if _can_freeze(wish.mode, base.model) else None,
         model=base.model if wish.mode == "target_only" else None,
     )
 
 
 def setting(request: Request, base: BaseSpec, finetune: FinetuneSpec, fingerprints: Fingerprints) -> dict:
     """What the experiments of one setting share over all folds; it names their folder."""
-    others = len(request.scope.participants) - 1
-    first_n = request.base.n_base_participants
+    everyone, listed, first_n = request.scope.participants, request.base.participants, request.base.n_base_participants
+    available = {"all": len(everyone), "others": len(everyone) - 1}.get(listed, len(listed))
     wanted = {
         "participants": request.scope.participants,
         "base_participants": request.base.participants,
-        "n_base_participants": None if first_n == "all" or first_n == others else first_n,
+        "n_base_participants": None if first_n in ("all", available) else first_n,
     }
     return {
         "data": _identity(request.data, request.scope.participants, fingerprints),
@@ -242,19 +247,24 @@ def artefact(data: Data) -> Artefact | None:
     return Artefact(f"smartwatch_{short_digest(identity)}", identity)
 
 
-def baselines(request: Request, base: BaseSpec, fractions: tuple[float, ...]) -> list[BaselineSpec]:
-    """Classical models on the data of one base and its target, at the fractions that the study fine-tunes with."""
+def baselines(
+    request: Request, base: BaseSpec, fractions: tuple[float, ...], fingerprints: Fingerprints
+) -> list[BaselineSpec]:
+    """Classical models on the people of one base, never on the target itself, at the fractions that the study uses."""
+    target = request.unit.values["target"]
+    others = tuple(person for person in base.participants if person != target)
     return [
         BaselineSpec(
             recipe=RECIPE,
             method=method,
-            data=base.data,
-            participants=base.participants,
-            target=request.unit.values["target"],
+            data=_identity(request.data, others, fingerprints),
+            participants=others,
+            target=target,
             fractions=fractions,
             seed=base.seed,
         )
         for method in request.scope.baselines
+        if others
     ]
 
 
@@ -281,6 +291,8 @@ def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
         people = tuple(p for p in everyone if p != target)
     else:
         people = wish.participants
+        for name in sorted({p for p in people if people.count(p) > 1}):
+            problems.add("base.participants", name, "is listed twice; list each once")
         for name in people:
             if name not in everyone:
                 problems.unknown("base.participants", name, everyone)
@@ -298,6 +310,11 @@ def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
             )
         people = people[: wish.n_base_participants]
     return tuple(sorted(set(people)))
+
+
+def _can_freeze(mode: str, model: Model) -> bool:
+    """Whether it makes a difference to keep BatchNorm's statistics: not from scratch, and not where all is frozen."""
+    return mode in ("full_fine_tuning", "target_only_fine_tuning") and has_batch_norm(model)
 
 
 def _training(wish: Training, data: Data) -> dict:
@@ -338,6 +355,9 @@ def _found_identity(identity: DataIdentity, people: tuple[str, ...], folder: Pat
             contents = {name: Fingerprints().of(_files(folder, name)) for name in people}
             return identity.model_copy(update={"content": sha256_text(canonical(contents))})
         manifest = json.loads((folder / "manifest.json").read_text())
+        for file in (file for name in people for file in _files(folder, name)):
+            if Fingerprints().of([file]) != manifest["content"][file.name]:
+                raise Refusal(f"{file}: changed since it was prepared; delete {folder} and run again")
         return DataIdentity.model_validate(manifest["spec"])
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(f"{folder}: no data for {', '.join(people)} ({error}); prepare it or check --data_path") from None
@@ -360,6 +380,11 @@ def _people_in(folder: Path, problems: Problems) -> tuple[str, ...]:
     return names
 
 
+def expectations(data: Data) -> dict:
+    """What a study says of its data beyond its identity; checked when the data is read."""
+    return {"window_size": data.window_size} if data.window_size else {}
+
+
 def check_data(spec: BaseSpec | FinetuneSpec, base: BaseSpec | None, folder: str) -> None:
     """Refuse data that is not what the specs name: it changed since planning, or the base model learned on another."""
     own = spec.participants if isinstance(spec, BaseSpec) else (spec.target,)
@@ -374,6 +399,14 @@ def check_data(spec: BaseSpec | FinetuneSpec, base: BaseSpec | None, folder: str
             raise Refusal(
                 f"data: {changed} ({canonical(found)} is not {canonical(identity)}); plan again with the right data"
             )
+
+
+def flat_job_of(base: BaseSpec) -> dict:
+    """The settings of a base model as fields of a flat job, as far as flat fields can say them."""
+    job = {name: v for name in Training.model_fields if (v := getattr(base, name)) is not None}
+    job |= {name: v for name, v in base.model.settings.items() if name in OVERRIDES}
+    presets = [name for name, (architecture, _) in PRESETS.items() if architecture == base.model.architecture]
+    return job | ({"model": presets[0]} if presets else {})
 
 
 def misfit(base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | None:

@@ -15,8 +15,8 @@ from ...engine.seeding import seed_step
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from .augment import Augmentation, epoch_key, mixup_draws
-from .data import Windows, read_people, take_share
-from .models import Standardised, build_model, last_layer
+from .data import Windows, join, read_people, take_share
+from .models import Standardised, build_model, last_layer, try_out
 from .prepare import prepare
 from .settings import BaseSpec, FinetuneSpec, Model
 
@@ -25,15 +25,20 @@ __all__ = ["load_published", "prepare", "train_base", "train_finetune"]
 EVALUATION_BATCH = 512
 
 
-def train_base(spec: BaseSpec, folder: str, context: Context) -> Outcome:
+def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Context) -> Outcome:
     """Train on the train and val parts of the base participants; their test parts choose the epoch."""
     train = read_people(folder, spec.participants, ("train", "val"))
     check = read_people(folder, spec.participants, ("test",))
-    n_classes = _n_classes(train, spec.data.n_classes)
+    join(train, check)  # of one shape and kind
+    _check_expectations(train, expect)
+    n_classes = _n_classes(train, spec)
     _check_labels(check, n_classes, "base test windows")
     seed_step(spec.seed, 0)
     model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
+    try_out(model, train.x, _n_outputs(train, n_classes))
     model.learn_statistics(train.x)
+    if context.parent:  # weights and statistics of the stage before
+        model = load_model(context.parent, spec.model, f"parent {context.parent['hash']}")
     context.say(
         f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
     )
@@ -44,18 +49,26 @@ def train_base(spec: BaseSpec, folder: str, context: Context) -> Outcome:
 
 
 def train_finetune(
-    spec: FinetuneSpec, folder: str, base: dict[str, Any] | None, base_spec: BaseSpec | None, context: Context
+    spec: FinetuneSpec,
+    folder: str,
+    expect: dict[str, Any],
+    base: dict[str, Any] | None,
+    base_spec: BaseSpec | None,
+    context: Context,
 ) -> Outcome:
     """Fine-tune on the target, from `base` or from scratch, and measure both models on the target's test part."""
     target = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
+    _check_expectations(target["train"], expect)
     model, n_classes = _starting_model(spec, base, target["train"])
     architecture = spec.model if base is None else base_spec.model
+    try_out(model, target["train"].x, _n_outputs(target["train"], n_classes))
     for split, windows in target.items():
+        join(target["train"], windows)  # of one shape and kind
         _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
     measure = Measure(model.to(context.device), n_classes, context, spec.pos_weight)
     metrics: dict[str, Any] = {}
     if base is not None:
-        everything = Windows(torch.cat([w.x for w in target.values()]), torch.cat([w.y for w in target.values()]))
+        everything = join(*target.values())
         metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
     if spec.mode == "base_only":
         fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
@@ -66,8 +79,9 @@ def train_finetune(
     own = take_share(target["train"], spec.target_data_pct, spec.seed)
     train, n_base = own, 0
     if spec.mode == "full_fine_tuning":
-        shared = read_people(folder, base_spec.participants, ("train", "val"))
-        train, n_base = Windows(torch.cat([shared.x, own.x]), torch.cat([shared.y, own.y])), len(shared)
+        others = tuple(person for person in base_spec.participants if person != spec.target)  # its val part chooses
+        shared = read_people(folder, others, ("train", "val")) if others else own.take(torch.arange(0))
+        train, n_base = join(shared, own), len(shared)
     if spec.mode == "target_only":
         model.learn_statistics(own.x)
     if spec.mode == "last_layer_only":
@@ -185,10 +199,10 @@ def composed_batches(
     """
     from_target = min(batch_size - 1, max(1, round(share * batch_size)))
     base = even_batches(torch.randperm(n_base, generator=generator), batch_size - from_target)
-    needed = from_target * len(base)
-    rounds = -(-needed // n_target)
-    target = torch.cat([torch.randperm(n_target, generator=generator) for _ in range(rounds)])[:needed] + n_base
-    return [torch.cat([b, t]) for b, t in zip(base, target.split(from_target), strict=True)]
+    sizes = [max(1, round(len(batch) * from_target / (batch_size - from_target))) for batch in base]  # the share holds
+    rounds = -(-sum(sizes) // n_target)
+    target = torch.cat([torch.randperm(n_target, generator=generator) for _ in range(rounds)])[: sum(sizes)] + n_base
+    return [torch.cat([b, t]) for b, t in zip(base, target.split(sizes), strict=True)]
 
 
 def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: float | None) -> Tensor:
@@ -220,7 +234,7 @@ def load_published(path: str | Path) -> Standardised:
 
 def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Windows) -> tuple[Standardised, int]:
     if base is None:
-        n_classes = _n_classes(train, spec.data.n_classes)
+        n_classes = _n_classes(train, spec)
         seed_step(spec.seed, 0)
         return build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes)), n_classes
     model = load_model(base, BaseSpec.model_validate(base["spec"]).model, f"base model {base['hash']}")
@@ -271,14 +285,30 @@ def _augmentation(spec: BaseSpec | FinetuneSpec) -> Augmentation | None:
     return Augmentation(spec.aug_prob, spec.jitter_std, spec.magnitude_range, spec.time_warp, spec.rotation_std)
 
 
-def _n_classes(windows: Windows, given: int | None) -> int:
+def _n_classes(windows: Windows, spec: BaseSpec | FinetuneSpec) -> int:
+    """Classes of the model; settings for the other kind of labels are refused, not ignored."""
+    given, found = spec.data.n_classes, int(windows.y.max()) + 1
     if windows.is_binary:
+        if given is not None:
+            raise Refusal(f"data.n_classes: {given} is for int64 classes, the data has binary labels; remove it")
         return 2
-    return max(given or 0, int(windows.y.max()) + 1, 2)
+    if spec.pos_weight is not None:
+        raise Refusal(f"base.pos_weight: {spec.pos_weight} is for binary labels, the data has int64 classes; remove it")
+    if given is not None and given < found:
+        raise Refusal(f"data.n_classes: {given} is too few, the data has class {found - 1}; give at least {found}")
+    return given or max(found, 2)
 
 
 def _n_outputs(windows: Windows, n_classes: int) -> int:
     return 1 if windows.is_binary else n_classes
+
+
+def _check_expectations(windows: Windows, expect: dict[str, Any]) -> None:
+    wanted, found = expect.get("window_size"), windows.x.shape[2]
+    if wanted not in (None, found):
+        raise Refusal(
+            f"data.window_size: {wanted} samples, but {windows.name} has windows of {found}; correct it or remove it"
+        )
 
 
 def _check_labels(windows: Windows, n_classes: int, what: str) -> None:
