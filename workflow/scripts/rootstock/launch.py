@@ -10,8 +10,9 @@ WORKER = "ROOTSTOCK_WORKER"
 
 
 def is_worker() -> bool:
-    """Whether this process was started by `launch_workers`, under a parent that holds the lock."""
-    return WORKER in os.environ
+    """Whether another process holds the lock and publishes: the parent of `launch_workers`, or under a torchrun of the
+    user's own (several nodes) its rank 0."""
+    return WORKER in os.environ or os.environ.get("RANK", "0") != "0"
 
 
 def launch_workers(processes: int, threads: int) -> None:

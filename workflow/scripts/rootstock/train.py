@@ -117,7 +117,7 @@ def digest_of(content: dict[str, Any]) -> str:
 def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
     """Lock the object; hand it back if it is whole, else train it, here or in several processes."""
     kept = stored(job.store, job.hash)
-    if is_worker():
+    if is_worker() and not kept.is_whole():
         _train_and_commit(job, kept, make)
         return kept
     if kept.is_whole():  # no lock needed, so a store that is only readable serves too

@@ -1,9 +1,8 @@
 """The plan: every base model, every experiment, and who shares what. A pure function of the study and the data."""
 
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 from . import paths
 from .config import Study
@@ -235,10 +234,10 @@ class _Planner:
         return tuple(sorted(value for value in seen if value is not None))
 
     def finish(self) -> Plan:
-        plan = self.plan
+        plan, continues = self.plan, self._continuations()
         plan.bases = {
-            name: Training(t.hash, t.spec, t.data, t.artefact, tuple(self.asking[name]))
-            for name, t in plan.bases.items()
+            name: replace(training, asked_by=tuple(self.asking[name]), continues=continues.get(name))
+            for name, training in plan.bases.items()
         }
         if self.collapsed:
             self._note(

@@ -1,0 +1,269 @@
+"""Killed and taken up again, in one process or several, a training ends with the weights of an undisturbed one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PEOPLE, Project, jobs_run, plan, write_people
+
+from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
+from rootstock.engine.loop import EarlyStopping
+from rootstock.store.objects import stored
+from rootstock.study.optimisation import Run
+from rootstock.study.problems import Refusal
+from rootstock.tasks.activity.task import WindowTrainee
+from rootstock.train import Job, train_base, train_finetune
+
+BASE = {
+    "max_epochs": 6, "lr": 0.01, "batch_size": 16, "dropout": 0.3, "use_augmentation": True, "mixup_alpha": 0.3,
+    "schedule": "one_cycle", "gradient_clip": 1.0,
+}  # fmt: skip
+FINETUNE = {"mode": "full_fine_tuning", "target_batch_pct": 0.5, "max_epochs": 4}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the program may catch it."""
+
+
+def obtain(folder: Path, store: str, training, train, monkeypatch, kill_after: tuple[int, ...] = (), **run):
+    """Train `training` in its own store, killed after so many steps of each attempt; the stored object and all steps."""
+    whole, taken = WindowTrainee.loss, []
+    job = Job(training.spec, training.data, str(folder / store), run=Run(checkpoint_steps=4, **run), say=lambda _: None)
+    if getattr(training, "base", None):
+        base = stored(folder / "undisturbed", training.base)
+        base.publish_base(folder / f"base_models/{base.hash}.pt", folder / f"base_models/{base.hash}_metadata.json")
+        job = Job(**vars(job) | {"base_model": str(folder / f"base_models/{base.hash}.pt")})
+    for limit in (*kill_after, None):
+        steps = 0
+
+        def loss(self, *arguments, limit=limit):
+            nonlocal steps
+            steps += 1
+            taken.append(1)
+            if limit is not None and steps > limit:
+                taken.pop()
+                raise Killed
+            return whole(self, *arguments)
+
+        monkeypatch.setattr(WindowTrainee, "loss", loss)
+        try:
+            kept = train(job)
+        except Killed:
+            continue
+        finally:
+            monkeypatch.setattr(WindowTrainee, "loss", whole)
+    return kept, len(taken)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_people(tmp_path / "data")
+    return plan(data={"path": str(folder)}, participants=list(PEOPLE), folds=[0], base=BASE, finetune=FINETUNE)
+
+
+@pytest.mark.parametrize("kill_after", [(0,), (1,), (4,), (5, 5), (11,), (3, 7, 2), (17, 1)])
+def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypatch, kill_after):
+    (base,), (finetune,) = study.bases.values(), study.experiments.values()
+    for training, train in ((base, train_base), (finetune, train_finetune)):
+        straight, all_steps = obtain(tmp_path, "undisturbed", training, train, monkeypatch)
+        resumed, taken = obtain(tmp_path, "killed", training, train, monkeypatch, kill_after)
+        assert straight.model.read_bytes() == resumed.model.read_bytes()
+        one, other = straight.read(), resumed.read()
+        assert one["history"] == other["history"] and one["metrics"] == other["metrics"]
+        assert taken <= all_steps + 4 * len(kill_after)
+        assert not (resumed.folder / "checkpoints").exists()
+
+
+def test_a_signal_saves_and_exits_with_try_again(project, people):
+    flags = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "400", "--checkpoint_seconds", "1000")
+    process = start(project, *flags)
+    wait_for_line(project, process, "epoch 3/")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 75
+    (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
+    process = start(project, *flags)
+    wait_for_line(project, process, "resumed from a checkpoint")
+    process.kill()
+    process.wait()
+    assert read_checkpoint(checkpoint)["step"] > 0
+
+
+def start(project: Project, *flags: str) -> subprocess.Popen:
+    """`train_base.py` in the background, in a process group of its own, its output in `out.log`."""
+    command = [sys.executable, "workflow/scripts/train_base.py", *map(str, flags)]
+    log = open(project / "out.log", "w")  # noqa: SIM115 (the child keeps it)
+    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_for_line(project: Project, process: subprocess.Popen, text: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in (log := (project / "out.log").read_text()):
+        assert time.monotonic() < deadline and process.poll() is None, log
+        time.sleep(0.02)
+
+
+WORLD = (
+    "--fold", "0", "--data_path", "data/tiny", "--max_epochs", "30", "--lr", "0.01", "--batch_size", "18",
+    "--use_augmentation", "--early_stopping_patience", "5", "--checkpoint_steps", "1",
+)  # fmt: skip
+
+
+def history(project: Project, store: str) -> list[dict]:
+    (metadata,) = project.folder.glob(f"{store}/*/metadata.json")
+    return json.loads(metadata.read_text())["history"]
+
+
+def close(one: list[dict], other: list[dict]) -> None:
+    """Equal but for the order in which float32 gradients are summed: that grows with the steps, from 1e-7 on."""
+    assert len(one) == len(other)  # early stopping decided alike
+    for a, b in zip(one, other, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=2e-3)
+        assert a["val_loss"] == pytest.approx(b["val_loss"], abs=2e-3)
+    assert one[0]["train_loss"] == pytest.approx(other[0]["train_loss"], abs=1e-5)
+
+
+def test_two_processes_learn_as_one_and_may_change_places(project, people):
+    """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here."""
+    project.script("train_base", *WORLD, "--store", "one")
+    project.script("train_base", *WORLD, "--store", "two", "--processes", "2")
+    close(history(project, "one"), history(project, "two"))
+    project.script("train_base", *WORLD, "--store", "micro", "--micro_batch_size", "5")
+    close(history(project, "one"), history(project, "micro"))
+    for store, first, then in (("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))):
+        process = start(project, *WORLD, "--store", store, *first)
+        wait_for_line(project, process, "epoch 2/")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert list(project.folder.glob(f"{store}/*/checkpoints/*.pt"))
+        done = project.script("train_base", *WORLD, "--store", store, *then)
+        assert "resumed from a checkpoint" in done.stdout
+        close(history(project, "one"), history(project, store))
+
+
+def test_two_nodes_on_loopback(project, people):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "rootstock"]
+    command = [*torchrun, "workflow/scripts/train_base.py", *WORLD, "--store", "nodes"]
+    nodes = [subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    project.script("train_base", *WORLD, "--store", "one")
+    close(history(project, "one"), history(project, "nodes"))
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+STATE = {"epoch": 1, "step": 8, "model": {"w": torch.ones(3)}}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "code", "no description"])
+def test_a_bad_checkpoint_is_passed_over_with_the_reason(tmp_path, damage):
+    heard = []
+    checkpoints = Checkpoints(tmp_path, "a" * 16, 1, None, heard.append)
+    checkpoints.save(4, STATE | {"step": 4})
+    checkpoints.save(8, STATE)
+    newest = tmp_path / "step_8.pt"
+    content = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(content[:-10])
+    elif damage == "flipped":
+        newest.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    elif damage == "foreign":
+        described = json.loads(newest.with_suffix(".json").read_text())
+        newest.with_suffix(".json").write_text(json.dumps(described | {"hash": "b" * 16}))
+    elif damage == "code":
+        import hashlib
+        import pickle
+
+        newest.write_bytes(pickle.dumps(print))
+        described = json.loads(newest.with_suffix(".json").read_text())
+        digest = hashlib.sha256(newest.read_bytes()).hexdigest()
+        newest.with_suffix(".json").write_text(json.dumps(described | {"sha256": digest}))
+    else:
+        newest.with_suffix(".json").unlink()
+    assert checkpoints.load_latest()["step"] == 4
+    assert len(heard) == (0 if damage == "no description" else 1)
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "a" * 16, 1, None, print)
+    for step in range(1, 6):
+        checkpoints.save(step, STATE | {"step": step})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_4.json", "step_4.pt", "step_5.json", "step_5.pt"]
+    checkpoints.clear()
+    assert not tmp_path.exists()
+
+
+def test_early_stopping_wants_strictly_better():
+    stopping = EarlyStopping("f1", patience=2)
+    better = [stopping.update(epoch, value) for epoch, value in enumerate([0.5, 0.5, float("nan"), 0.6, 0.6, 0.6], 1)]
+    assert better == [True, False, False, True, False, False]
+    assert not stopping.is_over(5) and stopping.is_over(6) and stopping.best_epoch == 4
+
+
+def test_a_diverged_training_is_refused(study, tmp_path, monkeypatch):
+    (base,) = study.bases.values()
+    monkeypatch.setattr(WindowTrainee, "evaluate", lambda self: {"loss": float("nan"), "f1": float("nan")})
+    with pytest.raises(Refusal, match="diverged"):
+        obtain(tmp_path, "s", base, train_base, monkeypatch)
+    assert not list(tmp_path.glob("s/*/metadata.json"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains(tmp_path, monkeypatch, precision):
+    monkeypatch.chdir(tmp_path)
+    folder = write_people(tmp_path / "data")
+    study = plan(
+        data={"path": str(folder)},
+        folds=[0],
+        base={"max_epochs": 8, "lr": 0.02, "batch_size": 8, "precision": precision},
+    )
+    kept, _ = obtain(tmp_path, "s", *study.bases.values(), train_base, monkeypatch)
+    losses = [row["train_loss"] for row in kept.read()["history"]]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.workflow
+def test_stages_and_budgets_share_their_steps(project, people):
+    """Three stages; three budgets of the last one, each going on where the one before ended: equal to straight ones."""
+    stages = {"max_epochs": 2, "parent": {"max_epochs": 3, "n_base_participants": 1}}
+    base = {"lr": 0.01, "dropout": 0.2, "use_augmentation": True, "parent": stages}
+    study = {"data": {"path": "data/tiny"}, "folds": [0], "finetune": {"mode": "base_only"}}
+    project.study("budgets", study | {"base": base | {"max_epochs": [2, 4, 7]}})
+    run = project.snakemake("--configfile", "budgets.yaml")
+    assert jobs_run(run.stderr + run.stdout)["train_base"] == 5
+    done = {m["hash"]: m for m in map(json.loads, (p.read_text() for p in project.folder.glob("base_models/*.json")))}
+    assert len(done) == 5
+    chained = sorted((m["epochs"], m["steps"], m["trained_steps"]) for m in done.values())
+    per_epoch = next(m["steps"] // m["epochs"] for m in done.values() if m["epochs"] == 7)
+    assert [row for row in chained if row[0] == 7] == [(7, 7 * per_epoch, 3 * per_epoch)]
+    assert sum(m["trained_steps"] for m in done.values()) < sum(m["steps"] for m in done.values())
+
+    project.study("straight", study | {"base": base | {"max_epochs": 7}, "store": "other"})
+    project.snakemake("--configfile", "straight.yaml")
+    (longest,) = [name for name, m in done.items() if m["epochs"] == 7]
+    one, other = (project / f"{store}/{longest}/model.pt" for store in (".rootstock/store", "other"))
+    assert one.read_bytes() == other.read_bytes()
+    assert json.loads((project / f"other/{longest}/metadata.json").read_text())["trained_steps"] == 7 * per_epoch
+
+
+def test_budgets_whose_schedule_depends_on_them_are_trained_apart(tmp_path):
+    study = plan(data={"pad": True}, folds=[0], base={"max_epochs": [2, 4], "schedule": "cosine"})
+    assert all(t.continues is None for t in study.bases.values()) and any("trained apart" in n for n in study.notes)
+    study = plan(data={"pad": True}, folds=[0], base={"max_epochs": [4, 2, 8]})
+    by_budget = {t.spec.max_epochs: t for t in study.bases.values()}
+    assert by_budget[2].continues is None
+    assert (by_budget[4].continues, by_budget[8].continues) == (by_budget[2].hash, by_budget[4].hash)
