@@ -3,6 +3,7 @@
 import string
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 from . import paths
 from .config import Study
