@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 study_flags = $(if $(filter %.json,$(STUDY)),--config jobs='$(STUDY)',--configfile '$(STUDY)')
 
-.PHONY: run test studies lint clean-venv
+.PHONY: run test test-kill studies lint clean-venv
 
 run: .venv/installed
 	@$(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' > /dev/null
@@ -12,6 +12,9 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-kill: .venv/installed-dev
+	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py

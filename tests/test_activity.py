@@ -21,12 +21,13 @@ from rootstock.tasks.activity.augment import (
     rotate,
     warp_time,
 )
+from rootstock.tasks.activity.batches import composed_batches, even_batches
 from rootstock.tasks.activity.data import Windows, stratified_order, take_share
 from rootstock.tasks.activity.models import build_model, last_layer
 from rootstock.tasks.activity.prepare import cut_windows, load_recordings, prepare, split_by_time
 from rootstock.tasks.activity.presets import PRESETS
 from rootstock.tasks.activity.settings import DataIdentity, Model
-from rootstock.tasks.activity.task import composed_batches, even_batches, window_loss
+from rootstock.tasks.activity.task import window_loss
 
 
 def model_of(preset: str, outputs: int = 1, **settings):

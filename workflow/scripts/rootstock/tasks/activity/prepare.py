@@ -19,9 +19,8 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from .settings import DataIdentity
-from .spec import SMARTWATCH_VERSION
+from .source import SMARTWATCH_VERSION, SPLITS
 
-SPLITS = ("train", "val", "test")
 LEFT_ARM = 0.0
 MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope
 

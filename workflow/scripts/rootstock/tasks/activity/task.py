@@ -15,6 +15,7 @@ from ...engine.seeding import seed_step
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from .augment import Augmentation, epoch_key, mixup_draws
+from .batches import composed_batches, even_batches
 from .data import Windows, join, read_people, take_share
 from .models import Standardised, build_model, last_layer, try_out
 from .prepare import prepare
@@ -183,26 +184,6 @@ class WindowTrainee:
         if self.mixup is None or self.mixup[0] != epoch:
             self.mixup = (epoch, *mixup_draws(self.spec.mixup_alpha, self.spec.seed, epoch, len(self.y)))
         return self.mixup[1][samples], self.mixup[2][samples]
-
-
-def even_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order into ceil(N / batch_size) batches whose sizes differ by one at most: no tiny last batch."""
-    return list(torch.tensor_split(order, -(-len(order) // batch_size)))
-
-
-def composed_batches(
-    n_base: int, n_target: int, batch_size: int, share: float, generator: torch.Generator
-) -> list[Tensor]:
-    """Batches with `share` of target samples each: one pass over the base, the target reshuffled whenever used up.
-
-    Base samples are numbered 0 … n_base-1, target samples follow.
-    """
-    from_target = min(batch_size - 1, max(1, round(share * batch_size)))
-    base = even_batches(torch.randperm(n_base, generator=generator), batch_size - from_target)
-    sizes = [max(1, round(len(batch) * from_target / (batch_size - from_target))) for batch in base]  # the share holds
-    rounds = -(-sum(sizes) // n_target)
-    target = torch.cat([torch.randperm(n_target, generator=generator) for _ in range(rounds)])[: sum(sizes)] + n_base
-    return [torch.cat([b, t]) for b, t in zip(base, target.split(sizes), strict=True)]
 
 
 def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: float | None) -> Tensor:
