@@ -46,8 +46,16 @@ def test_a_base_that_does_not_fit_is_refused(project, people):
     done = project.script("train_finetune", *FLAGS, "--base_model_hash", "0" * 16, *mode, check=False)
     assert done.returncode == 1 and "is not trained here; run train_base.py" in done.stderr
     wide = project.script("train_base", *FLAGS, "--base_channels", "16").stdout.split()[-1]
-    done = project.script("train_finetune", *FLAGS, "--base_model_hash", wide, *mode, check=False)
+    contradicts = ("--base_model_hash", wide, "--base_channels", "8")
+    done = project.script("train_finetune", *FLAGS, *contradicts, *mode, check=False)
     assert done.returncode == 1 and "is of architecture" in done.stderr
+    tuned = project.script("train_finetune", *FLAGS, "--base_model_hash", wide, *mode).stdout.split()[-1]
+    done = project.script("train_finetune", *FLAGS, "--base_model_hash", hash_in(project, tuned), *mode, check=False)
+    assert done.returncode == 1 and "is not a base model" in done.stderr
+
+
+def hash_in(project, folder: str) -> str:
+    return json.loads((project / f"{folder}/metrics.json").read_text())["hash"]
 
 
 def test_a_spec_file_trains_without_other_flags(project, people):
@@ -80,3 +88,23 @@ def test_exported_job_lists_are_studies(project, people):
         assert shown[key] == again[key]
     bases = json.loads((project / "lists/base_training_jobs.json").read_text())
     assert {job["_base_model_hash"] for job in bases} == set(shown["sharing"])
+
+
+def test_the_store_is_listed_verified_and_forgotten(project, people):
+    name = project.script("train_base", *FLAGS).stdout.split()[-1]
+    listed = project.script("base_models", "list").stdout
+    assert name in listed and "1 objects" in listed and "base" in listed
+    assert json.loads(project.script("base_models", "show", name[:6]).stdout)["hash"] == name
+    assert "all whole" in project.script("base_models", "verify").stdout
+    model = project / f".rootstock/store/{name}/model.pt"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.unlink()
+    model.write_bytes(bytes(content))
+    done = project.script("base_models", "verify", check=False)
+    assert done.returncode == 1 and "damaged" in done.stdout
+    project.script("base_models", "forget", name)
+    assert not model.parent.exists()
+    assert "trained " in project.script("train_base", *FLAGS).stdout
+    done = project.script("base_models", "show", "ffff", check=False)
+    assert done.returncode == 1 and "names 0 objects" in done.stderr
