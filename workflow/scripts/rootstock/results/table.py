@@ -37,7 +37,8 @@ def table_of(summary: pd.DataFrame) -> pd.DataFrame:
     for key, group in summary.groupby(by, sort=False, dropna=False):
         people = 100 * group.groupby("target")["test_accuracy"].mean()
         gain = 100 * (group["test_accuracy"] - group["base_test_accuracy"]).groupby(group["target"]).mean()
-        seeds = 100 * group.groupby("seed", dropna=False)["test_accuracy"].mean() if "seed" in group else []
+        seed = next((name for name in ("seed", "base_seed") if name in group and group[name].notna().any()), "mode")
+        seeds = 100 * group.groupby(seed)["test_accuracy"].mean()
         rows.append(
             dict(zip(by, key, strict=True))
             | {
@@ -49,7 +50,7 @@ def table_of(summary: pd.DataFrame) -> pd.DataFrame:
                 "worst": people.min(),
                 "gain": gain.mean(),
                 "macro F1": 100 * group.groupby("target")["test_f1"].mean().mean(),
-                "seeds": len(seeds) or 1,
+                "seeds": len(seeds),
                 "sd of seeds": seeds.std() if len(seeds) > 1 else None,
             }
         )
