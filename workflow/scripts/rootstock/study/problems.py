@@ -42,12 +42,12 @@ def nearest(value: object, known: Iterable[object]) -> str:
 
 
 def show(value: object) -> str:
-    """A value as the user wrote it, on one line, cut where it is long."""
+    """A value as the user wrote it, on one line, shortened in the middle where it is very long."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:
         text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 300 else text[:200] + " … " + text[-80:]
 
 
 class Refusal(Exception):
