@@ -27,8 +27,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
-    print(*PLAN_LINES, sep="\n", file=sys.stderr)
-    logger.addHandler(TimeLeft(sys.stderr))
+    start_of_run(workflow.scheduler)
 
 
 onsuccess:

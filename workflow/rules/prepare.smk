@@ -13,8 +13,9 @@ rule prepare:
     threads: 1
     resources:
         task=PLAN.study.task,
+        gpu=0,
         mem_mb=2000,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
     shell:

@@ -5,13 +5,13 @@ import json
 import os
 import platform
 import socket
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
@@ -126,10 +126,12 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
-        elif job.run.world_size > 1:
-            launch_workers(job.run.world_size, job.run.threads)
-        else:
-            _train_and_commit(job, kept, make)
+            return kept
+        with granted_gpus(job.run.gpus_asked, job.run.device, job.say):
+            if job.run.nodes * job.run.world_size > 1:
+                launch_workers(job.run)
+            else:
+                _train_and_commit(job, kept, make)
     return kept
 
 
@@ -138,18 +140,15 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     import torch  # only where something is trained: handing back a stored model takes no torch
 
     from .engine.checkpoint import Checkpoints
-    from .engine.device import leased_device
+    from .engine.device import pick_device
     from .engine.distributed import world_of_environment
     from .engine.files import to_bytes
     from .engine.loop import Context
 
     torch.set_num_threads(job.run.threads)
     torch.use_deterministic_algorithms(True)
-    leases = Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
-    with (
-        leased_device(job.run.device, leases) as device,
-        world_of_environment(device, job.run.collective_timeout) as world,
-    ):
+    device = pick_device(job.run.device)
+    with world_of_environment(device, job.run.collective_timeout) as world:
         say = job.say if world.is_first else (lambda _: None)
         say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
         checkpoints = Checkpoints(
