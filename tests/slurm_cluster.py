@@ -35,7 +35,7 @@ class Cluster:
     """Starts in `start`, ends in `stop`; every process it started is known by its id."""
 
     def __init__(self, root: Path, nodes: int = 3):
-        self.layout = Layout(root)
+        self.root, self.layout = root, Layout(root)
         self.host = socket.gethostname().split(".")[0]
         self.nodes = [
             Node(f"n{i + 1}", self.host, "127.0.0.1", free_port(), 8, 16000, DEVICES) for i in range(nodes)
@@ -64,11 +64,11 @@ class Cluster:
             f"--pid-file={root}/run/munged.pid", f"--log-file={root}/log/munged.log", f"--seed-file={root}/munge/seed",
             "--num-threads=2", "--force",
         )  # fmt: skip
-        _until(self.layout.munge_socket.exists, "munged")
+        until(self.layout.munge_socket.exists, "munged")
         self.start_controller()
         for node in self.nodes:
             self.start_node(node.name)
-        _until(lambda: self.states() == {node.name: "idle" for node in self.nodes}, "the nodes", self.describe)
+        until(lambda: self.states() == {node.name: "idle" for node in self.nodes}, "the nodes", self.describe)
 
     def start_controller(self) -> None:
         self._spawn("slurmctld", "-D")
@@ -85,30 +85,29 @@ class Cluster:
     def kill_node(self, name: str) -> None:
         """As when a machine loses power: the daemon and all that its jobs run."""
         self.kill(name)
-        for pid in self.steps(name):
-            for victim in [pid, *descendants(pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+        kill_trees(self.steps(name))
 
-    def steps(self, name: str | None = None) -> list[int]:
+    def steps(self, node: str | None = None) -> list[int]:
         """The slurmstepd processes of this cluster, of one node or of all."""
-        marker = f"slurmstepd: [", str(self.layout.root)
-        found = []
-        for pid, command, environment in _processes():
-            if command.startswith("slurmstepd") and marker[1] in environment:
-                if name is None or f"SLURMD_NODENAME={name}" in environment or f"/spool/{name}" in command + environment:
-                    found.append(pid)
-        return found
+        mine = [pid for pid, command, place in _processes() if command.startswith("slurmstepd") and place(self.root)]
+        return [pid for pid in mine if node is None or self._node_of(pid) == node]
+
+    def _node_of(self, pid: int) -> str:
+        """By the environment of what the step runs."""
+        for child in descendants(pid):
+            with contextlib.suppress(OSError):
+                variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+                names = [v.partition(b"=")[2].decode() for v in variables if v.startswith(b"SLURMD_NODENAME=")]
+                if names:
+                    return names[0]
+        return ""
 
     def stop(self) -> None:
         subprocess.run(["scancel", "--user", str(os.getuid())], env=self.environment, timeout=30, capture_output=True)
         for key in reversed(list(self.processes)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.kill(key, signal.SIGTERM)
-        for pid in self.steps():
-            for victim in [pid, *descendants(pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+        kill_trees(self.steps())
 
     def run(self, *command: str, check: bool = True) -> str:
         """The output of a Slurm command on this cluster."""
@@ -120,11 +119,17 @@ class Cluster:
         lines = self.run("sinfo", "--Node", "--noheader", "--format=%N %T", check=False).splitlines()
         return dict(line.split() for line in lines)
 
-    def jobs(self) -> list[dict[str, str]]:
-        """Every job the controller knows, old ones too."""
-        fields = ("id", "state", "node", "restarts", "comment", "name", "tres")
-        lines = self.run("squeue", "--states=all", "--noheader", "--format=%i|%T|%N|%r|%k|%j|%b").splitlines()
-        return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """Every job the controller knows, old ones too, by id: state, node, how often started again, comment."""
+        shown = self.run("scontrol", "--oneliner", "show", "job")
+        rows = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in shown.splitlines()]
+        keys = {"state": "JobState", "node": "NodeList", "restarts": "Restarts", "comment": "Comment", "name": "JobName"}
+        return {row["JobId"]: {k: row.get(v, "") for k, v in keys.items()} for row in rows if "JobId" in row}
+
+    def running(self, comment: str) -> str | None:
+        """The id of the running job whose comment ends so."""
+        found = [i for i, job in self.jobs().items() if job["state"] == "RUNNING" and job["comment"].endswith(comment)]
+        return found[0] if found else None
 
     def describe(self) -> str:
         logs = sorted((self.layout.root / "log").glob("*"))
@@ -135,6 +140,14 @@ class Cluster:
         self.processes[key or program] = subprocess.Popen(
             [program, *flags], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
+
+
+def kill_trees(pids: list[int]) -> None:
+    """End processes and all below them."""
+    for pid in pids:
+        for victim in [pid, *descendants(pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
@@ -148,15 +161,17 @@ def descendants(pid: int) -> list[int]:
 
 
 def _processes():
+    """Every process: its id, its command, and whether its SLURM_CONF lies below a folder."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                environment = (entry / "environ").read_bytes().decode(errors="replace")
-                yield int(entry.name), command, environment
+                environment = (entry / "environ").read_bytes()
+                yield int(entry.name), command, lambda root, env=environment: f"SLURM_CONF={root}/".encode() in env
 
 
-def _until(condition, what: str, describe=lambda: "", seconds: float = 30) -> None:
+def until(condition, what: str, describe=lambda: "", seconds: float = 30) -> None:
+    """Wait for something to come true, and say what did not."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come up\n{describe()}"

@@ -1,4 +1,5 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
+import atexit
 import sys
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from rootstock.cluster.executor import prepare_run
 from rootstock.planning import headline, plan_of_workflow, put_this_python_first
 from rootstock.progress import TimeLeft
+from rootstock.runlog import RunLog
 from rootstock.study import paths
 from rootstock.study.identity import canonical
 from rootstock.study.problems import Refusal
@@ -54,6 +56,9 @@ def start_of_run(scheduler):
     """What the run is about, its progress, and on Slurm how its jobs are submitted."""
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
     logger.addHandler(TimeLeft(sys.stderr))
+    run_log = RunLog(PLAN)
+    logger.addHandler(run_log)
+    atexit.register(run_log.write)
     try:
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
     except Refusal as refusal:

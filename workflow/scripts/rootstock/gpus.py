@@ -16,21 +16,22 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
-def granted_gpus(asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None) -> Iterator[None]:
+def granted_gpus(asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None) -> Iterator[list[str]]:
     """Make exactly the GPUs of this job visible, to this process and to those it starts.
 
     On Slurm they are what Slurm gave; where it gave none, none is seen, also where nothing else holds a job back.
     Elsewhere jobs of one machine lease GPUs from each other: `asked` of them, by default one, and wait while too
-    few are free. A device named by its number is not leased: several jobs may share it.
+    few are free. A device named by its number is not leased: several jobs may share it. Yields the names of the GPUs.
     """
     before = os.environ.get(VISIBLE)
     leases = leases or Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
     held: list[FileLock] = []
+    names: list[str] = []
     try:
         if "SLURM_JOB_ID" in os.environ:
-            _show(_given_by_slurm())
+            _show(names := _given_by_slurm())
         elif asked == 0:
-            _show([])
+            _show(names)
         elif device in ("auto", "cuda"):
             present = gpus_of_machine()
             if asked is not None and asked > len(present):
@@ -41,7 +42,7 @@ def granted_gpus(asked: int | None, device: str, say: Callable[[str], None], lea
             if present:
                 held, names = _lease(present, asked or 1, leases, say)
                 _show(names)
-        yield
+        yield names
     finally:
         for lease in held:
             lease.release()

@@ -1,6 +1,5 @@
 """One training from its spec to its published files: lock, train unless the store has it, commit, publish."""
 
-import getpass
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from typing import Any
 from . import __version__
 from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
+from .records import JobRecord, user_name
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
 from .study.identity import canonical, digest
@@ -35,6 +35,7 @@ class Job:
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
+    record: JobRecord | None = None
 
     @property
     def hash(self) -> str:
@@ -127,7 +128,9 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
         if kept.is_whole():
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
             return kept
-        with granted_gpus(job.run.gpus_asked, job.run.device, job.say):
+        with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
+            if job.record:
+                job.record.update(gpus=gpus)
             if job.run.nodes * job.run.world_size > 1:
                 launch_workers(job.run)
             else:
@@ -191,12 +194,5 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
         "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         "run": job.run.model_dump() | {"device_used": str(device), "world_size": world_size},
-        "asked_by": {"user": _user(), "host": socket.gethostname(), **job.asked_by},
+        "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

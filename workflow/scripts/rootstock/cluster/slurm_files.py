@@ -73,7 +73,8 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SlurmdUser": user,
         "AuthType": "auth/munge",
         "CredType": "cred/munge",
-        "AuthInfo": f"socket={layout.munge_socket}",
+        # cred_expire is also how long a job that is started again has to wait; 120 s by default.
+        "AuthInfo": f"socket={layout.munge_socket},cred_expire=30",
         "StateSaveLocation": root / "state",
         "SlurmdSpoolDir": root / "spool/%n",
         "SlurmctldPidFile": layout.pids / "slurmctld.pid",

@@ -21,6 +21,7 @@ RESULTS = "results/{study}"
 SUMMARY = RESULTS + "/summary.csv"
 TABLE = RESULTS + "/table.txt"
 FIGURE = RESULTS + "/accuracy.svg"
+RUN_LOG = RESULTS + "/run_log.json"
 BASELINE = RESULTS + "/baselines/{name}.json"
 BASELINE_LOG = "logs/baselines/{study}/{name}.log"
 
