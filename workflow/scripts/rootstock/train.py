@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cluster.cache import on_this_node
 from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
 from .records import JobRecord, user_name
@@ -61,7 +62,7 @@ def train_base(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
         if job.spec.parent is not None:
-            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
+            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent, job.say)
         context.start = _state_of(job)
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
@@ -74,7 +75,7 @@ def train_finetune(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         base_spec = base = None
         if job.spec.base is not None:
-            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base)
+            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base, job.say)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
         outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, job.expect, base, base_spec, context)
@@ -97,11 +98,13 @@ def _state_of(job: Job) -> dict[str, Any] | None:
     return load(state)
 
 
-def load_base(model: Path, name: str) -> dict[str, Any]:
+def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dict[str, Any]:
     """A published base model, verified: unharmed, of the hash asked for, and what its own spec says."""
     from .engine.files import load
 
-    verified(model, base_metadata(model), name)
+    metadata = base_metadata(model)
+    model = on_this_node(model, name, metadata, say)
+    verified(model, metadata, name)
     content = load(model)
     if not isinstance(content, dict) or content.get("hash") != name or digest_of(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")

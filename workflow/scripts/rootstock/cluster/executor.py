@@ -17,6 +17,8 @@ from typing import Any
 
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
+from .daemons import cluster_root
+from .slurm_files import Layout
 
 CONTROLLERS = Path(".rootstock/controllers")
 MARK = "rootstock-"
@@ -26,11 +28,19 @@ def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
     """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm."""
     if type(executor).__module__ != "snakemake_executor_plugin_slurm":
         return
+    use_own_cluster()
     start_snakemake_once(executor)
     poll_steadily(executor)
     ask_for_no_account(executor)
     cancel_leftovers(Path.cwd(), say)
     name_jobs(executor)
+
+
+def use_own_cluster() -> None:
+    """Where nothing says which Slurm is meant, it is the one that `cluster.py up` made here."""
+    own = Layout(cluster_root()).slurm_conf
+    if "SLURM_CONF" not in os.environ and not Path("/etc/slurm/slurm.conf").exists() and own.exists():
+        os.environ["SLURM_CONF"] = str(own)
 
 
 def start_snakemake_once(executor: Any) -> None:
