@@ -73,7 +73,7 @@ class Servers:
         boot = ["sh", "-c", BOOT, "sh", name, str(self.hidden), str(self.folder), "/usr/sbin/sshd"]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                ["ip", "netns", "exec", space, "unshare", *kinds, *boot], stdout=log, stderr=log, start_new_session=True
+                ["nsenter", f"--net=/run/netns/{space}", "unshare", *kinds, *boot], stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 20
         while self.ssh(name, "true").returncode:

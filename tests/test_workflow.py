@@ -67,6 +67,7 @@ def test_a_run_leaves_exactly_these_files(done):
         "table.txt",
         "accuracy.svg",
         "baselines",
+        "run_log.json",
     }
 
 

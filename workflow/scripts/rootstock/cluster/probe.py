@@ -22,6 +22,7 @@ echo "gpus=$(ls -d /dev/nvidia[0-9] /dev/nvidia[0-9][0-9] 2>/dev/null | tr '\n' 
 echo "python=$("$1" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null)"
 echo "sshfs=$(command -v sshfs)"; echo "fuse=$(test -w /dev/fuse && echo yes)"
 echo "mark=$(cat "$2" 2>/dev/null)"
+echo "mounted=$(grep -sF " $3 fuse.sshfs " /proc/mounts)"
 """
 
 
@@ -54,7 +55,7 @@ def probe(server: Server, mark: Path) -> Probe:
     """Ask one server. `mark` is a file of the project whose content it sees where the disk is shared."""
     found = Probe(server)
     try:
-        told = script_on(server, PROBE, sys.executable, str(mark))
+        told = script_on(server, PROBE, sys.executable, str(mark), str(Path.cwd()))
     except (Unreachable, subprocess.CalledProcessError) as error:
         found.faults.append(f"not reachable: {error}")
         return found
@@ -63,7 +64,7 @@ def probe(server: Server, mark: Path) -> Probe:
     found.slurm, found.python = _release(answers["slurmd"]), answers["python"]
     found.cpus, found.memory_mb = int(answers["cpus"]), int(answers["memory_kb"]) // 1024 * 95 // 100
     found.devices = tuple(sorted(answers["gpus"].split(), key=lambda d: int(d.removeprefix("/dev/nvidia"))))
-    found.shares_disk = answers["mark"] == mark.read_text()
+    found.shares_disk = answers["mark"] == mark.read_text() and not answers["mounted"]
     found.faults += _faults(found, answers, slurm_version())
     found.devices = found.devices[: server.gpus]
     return found
