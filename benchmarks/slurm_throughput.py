@@ -67,7 +67,9 @@ def measure(cluster: Cluster, folder: Path, tuned: bool) -> float:
     snakemake = str(Path(sys.executable).parent / "snakemake")
     flags = ["--profile", "profile"] if tuned else ["--executor", "slurm", "--jobs", "100"]
     started = time.monotonic()
-    done = subprocess.run([snakemake, *flags], cwd=folder, env=_environment(cluster, tuned), capture_output=True, text=True)
+    done = subprocess.run(
+        [snakemake, *flags], cwd=folder, env=_environment(cluster, tuned), capture_output=True, text=True
+    )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return time.monotonic() - started

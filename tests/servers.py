@@ -73,7 +73,10 @@ class Servers:
         boot = ["sh", "-c", BOOT, "sh", name, str(self.hidden), str(self.folder), "/usr/sbin/sshd"]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{space}", "unshare", *kinds, *boot], stdout=log, stderr=log, start_new_session=True
+                ["nsenter", f"--net=/run/netns/{space}", "unshare", *kinds, *boot],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + 20
         while self.ssh(name, "true").returncode:
@@ -83,7 +86,10 @@ class Servers:
     def ssh(self, name: str, *command: str) -> subprocess.CompletedProcess:
         flags = ["-o", f"UserKnownHostsFile={self.folder}/known_hosts", "-i", str(self.folder / "user_key")]
         return subprocess.run(
-            ["ssh", "-o", "BatchMode=yes", *flags, self.address(name), *command], capture_output=True, text=True, timeout=60
+            ["ssh", "-o", "BatchMode=yes", *flags, self.address(name), *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     def kill(self, name: str) -> None:

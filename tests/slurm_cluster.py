@@ -37,9 +37,7 @@ class Cluster:
     def __init__(self, root: Path, nodes: int = 3):
         self.root, self.layout = root, Layout(root)
         self.host = socket.gethostname().split(".")[0]
-        self.nodes = [
-            Node(f"n{i + 1}", self.host, "127.0.0.1", free_port(), 8, 16000, DEVICES) for i in range(nodes)
-        ]
+        self.nodes = [Node(f"n{i + 1}", self.host, "127.0.0.1", free_port(), 8, 16000, DEVICES) for i in range(nodes)]
         self.head = Head(self.host, "127.0.0.1", free_port())
         self.processes: dict[str, subprocess.Popen] = {}
         self.environment = os.environ | {"SLURM_CONF": str(self.layout.slurm_conf), "PATH": search_path()}
@@ -123,7 +121,13 @@ class Cluster:
         """Every job the controller knows, old ones too, by id: state, node, how often started again, comment."""
         shown = self.run("scontrol", "--oneliner", "show", "job")
         rows = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in shown.splitlines()]
-        keys = {"state": "JobState", "node": "NodeList", "restarts": "Restarts", "comment": "Comment", "name": "JobName"}
+        keys = {
+            "state": "JobState",
+            "node": "NodeList",
+            "restarts": "Restarts",
+            "comment": "Comment",
+            "name": "JobName",
+        }
         return {row["JobId"]: {k: row.get(v, "") for k, v in keys.items()} for row in rows if "JobId" in row}
 
     def running(self, comment: str) -> str | None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_quick_test_gives_the_weights_of_a_local_run_and_uses_every_gpu_of_every
     for gpu in gpus:
         spans = sorted((job["start_time"], job["end_time"]) for job in trained if job["gpu"] == gpu)
         times = [tuple(map(datetime.fromisoformat, span)) for span in spans]
-        assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False)), gpu
+        assert all(before[1] <= after[0] for before, after in pairwise(times)), gpu
 
 
 def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path):
@@ -140,10 +141,10 @@ def test_a_job_without_gpus_sees_none(slurm):
 
 def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
     """Cancelled, out of time, on a node that dies, preempted: each training goes on from its checkpoint, to the same bits."""
-    seeds = ["scancel", "time limit", "node", "preempted"]
     study = LONG | {"base": LONG["base"] | {"seed": [0, 1, 2, 3]}}
     tiny.study("faults", study)
-    calm = Project((tmp_path / "calm").absolute()) if (tmp_path / "calm").mkdir() is None else None
+    (tmp_path / "calm").mkdir()
+    calm = Project(tmp_path / "calm")
     write_people(calm / "data/tiny")
     calm.study("faults", study)
 
@@ -169,7 +170,7 @@ def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
 
     assert tiny.models() == {p.parent.name: p.read_bytes() for p in (calm / ".rootstock/store").glob("*/model.pt")}
     for name, metadata in tiny.metadata().items():
-        assert metadata["trained_steps"] <= metadata["steps"] - met[name], (seeds, name)  # nothing was trained twice
+        assert metadata["trained_steps"] <= metadata["steps"] - met[name], name  # nothing was trained twice
     states = {job: entry["state"] for job, entry in slurm.jobs().items()}
     assert states[jobs[cancelled]] == "CANCELLED" and states[jobs[late]] in ("TIMEOUT", "FAILED")
     assert int(slurm.jobs()[jobs[others[0]]]["restarts"]) >= 1

@@ -69,7 +69,13 @@ def _show(probes: list[Probe], with_slurm: bool = False) -> int:
         table.add_column(title, no_wrap=True)
     for found in probes:
         disk = "" if not found.reachable else "shared" if found.shares_disk else "mounted"
-        row = [found.server.host, found.slurm, str(found.cpus or ""), f"{len(found.devices)} of {found.server.gpus}", disk]
+        row = [
+            found.server.host,
+            found.slurm,
+            str(found.cpus or ""),
+            f"{len(found.devices)} of {found.server.gpus}",
+            disk,
+        ]
         row += [states.get(found.server.name, "not running")] if with_slurm else []
         table.add_row(*map(Text, [*row, "missing something" if found.faults else "ready"]))
     Console(soft_wrap=True).print(table)

@@ -16,7 +16,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
-def granted_gpus(asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None) -> Iterator[list[str]]:
+def granted_gpus(
+    asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None
+) -> Iterator[list[str]]:
     """Make exactly the GPUs of this job visible, to this process and to those it starts.
 
     On Slurm they are what Slurm gave; where it gave none, none is seen, also where nothing else holds a job back.

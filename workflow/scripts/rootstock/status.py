@@ -26,6 +26,8 @@ class JobStatus:
     state: str
     log: Path
     record: dict[str, Any]
+    record_file: Path
+    lock: Path
 
     @property
     def where(self) -> str:
@@ -80,7 +82,7 @@ def follow(job: JobStatus, poll_seconds: float = 0.5) -> Iterator[str]:
     """The lines of a job's log, old and new; ends when the job does."""
     position, partial = 0, ""
     while True:
-        running = read_is_running(job)
+        running = is_running(job)
         text = _read(job.log)
         position = 0 if len(text) < position else position  # started anew
         *lines, partial = (partial + text[position:]).split("\n")
@@ -93,15 +95,15 @@ def follow(job: JobStatus, poll_seconds: float = 0.5) -> Iterator[str]:
         yield partial
 
 
-def read_is_running(job: JobStatus) -> bool:
-    record = read_record(record_path(job.record["study"], job.phase, job.name)) if job.record.get("study") else job.record
-    return bool(record) and "ended" not in record and is_held(Path(record["lock"]))
+def is_running(job: JobStatus) -> bool:
+    """Whether it runs now, whatever it did when `job` was made."""
+    record = read_record(job.record_file) or {}
+    return "started" in record and "ended" not in record and is_held(job.lock)
 
 
 def _status(plan: Plan, name: str, phase: str, spec_hash: str, done: bool, log: Path, record_file: Path) -> JobStatus:
     record = read_record(record_file) or {}
     lock = stored(plan.study.store, spec_hash).folder / "lock"
-    record = record and record | {"study": plan.study.name, "lock": str(lock)}
     if done:
         state = "done"
     elif is_held(lock):
@@ -112,7 +114,7 @@ def _status(plan: Plan, name: str, phase: str, spec_hash: str, done: bool, log: 
         state = "interrupted"
     else:
         state = "failed" if record["returncode"] else "waiting"
-    return JobStatus(name, phase, state, log, record)
+    return JobStatus(name, phase, state, log, record, record_file, lock)
 
 
 def _read(path: Path) -> str:

@@ -49,7 +49,9 @@ def probe_all(config: ClusterConfig) -> list[Probe]:
 def up(config: ClusterConfig, say: Callable[[str], None]) -> list[Probe]:
     """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it."""
     if not slurm_version():
-        raise Refusal("slurmctld: not found here; sudo apt-get install -y --no-install-recommends slurmctld slurm-client munge")
+        raise Refusal(
+            "slurmctld: not found here; sudo apt-get install -y --no-install-recommends slurmctld slurm-client munge"
+        )
     probes, place = probe_all(config), layout()
     able = [found for found in probes if not found.faults]
     if not able:
@@ -79,7 +81,9 @@ def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes) -> No
                 mount(server, project, _mount_record(server, place))
             script_on(server, 'umask 077; mkdir -p -- "$1"', str(CACHE))
         if not can_run_python(server):
-            raise Refusal(f"{server.host}: its Python differs or .venv is not seen there; run Rootstock from .venv in the project")
+            raise Refusal(
+                f"{server.host}: its Python differs or .venv is not seen there; run Rootstock from .venv in the project"
+            )
         daemons.start_node(server, place)
     except Unreachable as error:
         found.faults.append(f"not reachable: {error}")
@@ -170,7 +174,9 @@ def _address(able: list[Probe]) -> str:
     """The address of this machine on the way to the first server that is not this machine."""
     for found in able:
         if not found.server.is_local:
-            family, kind, *_, target = socket.getaddrinfo(found.server.host, found.server.port, type=socket.SOCK_DGRAM)[0]
+            family, kind, *_, target = socket.getaddrinfo(found.server.host, found.server.port, type=socket.SOCK_DGRAM)[
+                0
+            ]
             with socket.socket(family, kind) as probe_socket:
                 probe_socket.connect(target)  # a datagram socket: nothing is sent
                 return probe_socket.getsockname()[0]

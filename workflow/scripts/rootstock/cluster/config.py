@@ -91,7 +91,9 @@ def _server(entry: Any, key: str, known_hosts: Path | None, problems: Problems) 
         return None
     for needed in ("host", "gpus"):
         if needed not in entry:
-            problems.lines.append(f"{key}.{needed}: missing; give {'the host name' if needed == 'host' else 'a number'}")
+            problems.lines.append(
+                f"{key}.{needed}: missing; give {'the host name' if needed == 'host' else 'a number'}"
+            )
     read = read_section(Entry, entry, key, problems)
     ssh_key = _file(read.ssh_key, f"{key}.ssh_key", problems)
     if ssh_key and stat.S_IMODE(ssh_key.stat().st_mode) & 0o077:

@@ -23,13 +23,13 @@ RUNS = r"""
 runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
 PATH=$PATH:/usr/sbin:/sbin; export PATH
 """
-START_MUNGE = RUNS + r"""
+START_MUNGE = r"""
 root=$1
 runs "$root/run/munged.pid" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
     --pid-file="$root/run/munged.pid" --log-file="$root/log/munged.log" --seed-file="$root/munge/seed"
 """
 # A slurmd that runs is started anew, for the configuration may be another one; its jobs do not notice.
-START_NODE = RUNS + r"""
+START_NODE = r"""
 root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmd-$2.pid"
 if runs "$file" slurmd; then
     kill "$pid"; n=0
@@ -37,7 +37,7 @@ if runs "$file" slurmd; then
 fi
 slurmd -N "$2"
 """
-START_HEAD = RUNS + r"""
+START_HEAD = r"""
 root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmctld.pid"
 if runs "$file" slurmctld; then
     kill "$pid"; n=0
@@ -45,7 +45,7 @@ if runs "$file" slurmctld; then
 fi
 slurmctld
 """
-STOP = RUNS + r"""
+STOP = r"""
 root=$1; shift
 for name; do
     file="$root/run/$name.pid"; program=${name%%-*}
@@ -74,19 +74,19 @@ def write_files(server: Server, layout: Layout, files: dict[str, str], key: byte
 
 
 def start_munge(server: Server, layout: Layout) -> None:
-    script_on(server, START_MUNGE, str(layout.root))
+    script_on(server, RUNS + START_MUNGE, str(layout.root))
 
 
 def start_node(server: Server, layout: Layout) -> None:
-    script_on(server, START_NODE, str(layout.root), server.name)
+    script_on(server, RUNS + START_NODE, str(layout.root), server.name)
 
 
 def start_head(here: Server, layout: Layout) -> None:
-    script_on(here, START_HEAD, str(layout.root))
+    script_on(here, RUNS + START_HEAD, str(layout.root))
 
 
 def stop(server: Server, layout: Layout, *names: str) -> None:
-    script_on(server, STOP, str(layout.root), *names)
+    script_on(server, RUNS + STOP, str(layout.root), *names)
     if any(name.startswith("slurmd-") for name in names):
         script_on(server, END_STEPS, str(layout.root))
 

@@ -97,14 +97,18 @@ def cancel_leftovers(folder: Path, say: Callable[[str], None], seconds: float = 
     while (going := [job for job in _leftovers(folder) if job in left]) and time.monotonic() < deadline:
         time.sleep(0.5)
     if going:
-        raise Refusal(f"Slurm job(s) {' '.join(going)} of an earlier run do not end; look at them with squeue, then run again")
+        raise Refusal(
+            f"Slurm job(s) {' '.join(going)} of an earlier run do not end; look at them with squeue, then run again"
+        )
     return left
 
 
 def _leftovers(folder: Path) -> list[str]:
     lines = _slurm("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines()
     jobs = [line.split("|", 2) for line in lines]
-    ours = [(job, name.partition("_")[0]) for job, name, place in jobs if name.startswith(MARK) and _same(place, folder)]
+    ours = [
+        (job, name.partition("_")[0]) for job, name, place in jobs if name.startswith(MARK) and _same(place, folder)
+    ]
     return [job for job, controller in ours if not is_held(CONTROLLERS / controller)]
 
 

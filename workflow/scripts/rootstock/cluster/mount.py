@@ -4,6 +4,7 @@ The server needs neither a key nor a way to this machine: sshfs runs in its pass
 output of the ssh that starts it, and `sftp-server` answers here.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,7 +38,9 @@ def mount(server: Server, folder: Path, record: Path) -> None:
     try:
         script_on(server, 'mkdir -p -- "$1" && test -w "$1"', str(folder))
     except subprocess.CalledProcessError:
-        raise Refusal(f"{server.host}: {folder} cannot be made there; run Rootstock in a path that can exist on all servers")
+        raise Refusal(
+            f"{server.host}: {folder} cannot be made there; run Rootstock in a path that can exist on all servers"
+        ) from None
     sftp = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None) or shutil.which("sftp-server")
     if not sftp:
         raise Refusal("sftp-server: not found here; sudo apt-get install -y openssh-sftp-server")
@@ -66,10 +69,8 @@ def unmount(server: Server, folder: Path, record: Path) -> None:
     """Take the mount away there, where that can be reached, and end its processes here."""
     if not record.exists():
         return
-    try:
+    with contextlib.suppress(Unreachable, subprocess.CalledProcessError):  # away: its mount ends with the ssh below
         script_on(server, UNMOUNT, str(folder))
-    except (Unreachable, subprocess.CalledProcessError):
-        pass  # the server is away: its mount ends with the ssh below
     for pid in json.loads(record.read_text()):
         _end(pid)
     record.unlink()

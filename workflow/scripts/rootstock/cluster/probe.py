@@ -82,9 +82,13 @@ def _faults(found: Probe, answers: dict[str, str], ours: str) -> list[str]:
     if apart > CLOCK_SECONDS:
         faults.append(f"its clock is {apart:.0f} s off: sudo timedatectl set-ntp true")
     if len(found.devices) < found.server.gpus:
-        faults.append(f"{len(found.devices)} GPUs found, {found.server.gpus} in the configuration: give gpus: {len(found.devices)}")
+        faults.append(
+            f"{len(found.devices)} GPUs found, {found.server.gpus} in the configuration: give gpus: {len(found.devices)}"
+        )
     if not found.shares_disk and not (answers["sshfs"] and answers["fuse"]):
-        faults.append("no shared disk, and no sshfs with a writable /dev/fuse to mount it: sudo apt-get install -y sshfs")
+        faults.append(
+            "no shared disk, and no sshfs with a writable /dev/fuse to mount it: sudo apt-get install -y sshfs"
+        )
     return faults
 
 

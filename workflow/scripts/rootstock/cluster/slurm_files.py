@@ -120,7 +120,9 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
 def gres_conf(nodes: list[Node]) -> str:
     """One line a node with GPUs. `File=` is what makes Slurm set CUDA_VISIBLE_DEVICES."""
     return "".join(
-        f"NodeName={node.name} Name=gpu File={device} Flags=nvidia_gpu_env\n" for node in nodes for device in node.devices
+        f"NodeName={node.name} Name=gpu File={device} Flags=nvidia_gpu_env\n"
+        for node in nodes
+        for device in node.devices
     )
 
 
