@@ -124,5 +124,5 @@ def _slurm(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise Refusal(f"{command[0]}: Slurm does not answer; see sinfo") from None
     except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
-        raise Refusal(f"{command[0]}: {reason}; is Slurm running? see sinfo") from None
+        reason = (error.stderr.strip().splitlines() or [f"{command[0]}: exit status {error.returncode}"])[-1]
+        raise Refusal(f"{reason}; is Slurm running? see sinfo") from None
