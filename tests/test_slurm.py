@@ -109,21 +109,21 @@ def test_quick_test_gives_the_weights_of_a_local_run_and_uses_every_gpu_of_every
         assert all(before[1] <= after[0] for before, after in pairwise(times)), gpu
 
 
-def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path, nodes):
     """2 GPUs on one node start two processes, 2 nodes × 2 four; neither asks sacct, which never answers here."""
     (tmp_path / "bin").mkdir()
     for name in ("sacct", "sacctmgr", "sshare"):
         (tmp_path / "bin" / name).write_text("#!/bin/sh\nexec sleep 3600\n")
         (tmp_path / "bin" / name).chmod(0o755)
-    base = {"max_epochs": 2, "batch_size": 8}
-    for nodes in (1, 2):
-        study = LONG | {"base": base | {"seed": nodes}, "run": {"gpus": 2, "nodes": nodes}}
-        tiny.study(f"wide{nodes}", study)
-        tiny.slurm("--configfile", f"wide{nodes}.yaml", path=f"{tmp_path / 'bin'}{os.pathsep}")
-        (metadata,) = (m for m in tiny.metadata().values() if m["spec"]["seed"] == nodes)
-        (log,) = (p.read_text() for p in (tiny / "logs/base").glob(f"{metadata['hash']}.log"))
-        assert metadata["run"]["world_size"] == 2 * nodes and f"{2 * nodes} process(es)" in log
-        assert log.count("training ") == 1 == log.count("published ")  # each training is started once
+    tiny.study("wide", LONG | {"base": {"max_epochs": 2, "batch_size": 8}, "run": {"gpus": 2, "nodes": nodes}})
+    tiny.slurm("--configfile", "wide.yaml", path=f"{tmp_path / 'bin'}{os.pathsep}")
+    (metadata,) = tiny.metadata().values()
+    log = (tiny / f"logs/base/{metadata['hash']}.log").read_text()
+    assert metadata["run"]["world_size"] == 2 * nodes and f"{2 * nodes} process(es)" in log
+    assert log.count("training ") == 1 == log.count("published ")  # each training is started once
+    (job,) = tiny.run_log("wide")["results"]
+    assert job["gpu"].count(":gpu0") == 1 == job["gpu"].count(":gpu1")  # of the first node
 
 
 def test_a_job_without_gpus_sees_none(slurm):
