@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +22,13 @@ LONG = {  # a base training of some seconds, which is met in the middle
     "data": {"path": "data/tiny"},
     "participants": list(PEOPLE),
     "folds": [0],
-    "base": {"max_epochs": 250, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
+    "base": {"max_epochs": 160, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
     "run": {"checkpoint_steps": 40},
 }
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory) -> Cluster:
+def slurm(tmp_path_factory) -> Iterator[Cluster]:
     """The cluster of this module's tests. It leaves no process."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
@@ -44,6 +45,7 @@ class SlurmProject(Project):
     def __init__(self, folder: Path, cluster: Cluster):
         super().__init__(folder)
         self.cluster = cluster
+        self.runs: list[subprocess.Popen] = []
 
     def start(self, *flags: str, path: str = "") -> subprocess.Popen:
         """`snakemake --profile slurm`, in the background; its output goes to run.log."""
@@ -51,14 +53,16 @@ class SlurmProject(Project):
         environment = {k: v for k, v in self.cluster.environment.items() if not k.startswith("SNAKEMAKE")}
         environment["PATH"] = path + environment["PATH"]
         with open(self / "run.log", "a") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            run = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.runs.append(run)
+        return run
 
     def slurm(self, *flags: str, **options: str) -> str:
         """Run to the end; the output."""
         return self.finish(self.start(*flags, **options))
 
     def finish(self, run: subprocess.Popen, status: int = 0) -> str:
-        ended = run.wait(400)
+        ended = run.wait(240)
         log = (self / "run.log").read_text()
         assert ended == status, f"{log[-6000:]}\n{self.cluster.run('squeue', '--states=all')}"
         return log
@@ -80,9 +84,13 @@ class SlurmProject(Project):
 
 
 @pytest.fixture
-def on_slurm(tmp_path, slurm) -> SlurmProject:
+def on_slurm(tmp_path, slurm) -> Iterator[SlurmProject]:
     (tmp_path / "on slurm").mkdir()
-    return SlurmProject(tmp_path / "on slurm", slurm)
+    project = SlurmProject(tmp_path / "on slurm", slurm)
+    yield project
+    for run in project.runs:
+        run.kill()
+        run.wait(30)
 
 
 @pytest.fixture
