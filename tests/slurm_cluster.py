@@ -87,7 +87,8 @@ class Cluster:
 
     def steps(self, node: str | None = None) -> list[int]:
         """The slurmstepd processes of this cluster, of one node or of all."""
-        mine = [pid for pid, command, place in _processes() if command.startswith("slurmstepd") and place(self.root)]
+        mark = f"SLURM_CONF={self.root}/".encode()
+        mine = [pid for pid, command, env in _processes() if command.startswith("slurmstepd") and mark in env]
         return [pid for pid in mine if node is None or self._node_of(pid) == node]
 
     def _node_of(self, pid: int) -> str:
@@ -99,6 +100,14 @@ class Cluster:
                 if names:
                     return names[0]
         return ""
+
+    def signal_training(self, job: str, number: int) -> None:
+        """A signal to the training of a job: SIGSTOP holds it where it is, whatever the speed of the machine."""
+        marks = (f"SLURM_JOB_ID={job}\0".encode(), f"SLURM_CONF={self.root}/".encode())
+        for pid, command, environment in _processes():
+            trains = "python workflow/scripts/train_" in command and "bash" not in command.partition(" ")[0]
+            if trains and all(mark in environment for mark in marks):
+                os.kill(pid, number)
 
     def stop(self) -> None:
         subprocess.run(["scancel", "--user", str(os.getuid())], env=self.environment, timeout=30, capture_output=True)
@@ -165,13 +174,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def _processes():
-    """Every process: its id, its command, and whether its SLURM_CONF lies below a folder."""
+    """Every process: its id, its command, its environment."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                environment = (entry / "environ").read_bytes()
-                yield int(entry.name), command, lambda root, env=environment: f"SLURM_CONF={root}/".encode() in env
+                yield int(entry.name), command, (entry / "environ").read_bytes()
 
 
 def until(condition, what: str, describe=lambda: "", seconds: float = 30) -> None:

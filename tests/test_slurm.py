@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -18,11 +20,11 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"),
 ]
 
-LONG = {  # a base training of some seconds, which is met in the middle
+LONG = {  # a base training with many checkpoints, to be met in the middle
     "data": {"path": "data/tiny"},
     "participants": list(PEOPLE),
     "folds": [0],
-    "base": {"max_epochs": 160, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
+    "base": {"max_epochs": 60, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
     "run": {"checkpoint_steps": 40},
 }
 
@@ -32,7 +34,7 @@ def slurm(tmp_path_factory) -> Iterator[Cluster]:
     """The cluster of this module's tests. It leaves no process."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
-        cluster.start(KillWait="10", SlurmdTimeout="8", AuthInfo=f"socket={cluster.layout.munge_socket},cred_expire=3")
+        cluster.start(KillWait="10", SlurmdTimeout="8", AuthInfo=f"socket={cluster.layout.munge_socket},cred_expire=5")
         yield cluster
     finally:
         cluster.stop()
@@ -66,6 +68,14 @@ class SlurmProject(Project):
         log = (self / "run.log").read_text()
         assert ended == status, f"{log[-6000:]}\n{self.cluster.run('squeue', '--states=all')}"
         return log
+
+    def hold(self, name: str) -> str:
+        """Wait until a training has a new checkpoint, and hold it there; its job."""
+        before = self.checkpoints(name)
+        until(lambda: self.checkpoints(name)[-1:] > before[-1:], f"a checkpoint of {name}", self.cluster.describe, 120)
+        job = self.cluster.running(name)
+        self.cluster.signal_training(job, signal.SIGSTOP)
+        return job
 
     def metadata(self) -> dict[str, dict]:
         found = (self / ".rootstock/store").glob("*/metadata.json")
@@ -159,10 +169,7 @@ def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
     run = tiny.start("--configfile", "faults.yaml")
     plan = json.loads(calm.script("generate_jobs", "--configfile", "faults.yaml", "--json").stdout)
     names = list(plan["sharing"])
-    jobs = {}
-    for name in names:
-        until(lambda name=name: tiny.checkpoints(name), f"a checkpoint of {name}", slurm.describe, 120)
-        jobs[name] = slurm.running(name)
+    jobs = {name: tiny.hold(name) for name in names}
     met = {name: tiny.checkpoints(name)[-1] for name in names}
     cancelled, late, *others = names
     slurm.run("scancel", jobs[cancelled])
@@ -187,23 +194,26 @@ def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
 def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     """Snakemake killed: its job is ended before a new one starts. slurmctld and slurmd killed: the job goes on."""
     tiny.study("alone", LONG)
+    plan = json.loads(tiny.script("generate_jobs", "--configfile", "alone.yaml", "--json").stdout)
+    (name,) = plan["sharing"]
     first = tiny.start("--configfile", "alone.yaml")
-    until(lambda: list((tiny / ".rootstock/store").glob("*/checkpoints/*.json")), "a checkpoint", slurm.describe, 120)
+    orphan = tiny.hold(name)
+    met = tiny.checkpoints(name)[-1]
     first.kill()
     first.wait(30)
-    (name,) = (path.name for path in (tiny / ".rootstock/store").iterdir())
-    orphan, met = slurm.running(name), tiny.checkpoints(name)[-1]
-    assert orphan is not None
     tiny.slurm("--unlock", "--configfile", "alone.yaml")
 
     second = tiny.start("--configfile", "alone.yaml")
-    until(lambda: slurm.running(name) not in (None, orphan), "the job of the second run", slurm.describe, 120)
-    assert slurm.jobs()[orphan]["state"] == "CANCELLED"
-    node = slurm.jobs()[slurm.running(name)]["node"]
+    job = tiny.hold(name)
+    assert job != orphan and slurm.jobs()[orphan]["state"] == "CANCELLED"
+    node = slurm.jobs()[job]["node"]
+    time.sleep(6)  # slurmctld saves its state every 5 s at most; killed before, it would forget the job
     slurm.kill("slurmctld")
     slurm.kill(node)
     slurm.start_node(node)
     slurm.start_controller()
+    until(lambda: slurm.running(name) == job, "slurmctld to know the job again", slurm.describe)
+    slurm.signal_training(job, signal.SIGCONT)
     log = tiny.finish(second)
     assert f"cancelling 1 Slurm job(s) of an earlier run that was killed: {orphan}" in log
     (metadata,) = tiny.metadata().values()

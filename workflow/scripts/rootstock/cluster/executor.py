@@ -64,9 +64,13 @@ def poll_steadily(executor: Any) -> None:
 
 
 def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
-    """The plugin forgets all its jobs when its query fails, as while slurmctld is restarted, and waits for ever."""
+    """The plugin forgets all its jobs when its query fails, as while slurmctld is restarted, and then waits for ever.
+
+    It also waits for ever for a job that a slurmctld forgot because it was killed before it had saved its state.
+    """
     check, success, error = executor.check_active_jobs, executor.report_job_success, executor.report_job_error
     settled: set[int] = set()
+    lost = _Lost()
 
     def report_job_success(job: Any) -> None:
         settled.add(id(job))
@@ -80,11 +84,39 @@ def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
         settled.clear()
         still = [job async for job in check(jobs)]
         known = settled | {id(job) for job in still}
-        for job in [*still, *(job for job in jobs if id(job) not in known)]:
-            yield job
+        still += [job for job in jobs if id(job) not in known]
+        vanished = lost.among({job.external_jobid for job in still}, executor.run_uuid)
+        for job in still:
+            if job.external_jobid in vanished:
+                error(
+                    job, msg=f"SLURM-job '{job.external_jobid}' is not known to Slurm any more; it is submitted again."
+                )
+            else:
+                yield job
 
     executor.report_job_success, executor.report_job_error = report_job_success, report_job_error
     executor.check_active_jobs = check_active_jobs
+
+
+class _Lost:
+    """Jobs that Slurm, asked now and then, does not list twice in a row though it answers."""
+
+    PAUSE_SECONDS = 20
+
+    def __init__(self):
+        self.missing: set[str] = set()
+        self.asked = time.monotonic()
+
+    def among(self, jobs: set[str], run: str) -> set[str]:
+        if time.monotonic() - self.asked < self.PAUSE_SECONDS:
+            return set()
+        self.asked = time.monotonic()
+        try:
+            listed = _slurm("squeue", "--noheader", "--states=all", f"--name={run}", "--format=%i").split()
+        except Refusal:
+            return set()
+        missing, self.missing = self.missing, jobs - set(listed)
+        return missing & self.missing
 
 
 def ask_for_no_account(executor: Any) -> None:
