@@ -24,7 +24,7 @@ LONG = {  # a base training with many checkpoints, to be met in the middle
     "data": {"path": "data/tiny"},
     "participants": list(PEOPLE),
     "folds": [0],
-    "base": {"max_epochs": 60, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
+    "base": {"max_epochs": 120, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
     "run": {"checkpoint_steps": 40},
 }
 
@@ -69,11 +69,11 @@ class SlurmProject(Project):
         assert ended == status, f"{log[-6000:]}\n{self.cluster.run('squeue', '--states=all')}"
         return log
 
-    def hold(self, name: str) -> str:
-        """Wait until a training has a new checkpoint, and hold it there; its job."""
-        before = self.checkpoints(name)
+    def hold(self, name: str, after: str | None = None) -> str:
+        """Wait until a training has a new checkpoint, by another job than `after`, and hold it there; its job."""
+        until(lambda: self.cluster.running(name) not in (None, after), f"a job of {name}", self.cluster.describe, 120)
+        job, before = self.cluster.running(name), self.checkpoints(name)
         until(lambda: self.checkpoints(name)[-1:] > before[-1:], f"a checkpoint of {name}", self.cluster.describe, 120)
-        job = self.cluster.running(name)
         self.cluster.signal_training(job, signal.SIGSTOP)
         return job
 
@@ -171,14 +171,16 @@ def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
     names = list(plan["sharing"])
     jobs = {name: tiny.hold(name) for name in names}
     met = {name: tiny.checkpoints(name)[-1] for name in names}
-    cancelled, late, *others = names
+    at = {name: slurm.jobs()[job]["node"] for name, job in jobs.items()}
+    cancelled, late, *others = sorted(names, key=at.get)  # two GPUs a node: the last two are on another one
     slurm.run("scancel", jobs[cancelled])
     slurm.run("scontrol", "update", f"JobId={jobs[late]}", "EndTime=now")
-    node = slurm.jobs()[jobs[others[0]]]["node"]
+    node = at[others[0]]
     slurm.kill_node(node)
     until(lambda: "down" in slurm.states()[node], "the node to be missed", slurm.describe, 60)
     slurm.start_node(node)
     until(lambda: "idle" in slurm.states()[node] or "mix" in slurm.states()[node], "the node to be back", seconds=60)
+    until(lambda: slurm.jobs()[jobs[late]]["state"] != "RUNNING", "the time limit", slurm.describe, 90)
     slurm.run("sbatch", "--partition=high", "--exclusive", "--nodes=3", "--wrap=sleep 2")
     calm.snakemake("--configfile", "faults.yaml")
     tiny.finish(run)
@@ -204,8 +206,8 @@ def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     tiny.slurm("--unlock", "--configfile", "alone.yaml")
 
     second = tiny.start("--configfile", "alone.yaml")
-    job = tiny.hold(name)
-    assert job != orphan and slurm.jobs()[orphan]["state"] == "CANCELLED"
+    job = tiny.hold(name, after=orphan)
+    assert slurm.jobs()[orphan]["state"] == "CANCELLED"
     node = slurm.jobs()[job]["node"]
     time.sleep(6)  # slurmctld saves its state every 5 s at most; killed before, it would forget the job
     slurm.kill("slurmctld")
