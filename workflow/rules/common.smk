@@ -1,10 +1,11 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.planning import headline, plan_of_workflow, put_this_python_first
+from rootstock.planning import headline, keep_source, plan_of_workflow, put_this_python_first
 from rootstock.progress import TimeLeft
 from rootstock.study import paths
 from rootstock.study.identity import canonical
@@ -21,6 +22,7 @@ RUN = PLAN.study.run
 BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
+EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 TABLES = [Path(paths.TABLE.format(study=STUDY))] if PLAN.experiments else []
 PLAN_LINES = headline(PLAN)
 
@@ -35,6 +37,7 @@ wildcard_constraints:
     name="[A-Za-z0-9._-]+",
     prefix="[A-Za-z0-9._-]+",
     unit="[A-Za-z0-9._-]+",
+    export="|".join(map(re.escape, PLAN.exports)) or "(?!)",
 
 
 def prepared_for(training):

@@ -4,15 +4,21 @@
 
 rule prepare:
     """Prepare what a task makes once and every training shares."""
+    input:
+        needs=lambda wildcards: [
+            ancient(paths.prepared_done(needed.name)) for needed in PLAN.artefacts[wildcards.name].needs
+        ],
     output:
         manifest=paths.PREPARED_DONE,
     log:
         paths.PREPARED_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: 1
+    threads: RUN.threads
     resources:
+        gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus > 0),
         task=PLAN.study.task,
+        run=canonical(RUN),
         mem_mb=2000,
         runtime=30,
     params:
@@ -21,5 +27,6 @@ rule prepare:
         "python workflow/scripts/prepare_data.py"
         " --task {resources.task}"
         " --spec {params.spec:q}"
+        " --run {resources.run:q}"
         " --output prepared/{wildcards.name}"
         " > {log:q} 2>&1"

@@ -73,7 +73,7 @@ def _base_spec(name: str, task: str, store: str) -> Section:
     """The spec of a trained base model, from its own verified metadata."""
     model = Path(_base_model(name, store))
     spec = verified(model, paths.base_metadata(model), name)["spec"]
-    if "mode" in spec or spec.get("task") != task:
+    if "base" in spec or spec.get("task") != task:
         raise Refusal(f"--base_model_hash: {name} is not a base model of task {task}; give the hash of a base")
     return planner(task).BaseSpec.model_validate(spec)
 

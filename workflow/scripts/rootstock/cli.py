@@ -66,6 +66,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
     group.add_argument("--expect", type=json.loads, default={}, help="what the data must be like, as JSON")
     group.add_argument("--asked_by", default="", help="name of the study, for the records")
+    add_run_settings(group)
+
+
+def add_run_settings(group: argparse._ActionsContainer) -> None:
+    """The run settings, as JSON and as flags of their own."""
     group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
     for name, field in Run.model_fields.items():
         options: dict = {"default": argparse.SUPPRESS, "help": f"{field.description} (default: {field.default})"}
@@ -101,9 +106,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, task: str, sections: tupl
         if section not in sections or field == "parent":
             continue  # a stage is no flag: train it first, with flags of its own
         info = getattr(module, section.capitalize()).model_fields[field] if section != "unit" else None
-        description = (info.description if info else "which participant is the target, counted from 0").replace(
-            "%", "%%"
-        )
+        description = (info.description if info else module.UNIT_HELP[field]).replace("%", "%%")
         options: dict = {"default": argparse.SUPPRESS, "help": description}
         if info is not None and info.annotation in (bool, bool | None):
             options["action"] = argparse.BooleanOptionalAction

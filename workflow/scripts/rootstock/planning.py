@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .store.files import write_atomically
 from .store.objects import stored
 from .study import paths
 from .study.config import load_content, merge, parse_study
@@ -58,6 +59,11 @@ def plan_content(content: dict[str, Any]) -> Plan:
     plan = make_plan(*parse_study(content))
     plan.source = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return plan
+
+
+def keep_source(plan: Plan) -> None:
+    """Write the study where the jobs of a run read it: it may be longer than a command line can be."""
+    write_atomically(Path(plan.source_file), plan.source.encode())
 
 
 def require_bases(plan: Plan) -> None:

@@ -110,7 +110,7 @@ def load_base(model: Path, name: str) -> dict[str, Any]:
 def digest_of(content: dict[str, Any]) -> str:
     """The hash of the spec inside a model file."""
     spec = content.get("spec") or {}
-    kind = "FinetuneSpec" if "mode" in spec else "BaseSpec"
+    kind = "FinetuneSpec" if "base" in spec else "BaseSpec"
     return digest(read_spec(json.dumps(spec), kind))
 
 

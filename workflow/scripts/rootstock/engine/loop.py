@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from ..study.problems import Interrupted, Refusal
 from .checkpoint import Checkpoints, StopRequest, to_cpu
 from .distributed import World
-from .schedule import make_schedule
+from .optimizers import trainable
 from .seeding import seed_step
 from .stopping import EarlyStopping
 
@@ -86,29 +88,27 @@ def fit(
     trainee: Trainee,
     context: Context,
     *,
-    lr: float,
-    weight_decay: float,
-    schedule: str,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
     max_epochs: int,
     gradient_clip: float | None,
     metric: str,
     patience: int | None,
     seed: int,
     precision: str = "float32",
+    keeps_state: bool = False,
 ) -> Fitted:
     """Train until `max_epochs` or until `patience` epochs brought nothing better; return the best epoch's weights.
 
-    Interrupted and taken up again, with the same or another number of processes, it sees the same batches in the
-    same order. Raises `Interrupted` after SIGTERM or SIGUSR1, with a checkpoint saved.
+    An epoch is what lies between two evaluations; `schedule` is stepped after each step. `keeps_state` hands back where
+    the training ended, for a longer one to go on from. Interrupted and taken up again, with the same or another number
+    of processes, it sees the same batches in the same order. Raises `Interrupted` after SIGTERM or SIGUSR1, with a checkpoint saved.
     """
     model, world, checkpoints = trainee.model, context.world, context.checkpoints
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=weight_decay)
-    scheduler = make_schedule(schedule, optimizer, lr, max_epochs * len(trainee.batches(1)))
     stopping = EarlyStopping(metric, patience)
     scaler = torch.amp.GradScaler(context.device.type, enabled=precision == "fp16")
     autocast = partial(torch.autocast, context.device.type, PRECISIONS[precision], enabled=precision != "float32")
-    progress = _Progress(model, optimizer, scheduler, scaler, stopping)
+    progress = _Progress(model, optimizer, schedule, scaler, stopping)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
     wrapped = world.wrap(torch.compile(model) if context.compile else model)
     started, first_step = time.monotonic(), progress.step
@@ -123,11 +123,11 @@ def fit(
                 loss_sum = _backward(trainee, wrapped, samples, progress.epoch, context, autocast, scaler)
                 if gradient_clip is not None:
                     scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(trainable, gradient_clip)
+                    nn.utils.clip_grad_norm_(trainable(model), gradient_clip)
                 scaler.step(optimizer)
                 scaler.update()
-                if scheduler is not None:
-                    scheduler.step()
+                if schedule is not None:
+                    schedule.step()
                 progress.count_step(loss_sum, len(samples))
                 if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
                     progress.save(checkpoints, world)
@@ -139,9 +139,9 @@ def fit(
                 context.say(progress.line(max_epochs, time.monotonic() - started))
 
     if not stopping.best_state:
-        raise Refusal(f"training diverged: {metric} was never a number; lower lr (now {lr:g})")
+        raise Refusal(f"training diverged: {metric} was never a number; lower lr")
     seconds = progress.seconds + time.monotonic() - started
-    last = progress.state() if schedule == "constant" else {}
+    last = progress.state() if keeps_state else {}
     return Fitted(
         stopping.best_state,
         progress.history,

@@ -18,6 +18,11 @@ def trainer(task: str) -> ModuleType:
     return import_module(f"{TASKS[task]}.task")
 
 
+def reporter(task: str) -> ModuleType:
+    """What a task shows of its results: columns, table, figure. May import pandas."""
+    return import_module(f"{TASKS[task]}.report")
+
+
 def baselines(task: str) -> ModuleType:
     """The reference methods of a task, where it has some; apart, for they need other libraries."""
     return import_module(f"{TASKS[task]}.baselines")

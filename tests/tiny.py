@@ -1,0 +1,68 @@
+"""A tiny study for each task: what the engine's own tests train, kill, resume and split over processes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+PEOPLE = ("ann", "bob", "cleo")
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A study of one base and one fine-tune with all that is random switched on; `write` makes its data in `data/tiny`."""
+
+    study: dict
+    write: Callable[[Path], object]
+    steady: dict  # settings of `base` without what draws differently on other numbers of processes
+    long: dict  # sections merged into the study where it must last long enough to be killed
+
+    def content(self, *more: dict) -> dict:
+        """The study with sections of `more` on top."""
+        merged = dict(self.study)
+        for sections in more:
+            for key, value in sections.items():
+                both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+                merged[key] = merged[key] | value if both else value
+        return merged
+
+
+def write_people(folder: Path, people=PEOPLE, channels=3, samples=32, binary=False, n=24, seed=0) -> Path:
+    """Windows whose class is their frequency, so that a small model can learn them in seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    classes = 2 if binary else 3
+    for person in people:
+        for split in ("train", "val", "test"):
+            count = n if split == "train" else n // 2
+            y = torch.arange(count) % classes
+            time = torch.arange(samples) / samples
+            wave = torch.sin(2 * torch.pi * (y[:, None] + 1) * 2 * time)[:, None, :].expand(-1, channels, -1)
+            x = (wave + 0.3 * torch.randn(count, channels, samples, generator=generator)).float()
+            torch.save((x, y.float() if binary else y), folder / f"{person}_{split}.pt")
+    return folder
+
+
+TINY = {
+    "activity": Tiny(
+        study={
+            "task": "activity",
+            "data": {"path": "data/tiny"},
+            "participants": list(PEOPLE),
+            "folds": [0],
+            "base": {
+                "max_epochs": 6, "lr": 0.01, "batch_size": 16, "dropout": 0.3, "use_augmentation": True,
+                "mixup_alpha": 0.3, "schedule": "one_cycle", "gradient_clip": 1.0,
+            },
+            "finetune": {"mode": "full_fine_tuning", "target_batch_pct": 0.5, "max_epochs": 4},
+        },
+        write=write_people,
+        steady={"base": {"dropout": 0.0, "batch_size": 18, "early_stopping_patience": 5, "max_epochs": 30}},
+        long={
+            "folds": "all",
+            "base": {"max_epochs": 60, "batch_size": 8, "dropout": 0.2},
+            "finetune": {"mode": ["full_fine_tuning", "target_only_fine_tuning"], "target_batch_pct": None, "max_epochs": 40},
+        },
+    ),
+}  # fmt: skip
