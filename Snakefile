@@ -29,7 +29,7 @@ include: "workflow/rules/export.smk"
 
 
 onstart:
-    keep_source(PLAN)
+    begin_run(PLAN)
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
     logger.addHandler(TimeLeft(sys.stderr))
 

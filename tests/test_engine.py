@@ -83,6 +83,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypat
         assert straight.model.read_bytes() == resumed.model.read_bytes()
         one, other = straight.read(), resumed.read()
         assert one["history"] == other["history"] and one["metrics"] == other["metrics"]
+        assert one["run"]["compile"] is False and one["run"]["threads"] == 1
         assert taken <= all_steps + 4 * len(kill_after)
         assert not (resumed.folder / "checkpoints").exists()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.planning import headline, keep_source, plan_of_workflow, put_this_python_first
+from rootstock.planning import begin_run, headline, plan_of_workflow, put_this_python_first
 from rootstock.progress import TimeLeft
 from rootstock.study import paths
 from rootstock.study.identity import canonical

@@ -1,6 +1,7 @@
 """What the command-line scripts share: flags made from the fields of a study, and errors as plain lines."""
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from .study.problems import Interrupted, Problems, Refusal, StudyError, nearest
 from .study.validate import is_list_field, read_section
 from .tasks.registry import TASKS, planner
 
+FIXES = {
+    errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
+    errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
+    errno.EROFS: "; name a store and a project folder that can be written",
+    errno.EACCES: "; name a store and a project folder that you may read and write",
+}
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
 
 
@@ -26,7 +33,8 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
-        print(f"{error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        fix = FIXES.get(error.errno, "")
+        print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,6 +1,5 @@
 """One training from its spec to its published files: lock, train unless the store has it, commit, publish."""
 
-import getpass
 import json
 import os
 import platform
@@ -13,11 +12,12 @@ from typing import Any
 
 from . import __version__
 from .launch import is_worker, launch_workers
+from .store.lock import user_name
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
-from .study.paths import base_metadata, base_model
+from .study.paths import TENSORBOARD, base_metadata, base_model
 from .study.problems import Refusal
 from .tasks.registry import TASKS, planner, trainer
 
@@ -102,16 +102,14 @@ def load_base(model: Path, name: str) -> dict[str, Any]:
 
     verified(model, base_metadata(model), name)
     content = load(model)
-    if not isinstance(content, dict) or content.get("hash") != name or digest_of(content) != name:
+    if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")
     return content
 
 
-def digest_of(content: dict[str, Any]) -> str:
-    """The hash of the spec inside a model file."""
-    spec = content.get("spec") or {}
-    kind = "FinetuneSpec" if "base" in spec else "BaseSpec"
-    return digest(read_spec(json.dumps(spec), kind))
+def _digest_of_base(content: dict[str, Any]) -> str:
+    """The hash of the spec inside a base model's file."""
+    return digest(read_spec(json.dumps(content.get("spec") or {}), "BaseSpec"))
 
 
 def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
@@ -122,6 +120,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
         return kept
     if kept.is_whole():  # no lock needed, so a store that is only readable serves too
         job.say(f"{job.hash} is in the store; nothing to train")
+        kept.clear_checkpoints()
         return kept
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
@@ -152,10 +151,16 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     ):
         say = job.say if world.is_first else (lambda _: None)
         say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
-        checkpoints = Checkpoints(
-            kept.folder / "checkpoints", job.hash, job.run.checkpoint_steps, job.run.checkpoint_seconds, say
+        checkpoints = Checkpoints(kept.checkpoints, job.hash, job.run.checkpoint_steps, job.run.checkpoint_seconds, say)
+        context = Context(
+            device,
+            world,
+            checkpoints,
+            micro_batch_size=job.run.micro_batch_size,
+            compile=job.run.compile,
+            curves=Path(TENSORBOARD.format(hash=job.hash)) if job.run.tensorboard else None,
+            say=say,
         )
-        context = Context(device, world, checkpoints, None, job.run.micro_batch_size, job.run.compile, say)
         try:
             outcome = make(context)
         except torch.cuda.OutOfMemoryError as error:
@@ -181,6 +186,7 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
     fitted = outcome.fitted
     return {
         "task": job.spec.task,
+        "kind": "fine-tune" if hasattr(job.spec, "base") else "base",
         "metrics": outcome.metrics,
         "history": fitted.history,
         "best_epoch": fitted.best_epoch,
@@ -191,13 +197,8 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
         "base_hash": getattr(job.spec, "base", None),
         "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-        "run": job.run.model_dump() | {"device_used": str(device), "world_size": world_size},
-        "asked_by": {"user": _user(), "host": socket.gethostname(), **job.asked_by},
+        "run": job.run.model_dump()
+        | {"device_used": str(device), "world_size": world_size, "threads": torch.get_num_threads()}
+        | {"compile": outcome.fitted.compile},
+        "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

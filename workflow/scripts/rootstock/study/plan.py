@@ -71,6 +71,11 @@ class Plan:
         return paths.SOURCE.format(digest=short_digest(self.source))
 
     @property
+    def reaches(self) -> set[str]:
+        """Every training of this plan, by hash: what the store must not lose while the study is wanted."""
+        return {*self.bases, *(experiment.hash for experiment in self.experiments.values())}
+
+    @property
     def lone_bases(self) -> list[str]:
         """Base models that no experiment of this plan starts from."""
         used = {experiment.base for experiment in self.experiments.values()}
@@ -118,6 +123,7 @@ class _Planner:
         self.problems.lines += [where + line for line in faults.lines]
 
     def _add(self, request: Request, problems: Problems) -> None:
+        request = self._globally(request)
         self.task.check(request, problems)
         resolved = self._base(request, problems)
         if resolved is None or problems.lines:
@@ -133,6 +139,25 @@ class _Planner:
             self._keep_base(base, base_hash, request)
             self.plan.base_requests += 1
         self._keep_experiment(request, base, finetune, problems)
+
+    def _globally(self, request: Request) -> Request:
+        """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""
+        processes = self.study.run.world_size
+        if not self.study.run.batch_size_per_gpu or processes == 1:
+            return request
+
+        def whole(section: Section | None) -> Section | None:
+            size = getattr(section, "batch_size", None)
+            return section if size is None else section.model_copy(update={"batch_size": size * processes})
+
+        base = whole(request.base)
+        parent = getattr(base, "parent", None)
+        if parent and isinstance(parent.get("batch_size"), int):
+            base = base.model_copy(update={"parent": parent | {"batch_size": parent["batch_size"] * processes}})
+        self._note(
+            [f"batch_size: {request.base.batch_size} a process, {base.batch_size} in all, over {processes} processes"]
+        )
+        return replace(request, base=base, finetune=whole(request.finetune))
 
     def _base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
         wish = (request.scope, request.data, request.base)
