@@ -95,8 +95,9 @@ def test_a_signal_saves_and_exits_with_try_again(project, people):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
-    process = start(project, *flags)
+    process = start(project, *flags, "--threads", "2")
     wait_for_line(project, process, "resumed from a checkpoint")
+    assert "threads: 1, as this training began, not 2" in (project / "out.log").read_text()
     process.kill()
     process.wait()
     assert read_checkpoint(checkpoint)["step"] > 0
@@ -247,6 +248,17 @@ def test_early_stopping_wants_strictly_better():
     better = [stopping.update(epoch, value) for epoch, value in enumerate([0.5, 0.5, float("nan"), 0.6, 0.6, 0.6], 1)]
     assert better == [True, False, False, True, False, False]
     assert not stopping.is_over(5) and stopping.is_over(6) and stopping.best_epoch == 4
+
+
+def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared(tmp_path, "activity").bases.values()
+    kept, _ = obtain(tmp_path, "s", base, train_base, monkeypatch, (17,), tensorboard=True)
+    curves = events.EventAccumulator(str(tmp_path / f"logs/tensorboard/{kept.hash}"))
+    curves.Reload()
+    shown = [event.value for event in curves.Scalars("train/loss")]
+    assert shown == pytest.approx([row["train_loss"] for row in kept.read()["history"]])
 
 
 def test_a_diverged_training_is_refused(tmp_path, monkeypatch):
