@@ -42,14 +42,15 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
         "study": content.get("study", name),
         "task": "distillation",
         "data": data,
-        "base": base | _phase(phase1, gpus),
         "run": run | _micro_batch(phase1, phase2),
         "artifacts_dir": paths.get("artifacts_dir", "artifacts"),
         "save_to_artifacts": training.get("save_to_artifacts", False),
         "artifact_config": content.get("study", name),
+        "artifact_hash": _sweeps(data, study_base := base | _phase(phase1, gpus), phase2),
     }
-    if not training.get("skip_phase2"):
-        study["finetune"] = _phase(phase2, gpus) | {"in_batch_negatives": False}
+    study["base"] = study_base
+    skipped = training.get("skip_phase2")
+    study["finetune"] = {"mode": "base_only"} if skipped else _phase(phase2, gpus) | {"in_batch_negatives": False}
     if training.get("skip_phase1"):
         study["train_bases"] = False
     return study
@@ -79,6 +80,10 @@ def _micro_batch(*phases: dict[str, Any]) -> dict[str, Any]:
     """The pairs at a time in memory that the file's user is used to: the smallest batch of one GPU and step."""
     sizes = [size for phase in phases for size in _listed(phase.get("batch_size")) if _whole(size)]
     return {"micro_batch_size": min(sizes)} if sizes else {}
+
+
+def _sweeps(*sections: dict[str, Any]) -> bool:
+    return any(isinstance(value, list) and len(value) > 1 for section in sections for value in section.values())
 
 
 def _listed(value: Any) -> list[Any]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from ...study.optimisation import Run
 from .prepare_text import prepare_text
 from .settings import PreparedSpec
 
 
-def prepare(spec: PreparedSpec, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Fill `folder` with what `spec` describes, `manifest.json` last; return the manifest."""
+def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
+    """Fill `folder` with what `spec` describes, `manifest.json` last."""
     if spec.teacher is None:
-        return prepare_text(spec, folder)
+        prepare_text(spec, folder, say)
+        return
     from .teacher import prepare_vectors  # text needs no torch
 
-    return prepare_vectors(spec, folder, say)
+    prepare_vectors(spec, folder, run, say)

@@ -4,9 +4,8 @@ import json
 import random
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,8 @@ from .source import ONTOLOGIES, pair_files
 from .text import NONE, SPLITS, write_array, write_lines
 
 
-def prepare_text(spec: PreparedSpec, folder: Path) -> dict[str, Any]:
-    """Write the files that `Text` reads into `folder`, `manifest.json` last; return the manifest."""
+def prepare_text(spec: PreparedSpec, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the files that `Text` reads into `folder`, `manifest.json` last."""
     collected = Collected(spec.text.max_queries)
     datasets = list(_datasets(spec))
     for number, (_, found) in enumerate(datasets):
@@ -55,7 +54,7 @@ def prepare_text(spec: PreparedSpec, folder: Path) -> dict[str, Any]:
         "sources": [ONTOLOGIES[name].licence for name in spec.text.ontologies or ()],
     }
     write_json(folder / "manifest.json", manifest)
-    return manifest
+    say(f"{len(pairs)} pairs of {len(passage_split)} passages: {json.dumps(counts)}")
 
 
 class Unique:

@@ -27,6 +27,9 @@ class Scope(Section):
 
     save_to_artifacts: bool = Field(False, description="write each fine-tune as a sentence-transformers folder")
     artifacts_dir: str = Field("artifacts", description="folder of these, in the project")
+    artifact_hash: bool = Field(
+        True, description="end its name with the setting's short hash; false for a study of one"
+    )
     artifact_config: Name | None = Field(None, description="the name after the model's in `artifacts/{model}-{config}`")
 
 

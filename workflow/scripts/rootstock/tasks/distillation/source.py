@@ -188,7 +188,7 @@ def artefact(data: Data) -> Artefact | None:
         return None
     text = Artefact(f"text_{short_digest(identity.text)}", PreparedSpec(text=identity.text, path=data.path))
     vectors = PreparedSpec(text=identity.text, path=data.path, teacher=identity.teacher)
-    return Artefact(f"teacher_{short_digest(identity)}", vectors, needs=(text,))
+    return Artefact(f"teacher_{short_digest(identity)}", vectors, needs=(text,), on_gpu=True)
 
 
 def prepared_text(folder: Path) -> Path:

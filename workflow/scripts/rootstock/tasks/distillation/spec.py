@@ -1,11 +1,10 @@
 """From requests to specs for distillation: which text, which teacher, which student, how trained. Light: no torch, no numpy."""
 
-import json
-
 from ...study.fingerprints import Fingerprints
-from ...study.identity import canonical
+from ...study.identity import canonical, short_digest
 from ...study.problems import Problems
 from ...study.request import Request, Unit
+from ..defaults import notes, parent_request
 from .adopted import adopted
 from .settings import (
     Base,
@@ -36,12 +35,15 @@ __all__ = [
     "artefact",
     "check_data",
     "complete_data",
+    "notes",
+    "parent_request",
 ]
 
 RECIPE = 1  # raise it when the meaning of a training changes, never for a comment
 
 # Names of a flat job list that are not the section's own name for the field.
 FLAT = {"data_path": ("data", "path"), "finetune_mse_weight": ("finetune", "mse_weight")}
+UNIT_HELP = {}
 
 ALL = Unit("all")
 FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
@@ -82,21 +84,16 @@ def check(request: Request, problems: Problems) -> None:
     _check_weights("base", base, ("mse_weight", "cosine_weight"), problems)
     if finetune:
         _check_weights("finetune", finetune, ("infonce_weight", "mse_weight"), problems)
-        if finetune.mode == "phase2" and not finetune.num_negatives and not finetune.in_batch_negatives:
-            if finetune.infonce_weight:
-                fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
-                problems.add("finetune.in_batch_negatives", False, fix)
+        lonely = finetune.infonce_weight and not finetune.num_negatives and not finetune.in_batch_negatives
+        if finetune.mode == "phase2" and lonely:
+            fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
+            problems.add("finetune.in_batch_negatives", False, fix)
     if base.use_projection and base.mrl_dimensions:
         fix = "are the student's own; set use_projection: false, or remove them"
         problems.add("base.mrl_dimensions", list(base.mrl_dimensions), fix)
     if not base.use_projection and base.projection_hidden_dim:
         fix = "needs use_projection: true; remove one of them"
         problems.add("base.projection_hidden_dim", base.projection_hidden_dim, fix)
-
-
-def parent_request(request: Request, problems: Problems) -> None:
-    """Phase 1 starts from a pretrained student, never from another phase 1."""
-    return None
 
 
 def base_spec(request: Request, parent: None, fingerprints: Fingerprints, problems: Problems) -> BaseSpec | None:
@@ -156,7 +153,11 @@ def row(request: Request, base: BaseSpec, finetune: FinetuneSpec) -> dict:
     columns |= {"student": request.base.student, "base_layers": _joined(base.student.layers)}
     columns |= {"teacher": request.data.teacher, "base_dropout": base.student.dropout}
     columns |= {"projection_hidden_dim": base.student.projection_hidden_dim}
-    return columns | {"mrl_dimensions": _joined(base.student.mrl_dimensions), "student_name": student_name(base)}
+    return (
+        columns
+        | {"mrl_dimensions": _joined(base.student.mrl_dimensions), "student_name": student_name(base)}
+        | {"architecture": short_digest([base.student, base.use_projection, base.max_length])}
+    )
 
 
 def default_name(row: dict) -> str:
@@ -190,8 +191,15 @@ def baselines(
     ]
 
 
-def notes(request: Request, base: BaseSpec) -> list[str]:
-    return []
+def export_folder(request: Request, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
+    """`artifacts/{model}-{config}`, and the setting's short hash where a study makes several."""
+    scope = request.scope
+    if not scope.save_to_artifacts:
+        return None
+    parts = [student_name(base), scope.artifact_config]
+    if scope.artifact_hash:
+        parts.append(short_digest([base, finetune and finetune.model_copy(update={"base": None})]))
+    return f"{scope.artifacts_dir.rstrip('/')}/{'-'.join(part for part in parts if part)}"
 
 
 def flat_job_of(base: BaseSpec) -> dict:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ...study.problems import Refusal
 from .settings import Student
@@ -18,6 +19,9 @@ LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
 TEXTS_AT_ONCE = {"cpu": 32}  # texts of about one length computed together: little padding; a GPU prefers large pieces
 TEXTS_AT_ONCE_GPU = 512
+
+
+logging.disable_progress_bar()  # a job's log is not a terminal
 
 
 class Projection(nn.Sequential):
@@ -31,6 +35,12 @@ class Projection(nn.Sequential):
             nn.Linear(hidden, dimension),
             nn.LayerNorm(dimension),
         )
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """What its last linear layer sees [N, hidden] of pooled vectors [N, width]."""
+        for layer in list(self)[:3]:
+            pooled = layer(pooled)
+        return pooled
 
 
 class SentenceEncoder(nn.Module):

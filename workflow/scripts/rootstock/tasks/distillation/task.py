@@ -8,19 +8,21 @@ import torch
 from torch import nn
 
 from ...engine.loop import Context, Fitted, Outcome, fit
+from ...engine.optimizers import adamw
 from ...engine.schedule import make_schedule
 from ...engine.seeding import seed_step
 from ...study.problems import Refusal
+from .export import export
 from .prepare import prepare
 from .retrieval import retrieval, similarity_correlation
 from .settings import BaseSpec, FinetuneSpec
+from .source import prepared_text
 from .student import SentenceEncoder, architecture_of, pretrained_student, stored_student
 from .teacher import Vectors
 from .text import Text
 from .trainee import Encoder, General, Retrieval, _Phase
-from .source import prepared_text
 
-__all__ = ["prepare", "train_base", "train_finetune"]
+__all__ = ["export", "prepare", "train_base", "train_finetune"]
 
 PROJECTION_TEXTS = 4096  # from which the projection's last layer gets its first weights
 RIDGE = 1e-2
@@ -110,7 +112,7 @@ def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors,
         tokens, lengths = encoder.tokenizer(encoder.text.passages.take(part.numpy()))
         pooled.append(model.pooled(tokens.to(encoder.context.device), lengths.to(encoder.context.device)))
     model.projection = head
-    features = head[:3](torch.cat(pooled)).double().cpu()  # (n, hidden), behind the GELU
+    features = head.features(torch.cat(pooled)).double().cpu()  # (n, hidden), behind the GELU
     target = torch.from_numpy(np.asarray(vectors.passages[rows], dtype=np.float64))
     target = target / target.std()  # the LayerNorm behind brings every vector to this scale
     mean_in, mean_out = features.mean(0), target.mean(0)
@@ -129,14 +131,13 @@ def _fit(phase: _Phase, spec: BaseSpec | FinetuneSpec, seed: int, context: Conte
             f"{section}.warmup_steps: {spec.warmup_steps} is not shorter than the run of {steps} steps "
             f"({spec.max_epochs} epochs of {steps // spec.max_epochs}); make it smaller or the run longer"
         )
-    trainable = [p for p in phase.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=spec.lr, weight_decay=spec.weight_decay)
+    optimizer = adamw(phase.model, spec.lr, spec.weight_decay, compiled=context.compile)
     fitted = fit(
         phase,
         context,
         optimizer=optimizer,
         schedule=make_schedule("linear", optimizer, spec.lr, steps, spec.warmup_steps),
-        epochs=spec.max_epochs,
+        max_epochs=spec.max_epochs,
         gradient_clip=spec.gradient_clip,
         metric="loss",
         patience=None,

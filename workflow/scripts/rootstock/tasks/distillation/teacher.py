@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers.utils import logging
 
 from ...engine.device import pick_device
 from ...engine.loop import PRECISIONS
 from ...store.files import write_json
 from ...study.identity import canonical, short_digest
+from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import MOST_NEGATIVES, ModelIdentity, PreparedSpec
 from .source import locate
@@ -20,6 +21,9 @@ from .text import NONE, Lines, Text, write_array
 
 BLOCK = 2048  # texts between two notes of how far we are
 MARGIN = 0.95  # a negative scores below this share of the query's own passage (NV-Retriever, Moreira et al. 2024)
+
+
+logging.disable_progress_bar()  # a job's log is not a terminal
 
 
 class Vectors:
@@ -41,13 +45,14 @@ class Vectors:
         return self.queries.shape[1]
 
 
-def prepare_vectors(spec: PreparedSpec, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
     """Write what `Vectors` reads into `folder`, `manifest.json` last. Interrupted, it goes on where it was."""
     text_name = f"text_{short_digest(spec.text)}"
     text = Text(folder.parent / text_name)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = spec.teacher
-    device = pick_device("auto")
+    torch.set_num_threads(run.threads)
+    device = pick_device(run.device)
     teacher = load_teacher(wanted.model, wanted.max_length, wanted.precision, device)
     dimension = teacher.get_embedding_dimension()
     if wanted.dimension not in (None, dimension):
@@ -68,7 +73,6 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, say: Callable[[str], None]
         "counts": {"queries": len(text.queries), "passages": len(text.passages)},
     }
     write_json(folder / "manifest.json", manifest)
-    return manifest
 
 
 def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: torch.device) -> SentenceTransformer:
