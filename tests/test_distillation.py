@@ -21,6 +21,7 @@ from rootstock.prepare import prepare
 from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.fingerprints import Fingerprints
+from rootstock.study.plan import job_lists
 from rootstock.study.problems import Problems, Refusal, StudyError
 from rootstock.tasks.distillation import losses, retrieval, sampling
 from rootstock.tasks.distillation.duplicates import Groups, join_near_duplicates, normalised
@@ -481,6 +482,20 @@ def test_a_model_is_known_by_its_content(tmp_path, monkeypatch):
     short = pretrained("all-MiniLM-L6-v2", "base.student", Fingerprints(), Problems())
     full = pretrained("sentence-transformers/all-MiniLM-L6-v2", "base.student", Fingerprints(), Problems())
     assert one != other and short == full and short.dimension == 384
+
+
+def test_flat_job_lists_read_back_to_the_same_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "data/tiny")
+    grid = STUDY | {
+        "base": STUDY["base"] | {"layers": [[0, 2], [2]]},
+        "finetune": [{"mode": "base_only"}, STUDY["finetune"]],
+    }
+    planned = plan(**grid)
+    bases, finetunes = job_lists(planned)
+    again = plan(task="distillation", jobs=finetunes)
+    assert len(again.experiments) == 4 and set(again.experiments) == set(planned.experiments)
+    assert set(plan(task="distillation", jobs=bases).bases) == set(planned.bases)
 
 
 def test_ten_settings_of_phase_2_share_one_phase_1_and_one_teacher():

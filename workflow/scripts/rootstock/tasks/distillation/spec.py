@@ -42,8 +42,9 @@ __all__ = [
 RECIPE = 1  # raise it when the meaning of a training changes, never for a comment
 
 # Names of a flat job list that are not the section's own name for the field.
-FLAT = {"data_path": ("data", "path"), "finetune_mse_weight": ("finetune", "mse_weight")}
+FLAT = {"data_path": ("data", "path")}
 UNIT_HELP = {}
+OWN_FINETUNE_FIELDS = tuple(name for name in Contrast.model_fields if name != "mse_weight")  # phase 1 has one, too
 
 ALL = Unit("all")
 FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
