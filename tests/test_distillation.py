@@ -459,9 +459,18 @@ def test_a_file_in_the_users_form_is_a_study(tmp_path, monkeypatch):
     (only,) = users_plan(tmp_path, skip_phase2="true").experiments.values()
     assert only.spec.mode == "base_only"
     assert users_plan(tmp_path, skip_phase1="true").study.train_bases is False
-    (tmp_path / "users.yaml").write_text(USERS.replace("num_epochs", "num_epoch"))
-    with pytest.raises(StudyError, match=r"phase1.num_epoch: unknown key; did you mean num_epochs\?"):
+    wrong = (
+        USERS.replace("num_epochs", "num_epoch").replace("1e-3", "fast").replace("skip_phase1: false", "skip_phase1: 3")
+    )
+    (tmp_path / "users.yaml").write_text(wrong)
+    with pytest.raises(StudyError) as error:
         content_of_workflow([str(tmp_path / "users.yaml")], None)
+    assert error.value.lines == [
+        'phase1.learning_rate: "fast" needs a number',
+        "phase1.num_epoch: unknown key; did you mean num_epochs?",
+        "phase2.num_epoch: unknown key; did you mean num_epochs?",
+        "training.skip_phase1: 3 needs true or false",
+    ]
 
 
 def test_students_are_named_as_users_know_them():

@@ -3,7 +3,18 @@
 from itertools import product
 from typing import Any
 
+from ...study.fields import Count, Section
 from ...study.problems import Problems
+from ...study.validate import read_value
+from .settings import Base, Data, Finetune, Scope
+
+
+class PerGPU(Section):
+    """What their phases say of a step, and ours do not."""
+
+    batch_size: Count = 32
+    gradient_accumulation_steps: Count = 1
+
 
 MODEL = ("teacher", "student", "teacher_dim", "student_dim", "projection_hidden_dim", "use_projection")
 SAME = ("warmup_steps", "mse_weight", "max_length")
@@ -14,11 +25,18 @@ PHASE2 = (*STEP, *RENAMED, *SAME, "infonce_weight", "temperature", "num_negative
 TRAINING = ("skip_phase1", "skip_phase2", "save_to_artifacts")
 PATHS = ("artifacts_dir", "output_dir")
 SECTIONS = {"model": MODEL, "phase1": PHASE1, "phase2": PHASE2, "training": TRAINING, "paths": PATHS}
+KINDS = {
+    "model": (Data, Base),
+    "phase1": (PerGPU, Base),
+    "phase2": (PerGPU, Finetune),
+    "training": (),
+    "paths": (Scope,),
+}
 BESIDE = ("study", "task", "description", "data", "run", "store", "prefix")
 
 
 def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The study that such a file means; None where it is not one. Unknown keys raise, all at once.
+    """The study that such a file means; None where it is not one. Faults raise all at once, in the file's own words.
 
     Its batch size is that of one GPU and one step: ours, the global one, is that × `gradient_accumulation_steps` ×
     `run.gpus`. A list sweeps, as in any study.
@@ -26,53 +44,63 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
     if not isinstance(content.get("model"), dict) or not {"phase1", "phase2"} & set(content):
         return None
     problems = Problems()
-    _check_keys(content, problems)
+    _check(content, problems)
     problems.raise_if_any()
-    model, phase1, phase2 = (dict(content.get(key) or {}) for key in ("model", "phase1", "phase2"))
-    training, paths = dict(content.get("training") or {}), dict(content.get("paths") or {})
-    run = dict(content.get("run") or {})
-    gpus = run.get("processes") or run.get("gpus") or 1
-    data = dict(content.get("data") or {})
+    model, phase1, phase2, training, paths, data, run = (
+        dict(content.get(key) or {}) for key in (*SECTIONS, "data", "run")
+    )
+    gpus = next((n for n in (run.get("processes"), run.get("gpus")) if _whole(n) and n > 0), 1)
     data |= {key: model[key] for key in ("teacher", "teacher_dim") if key in model}
     if "max_length" in phase1:
         data.setdefault("teacher_max_length", phase1["max_length"])
-    study = {key: content[key] for key in BESIDE if key in content and key not in ("data", "run")}
     base = {key: model[key] for key in MODEL if key in model and not key.startswith("teacher")}
+    base |= _phase(phase1, gpus)
+    finetune = _phase(phase2, gpus) | {"in_batch_negatives": False}
+    study = {key: content[key] for key in BESIDE if key in content}
     study |= {
         "study": content.get("study", name),
         "task": "distillation",
         "data": data,
+        "base": base,
+        "finetune": {"mode": "base_only"} if training.get("skip_phase2") else finetune,
         "run": run | _micro_batch(phase1, phase2),
         "artifacts_dir": paths.get("artifacts_dir", "artifacts"),
         "save_to_artifacts": training.get("save_to_artifacts", False),
         "artifact_config": content.get("study", name),
-        "artifact_hash": _sweeps(data, study_base := base | _phase(phase1, gpus), phase2),
+        "artifact_hash": _sweeps(data, base, finetune),
     }
-    study["base"] = study_base
-    skipped = training.get("skip_phase2")
-    study["finetune"] = {"mode": "base_only"} if skipped else _phase(phase2, gpus) | {"in_batch_negatives": False}
-    if training.get("skip_phase1"):
-        study["train_bases"] = False
-    return study
+    return study | ({"train_bases": False} if training.get("skip_phase1") else {})
 
 
-def _check_keys(content: dict[str, Any], problems: Problems) -> None:
-    for key, value in content.items():
-        if key in SECTIONS and value is not None and not isinstance(value, dict):
-            problems.add(key, value, "needs keys and values")
-        elif key in SECTIONS:
-            for field in value or {}:
-                if field not in SECTIONS[key]:
-                    problems.unknown_key(f"{key}.{field}", SECTIONS[key])
-        elif key not in BESIDE:
+def _check(content: dict[str, Any], problems: Problems) -> None:
+    """Keys and values of the file's own sections; the rest is checked with the study that it becomes."""
+    for key, section in content.items():
+        if key not in (*SECTIONS, *BESIDE):
             problems.unknown_key(key, (*SECTIONS, *BESIDE))
+        elif key in (*SECTIONS, "data", "run") and not isinstance(section, dict | None):
+            problems.add(key, section, "needs keys and values")
+        elif key in SECTIONS:
+            for field, value in (section or {}).items():
+                _check_field(key, field, value, problems)
+
+
+def _check_field(section: str, field: str, value: Any, problems: Problems) -> None:
+    key, ours = f"{section}.{field}", RENAMED.get(field, field)
+    if field not in SECTIONS[section]:
+        problems.unknown_key(key, SECTIONS[section])
+        return
+    if field in TRAINING and not isinstance(value, bool):
+        problems.add(key, value, "needs true or false")
+    fields = next((kind for kind in KINDS[section] if ours in kind.model_fields), None)
+    for choice in _listed(value) if fields else ():
+        read_value(fields, ours, choice, key, problems)
 
 
 def _phase(section: dict[str, Any], gpus: int) -> dict[str, Any]:
     """The settings of one phase under our names, its batch size that of all GPUs and accumulated steps."""
     ours = {RENAMED.get(key, key): value for key, value in section.items() if key not in STEP}
-    batch, accumulated = (_listed(section.get(key, default)) for key, default in zip(STEP, (32, 1), strict=True))
-    sizes = [b * a * gpus if _whole(b) and _whole(a) else b for b, a in product(batch, accumulated)]
+    batch, accumulated = (_listed(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
+    sizes = [b * a * gpus for b, a in product(batch, accumulated)]
     return ours | {"batch_size": sizes[0] if len(sizes) == 1 else list(dict.fromkeys(sizes))}
 
 

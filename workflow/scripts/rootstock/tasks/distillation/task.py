@@ -63,7 +63,7 @@ def train_finetune(
     encoder = Encoder(model, tokenizer, text, context, spec.precision)
     dimensions = base_spec.student.mrl_dimensions
     phase = Retrieval(encoder, vectors, spec, spec.seed, None, spec.max_samples, dimensions)
-    batch = _announce("phase 2", phase, context)
+    batch = _announce(f"phase 2 from base model {base['hash']}", phase, context)
     fitted = _fit(phase, spec, spec.seed, context)
     metrics = measure(encoder, vectors, dimensions) | batch | {"base_test": base["measured"]["test"]}
     return _outcome(encoder, fitted, metrics, dimensions)
