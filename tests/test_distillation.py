@@ -150,7 +150,7 @@ def test_vectors_are_the_teachers_and_survive_a_kill(tiny, monkeypatch):
 def test_mined_negatives_are_near_and_never_true(tiny):
     text, vectors = open_data(next(iter(tiny.bases.values())).data)
     true, train, count = text.positives(), set(text.passages_of("train")), 0
-    for query in text.queries_of("train"):
+    for query in (*text.queries_of("train"), *text.queries_of("val")):
         own, mined = true.of(query), vectors.mined[query][vectors.mined[query] >= 0]
         count += len(mined)
         assert not set(mined) & set(own) and set(mined) <= train
@@ -233,6 +233,12 @@ def test_phase_1_is_the_mean_over_queries_and_passages(tiny):
         a, b = student[0].detach().double().numpy(), teacher.astype(np.float64)
         wanted += (0.7 * ((a - b) ** 2).mean() + 0.3 * (1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))) / 2
     assert trained.loss(trained.model, torch.tensor([pair]), 1).item() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_validation_without_in_batch_negatives_has_hard_ones(tiny):
+    trained = phase(tiny, Retrieval, in_batch_negatives=False, num_negatives=3, mse_weight=0.0)
+    assert trained.negatives(trained.val)[1].any(1).sum() > len(trained.val) // 2
+    assert trained.evaluate()["loss"] > 0.1
 
 
 def test_gradients_flow_to_the_student_only(tiny):

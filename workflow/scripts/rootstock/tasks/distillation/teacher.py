@@ -20,6 +20,8 @@ from .source import locate
 from .text import NONE, Lines, Text, write_array
 
 BLOCK = 2048  # texts between two notes of how far we are
+QUERIES_AT_ONCE = 512
+NEVER = -2.0  # below every cosine
 MARGIN = 0.95  # a negative scores below this share of the query's own passage (NV-Retriever, Moreira et al. 2024)
 
 
@@ -29,8 +31,8 @@ logging.disable_progress_bar()  # a job's log is not a terminal
 class Vectors:
     """What `prepare_vectors` made: float16 unit vectors of queries and passages, on disk, and mined negatives.
 
-    queries [Q, d], passages [P, d]; mined: int32 [Q, MOST_NEGATIVES] passages of the train split, nearest first,
-    padded with -1; rows of other splits are all -1.
+    queries [Q, d], passages [P, d]; mined: int32 [Q, MOST_NEGATIVES] passages of the train split for queries of train
+    and val, nearest first, padded with -1.
     """
 
     def __init__(self, folder: Path):
@@ -64,7 +66,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
         ("passages", teacher.encode_document, text.passages),
     ):
         embed(lines, encode, dimension, folder / f"{role}.npy", say)
-    say(f"mining up to {MOST_NEGATIVES} hard negatives of each train query")
+    say(f"mining up to {MOST_NEGATIVES} hard negatives of each query")
     write_array(folder / "mined.npy", mine(text, *_vectors(folder), device))
     manifest = {
         "spec": json.loads(canonical(spec)),
@@ -108,21 +110,27 @@ def embed(lines: Lines, encode: Callable, dimension: int, file: Path, say: Calla
 
 @torch.inference_mode()
 def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.device) -> np.ndarray:
-    """For each train query the nearest train passages that are not its own, int32 [Q, MOST_NEGATIVES], -1 where none.
+    """For each train and val query the nearest train passages that are not its own: int32 [Q, MOST_NEGATIVES], -1 where none.
 
     A passage that scores nearly as high as the query's own (`MARGIN`) is passed over: it may well be true, too.
     """
     mined = np.full((len(queries), MOST_NEGATIVES), NONE, dtype=np.int32)
-    corpus, positives = text.passages_of("train"), text.positives()
+    corpus, true = text.passages_of("train"), text.positives()
+    place = np.full(len(passages), NONE)  # of a passage in the corpus
+    place[corpus] = np.arange(len(corpus))
     train = torch.from_numpy(passages[corpus]).float().to(device)
     count = min(MOST_NEGATIVES, len(corpus))
-    for rows in _blocks(text.queries_of("train"), 512):
-        scores = torch.from_numpy(queries[rows]).float().to(device) @ train.T
-        own = torch.from_numpy(positives.mask(rows, corpus)).to(device)
-        best = scores.masked_fill(~own, -2).amax(1, keepdim=True)
-        scores = scores.masked_fill(own | (scores > best * MARGIN), -2)
+    for rows in _blocks(np.concatenate([text.queries_of("train"), text.queries_of("val")]), QUERIES_AT_ONCE):
+        query = torch.from_numpy(queries[rows]).float()
+        scores = query.to(device) @ train.T  # (rows, corpus)
+        best = torch.empty(len(rows), 1)
+        for row, number in enumerate(rows):
+            own = true.of(number)
+            best[row] = (torch.from_numpy(passages[own]).float() @ query[row]).max()
+            scores[row, place[own[place[own] != NONE]]] = NEVER
+        scores.masked_fill_(scores > MARGIN * best.to(device), NEVER)
         value, index = scores.topk(count)
-        mined[rows, :count] = np.where((value > -2).cpu().numpy(), corpus[index.cpu().numpy()], NONE)
+        mined[rows, :count] = np.where((value > NEVER).cpu().numpy(), corpus[index.cpu().numpy()], NONE)
     return mined
 
 
