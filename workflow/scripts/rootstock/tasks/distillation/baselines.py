@@ -1,14 +1,17 @@
 """What a student is compared with: the teacher's scores on the same text, and how fast either is on this machine."""
 
 import time
-from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 
 from ...study.identity import short_digest
+from .export import sentence_transformer
 from .retrieval import retrieval
 from .settings import BaselineSpec
 from .student import pretrained_student
@@ -45,26 +48,15 @@ def sentences_per_second(spec: BaselineSpec, text: Text, dimension: int) -> tupl
     """Teacher and student on the same held-out passages, by turns, so that a busy machine slows both; medians."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     identity = spec.data.teacher
-    teacher = load_teacher(identity.model, spec.max_length, identity.precision, device)
-    model, tokenizer = pretrained_student(spec.student, spec.max_length, dimension)
-    model.eval().to(device)
-    rows = text.passages_of("test")[:TEXTS]
-    texts = sorted(text.passages.take(rows), key=len)
-
-    @torch.inference_mode()
-    def student_pass() -> None:
-        for start in range(0, len(texts), BATCH):
-            tokens, lengths = tokenizer(texts[start : start + BATCH])
-            model(tokens.to(device), lengths.to(device)).cpu()
-
-    def teacher_pass() -> None:
-        teacher.encode(texts, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
-
-    seconds = [[_seconds(each) for each in (teacher_pass, student_pass)] for _ in range(ROUNDS + 1)][1:]  # 1 warms up
+    with TemporaryDirectory() as beside:
+        student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
+    both = [load_teacher(identity.model, spec.max_length, identity.precision, device), student.to(device)]
+    texts = text.passages.take(text.passages_of("test")[:TEXTS])
+    seconds = [[_seconds(model, texts) for model in both] for _ in range(ROUNDS + 1)][1:]  # the first one warms up
     return tuple(len(texts) / median(column) for column in zip(*seconds, strict=True))
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(model: SentenceTransformer, texts: list[str]) -> float:
     started = time.perf_counter()
-    work()
+    model.encode(texts, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
     return time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from ...engine.files import load
 from ...store.files import write_atomically
 from .card import card
-from .student import Projection, stored_student
+from .student import Projection, SentenceEncoder, Tokenizer, stored_student
 
 
 def export(
@@ -22,21 +23,22 @@ def export(
     """Write the student of `model` into `folder`: modules, weights, tokenizer, a card and the study that made it."""
     content = load(model)
     student, tokenizer = stored_student(content, str(model))
-    transformer_folder = folder / ".transformer"  # sentence-transformers reads a transformer from a folder
-    student.transformer.save_pretrained(transformer_folder)
-    tokenizer.tokenizer.save_pretrained(transformer_folder)
-    transformer = Transformer(str(transformer_folder), max_seq_length=tokenizer.max_length)
-    modules: list[nn.Module] = [transformer, Pooling(student.width, pooling_mode="mean")]
-    if student.projection is not None:
-        modules += stock_modules(student.projection)
-    exported = SentenceTransformer(modules=[*modules, Normalize()], device="cpu")
-    exported.save_pretrained(str(folder), create_model_card=False)
-    for file in transformer_folder.iterdir():
-        file.unlink()
-    transformer_folder.rmdir()
+    with TemporaryDirectory(dir=folder) as beside:
+        sentence_transformer(student, tokenizer, Path(beside)).save_pretrained(str(folder), create_model_card=False)
     write_atomically(folder / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode())
     write_atomically(folder / "README.md", card(folder.name, content, metadata, Path(data)).encode())
     say(f"{folder}: {sum(p.numel() for p in student.parameters())} parameters, {student.dimension} dimensions")
+
+
+def sentence_transformer(student: SentenceEncoder, tokenizer: Tokenizer, beside: Path) -> SentenceTransformer:
+    """The same student out of stock modules; `beside` is an empty folder, for a transformer is read from one."""
+    student.transformer.save_pretrained(beside)
+    tokenizer.tokenizer.save_pretrained(beside)
+    transformer = Transformer(str(beside), max_seq_length=tokenizer.max_length)
+    modules: list[nn.Module] = [transformer, Pooling(student.width, pooling_mode="mean")]
+    if student.projection is not None:
+        modules += stock_modules(student.projection)
+    return SentenceTransformer(modules=[*modules, Normalize()], device="cpu").eval()
 
 
 def stock_modules(projection: Projection) -> list[nn.Module]:
