@@ -391,6 +391,16 @@ def test_bad_pairs_are_named_by_their_line(tmp_path, content, line):
         list(read_pairs(file))
 
 
+def test_text_that_changed_after_planning_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "data/tiny")
+    planned = plan(**STUDY)
+    write_pairs(tmp_path / "data/tiny/pairs.jsonl", pairs(61))
+    with pytest.raises(Refusal, match="changed since it was planned"):
+        prepared(planned)
+    assert not list(tmp_path.glob("prepared/*/manifest.json"))
+
+
 def test_parquet_reads_as_jsonl_does(tmp_path):
     import pyarrow
     import pyarrow.parquet

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...store.files import write_json
+from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Problems, Refusal
 from .duplicates import Groups, join_near_duplicates, normalised
@@ -153,6 +154,8 @@ def _datasets(spec: PreparedSpec) -> Iterator[tuple[str, Iterable[Pair]]]:
     files = pair_files(spec.path, "data.path", problems)
     if problems.lines:
         raise Refusal(problems.lines[0])
+    if Fingerprints().of(files) != spec.text.content:
+        raise Refusal(f"data.path: {spec.path} changed since it was planned; run the study again")
     for file in files:
         yield file.stem, read_pairs(file)
 

@@ -71,7 +71,10 @@ def train_finetune(
 
 def open_data(folder: str | Path) -> tuple[Text, Vectors]:
     """The teacher's vectors in `folder` and the text beside it."""
-    return Text(prepared_text(Path(folder))), Vectors(Path(folder))
+    text, vectors = Text(prepared_text(Path(folder))), Vectors(Path(folder))
+    if (len(vectors.queries), len(vectors.passages)) != (len(text.queries), len(text.passages)):
+        raise Refusal(f"{folder}: its vectors are not those of the text beside it; delete it and run again")
+    return text, vectors
 
 
 def measure(encoder: Encoder, vectors: Vectors, dimensions: tuple[int, ...] | None) -> dict[str, Any]:
