@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tiny_text import write_text
 
 PEOPLE = ("ann", "bob", "cleo")
 
@@ -62,6 +63,27 @@ TINY = {
         long={
             "base": {"max_epochs": 40, "batch_size": 8},
             "finetune": {"mode": ["full_fine_tuning", "target_only_fine_tuning"], "target_batch_pct": None, "max_epochs": 25},
+        },
+    ),
+    "distillation": Tiny(
+        study={
+            "task": "distillation",
+            "data": {
+                "path": "data/tiny/pairs.jsonl", "teacher": "data/tiny/teacher", "teacher_max_length": 16,
+                "split": [0.6, 0.2, 0.2],
+            },
+            "base": {
+                "student": "data/tiny/teacher", "layers": [0, 2], "dropout": 0.1, "projection_hidden_dim": 32,
+                "max_length": 16, "max_epochs": 4, "batch_size": 8, "lr": 0.001, "warmup_steps": 2,
+                "max_samples_per_dataset": 30,
+            },
+            "finetune": {"num_negatives": 2, "mse_weight": 0.5, "max_epochs": 3},
+        },
+        write=write_text,
+        steady={"base": {"dropout": 0.0, "max_epochs": 30}},
+        long={
+            "base": {"max_epochs": 60},
+            "finetune": {"max_epochs": 40, "temperature": [0.05, 0.1]},
         },
     ),
 }  # fmt: skip

@@ -19,8 +19,8 @@ rule prepare:
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus > 0),
         task=PLAN.study.task,
         run=canonical(RUN),
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
+        runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
     params:
         spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
     shell:

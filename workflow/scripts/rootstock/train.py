@@ -59,7 +59,7 @@ def train_base(job: Job) -> StoredObject:
 
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
-        if job.spec.parent is not None:
+        if getattr(job.spec, "parent", None) is not None:  # not every task has stages
             context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
         context.start = _state_of(job)
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
