@@ -5,6 +5,7 @@ from types import ModuleType
 
 TASKS = {
     "activity": "rootstock.tasks.activity",
+    "language_model": "rootstock.tasks.language_model",
 }
 
 

@@ -75,7 +75,9 @@ class LanguageModel(nn.Module):
         cos, sin = self.cos[position][:, None], self.sin[position][:, None]  # (b, 1, t, d_head)
         seen = torch.arange(int(index[-1]) + 1, device=tokens.device)  # (s)
         mask = (seen[None, None] <= index[None, :, None]) & (seen[None, None] >= cache.padding[:, None, None])
-        mask = mask | (seen[None, None] == index[None, :, None])  # padding sees itself: an empty softmax is not a number
+        mask = mask | (
+            seen[None, None] == index[None, :, None]
+        )  # padding sees itself: an empty softmax is not a number
         hidden = self._blocks(tokens, cos, sin, cache, mask[:, None])
         cache.length += tokens.shape[1]
         return F.linear(hidden[:, -1], self.embedding.weight)

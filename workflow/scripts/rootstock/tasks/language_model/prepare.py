@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from ...store.files import write_atomically
-from ...store.files import write_json
+from ...store.files import write_atomically, write_json
 from ...study.identity import canonical, sha256_file
+from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import SPLITS, PreparedSpec
 from .shards import write_shard
@@ -27,23 +26,24 @@ TOKENIZER_CHARACTERS = 100_000_000  # a BPE learns nothing more from more text t
 Shard = tuple[str, str, str, list[str]]  # domain, split, name, texts
 
 
-def prepare(spec: PreparedSpec, folder: Path, shard_characters: int = SHARD_CHARACTERS) -> dict[str, Any]:
-    """Write tokenizer and shards into `folder`, `manifest.json` last; return the manifest."""
+def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
+    """Write tokenizer and shards into `folder`, `manifest.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(spec, folder)
     content: dict[str, dict[str, list]] = {name: {split: [] for split in SPLITS} for name in spec.domains}
-    for (domain, split, *_), described in _in_parallel(folder, _shards(spec, shard_characters), tokenizer):
+    for (domain, split, *_), described in _in_parallel(folder, _shards(spec), tokenizer):
         content[domain][split].append({key: described[key] for key in ("name", "documents", "tokens")})
     _check_filled(content)
+    for domain, splits in content.items():
+        counts = {split: sum(shard["tokens"] for shard in splits[split]) for split in SPLITS}
+        say(f"{domain}: " + ", ".join(f"{count} tokens to {split}" for split, count in counts.items()))
     manifest = {
         "spec": json.loads(canonical(spec)),
         "domains": content,
         "vocab_size": load_tokenizer(tokenizer).get_vocab_size(),
         "tokenizer_sha256": sha256_file(tokenizer),
-        "tokens": {name: sum(s["tokens"] for s in splits["train"]) for name, splits in content.items()},
     }
     write_json(folder / "manifest.json", manifest)
-    return manifest
 
 
 def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
@@ -71,7 +71,7 @@ def _limited(texts: Iterator[str]) -> Iterator[str]:
             return
 
 
-def _shards(spec: PreparedSpec, shard_characters: int) -> Iterator[Shard]:
+def _shards(spec: PreparedSpec) -> Iterator[Shard]:
     """The texts of each shard: documents of one domain and split, in order."""
     for domain in spec.domains:
         texts: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -80,7 +80,7 @@ def _shards(spec: PreparedSpec, shard_characters: int) -> Iterator[Shard]:
             split = split_of(document, spec.split)
             texts[split].append(document.text)
             sizes[split] += len(document.text)
-            if sizes[split] >= shard_characters:
+            if sizes[split] >= SHARD_CHARACTERS:
                 yield domain, split, f"{domain}-{split}-{numbers[split]:05d}", texts[split]
                 texts[split], sizes[split], numbers[split] = [], 0, numbers[split] + 1
         for split in SPLITS:
@@ -114,4 +114,6 @@ def _check_filled(content: dict[str, dict[str, list]]) -> None:
     for domain, splits in content.items():
         for split in SPLITS:
             if not splits[split]:
-                raise Refusal(f"data: domain {domain} has no {split} document; give it more text, or another data.split")
+                raise Refusal(
+                    f"data: domain {domain} has no {split} document; give it more text, or another data.split"
+                )

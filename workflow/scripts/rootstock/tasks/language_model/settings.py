@@ -126,9 +126,11 @@ class PreparedSpec(TextIdentity):
 class ResumedFrom(Section):
     """Where a training with changed settings was taken up: not at its start but in the middle of another one."""
 
-    hash: str
+    hash: str  # of the training that it was taken up from
     step: int
     samples: int  # windows seen until then
+    epoch: int  # of the engine's loop: the stretch between two evaluations
+    batch: int  # steps of that stretch that were done
 
 
 class BaseSpec(Training):

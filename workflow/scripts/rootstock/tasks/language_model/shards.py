@@ -18,7 +18,7 @@ from ...store.files import write_atomically, write_json
 from ...study.identity import sha256_file, sha256_text
 from ...study.problems import Refusal
 from .settings import SPLITS
-from .tokenizer import load_tokenizer
+from .tokenizer import end_of_text, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,6 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not whole: made now
     tokenizer = load_tokenizer(tokenizer_path)
-    from .tokenizer import end_of_text
-
     end = end_of_text(tokenizer)
     encoded = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     index = np.cumsum([0, *(len(ids) + 1 for ids in encoded)], dtype=np.int64)
@@ -123,8 +121,7 @@ class TokenStream:
         number = int(np.searchsorted(self.ends, start, side="right"))
         while filled < length:
             piece = self.pieces[number]
-            begin = start + filled if filled == 0 else 0
-            begin = begin - (int(self.ends[number]) - len(piece)) if filled == 0 else 0
+            begin = 0 if filled else start - (int(self.ends[number]) - len(piece))
             part = piece[begin : begin + length - filled]
             found[filled : filled + len(part)] = part
             filled += len(part)

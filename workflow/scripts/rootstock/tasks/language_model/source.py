@@ -1,14 +1,16 @@
 """Where text lies and what identifies it: the built-in ontologies by version, a folder by its content. Light."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...study.fields import NAME
 from ...study.fingerprints import Fingerprints
 from ...study.identity import digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
-from .settings import Data, PreparedSpec, Scope, TextIdentity
+from .settings import BaseSpec, Data, FinetuneSpec, PreparedSpec, Scope, TextIdentity
 
 ONTOLOGIES_VERSION = "cellxgene-ontology-guide-1.11.1"
 ONTOLOGIES = {
@@ -77,6 +79,11 @@ def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
     )
 
 
+def data_folder(data: Data) -> str:
+    """The folder of a text that needs no preparation: there is none."""
+    raise ValueError("text is always prepared")
+
+
 def artefact(data: Data) -> Artefact:
     """The tokens of a text, made once for all studies and processes; named by what identifies the text."""
     identity = identity_of(data, Fingerprints())
@@ -102,10 +109,11 @@ def tokenizer_file(given: str) -> Path | None:
     return path if path.is_file() and path.suffix == ".json" else None
 
 
-def check_same_text(folder: str, identity: TextIdentity) -> None:
-    """Refuse prepared tokens that are of another text than the spec says."""
-    import json
-
+def check_data(spec: BaseSpec | FinetuneSpec, base_spec: BaseSpec | None, folder: str) -> None:
+    """Refuse prepared tokens that are of another text than the spec, or the base model, says."""
+    identity = spec.data
+    if base_spec is not None and digest(base_spec.data) != digest(identity):
+        raise Refusal(f"base model {spec.base}: learned from another text or tokenizer; fine-tune it on its own")
     try:
         prepared = json.loads((Path(folder) / "manifest.json").read_text())["spec"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -131,8 +139,6 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
 
 
 def _named(domains: dict[str, list[Path]], key: str, problems: Problems) -> Iterator[str]:
-    from ...study.fields import NAME
-
     for name in domains:
         if NAME.fullmatch(name) and ".." not in name:
             yield name
