@@ -31,13 +31,10 @@ def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Con
     model = LanguageModel(text.vocab_size, spec.model)
     train, check = text.stream(text.domains, "train"), text.stream(text.domains, "val")
     trainee = TextTrainee(model, train, check, spec, context)
-    context.say(
-        f"trunk: {sum(p.numel() for p in model.parameters())} parameters, {len(train)} tokens to train, "
-        f"{spec.max_steps * spec.batch_size * spec.model.context_length / len(train):.2f} passes over them"
-    )
+    context.say(f"trunk: {sum(p.numel() for p in model.parameters())} parameters, {len(train)} tokens to train")
     fitted = _fit(trainee, spec, context)
     metrics = {"base": _measure_all(trainee.measure, text), "n_train": len(train)}
-    return _outcome(model, fitted, metrics, text)
+    return _outcome(model, fitted, metrics, text, trainee.trained(fitted))
 
 
 def train_finetune(
@@ -59,7 +56,7 @@ def train_finetune(
     before = _measure_all(Measure(model, spec.model.context_length, base_spec.precision, context), text)
     if spec.mode == "base_only":
         fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
-        return _outcome(model, fitted, {"base": before, "test": before, "n_train": 0}, text)
+        return _outcome(model, fitted, {"base": before, "test": before, "n_train": 0}, text, base["trained"])
     domains = text.domains if spec.domain is None else [spec.domain]
     train = text.stream(domains, "train", spec.target_data_pct or 1.0, spec.seed)
     if spec.mode == "last_layers_only":
@@ -70,7 +67,7 @@ def train_finetune(
     trainee = TextTrainee(model, train, text.stream(domains, "val"), spec, context)
     fitted = _fit(trainee, spec, context)
     metrics = {"base": before, "test": _measure_all(trainee.measure, text), "n_train": len(train)}
-    return _outcome(model, fitted, metrics, text)
+    return _outcome(model, fitted, metrics, text, trainee.trained(fitted))
 
 
 class TextTrainee:
@@ -112,6 +109,14 @@ class TextTrainee:
 
     def train_mode(self) -> None:
         self.model.train()
+
+    def trained(self, fitted: Fitted) -> dict[str, Any]:
+        """Of the weights that are kept: their step, passes over the text until then, loss on the val part."""
+        first = self.begun.step - self.begun.batch
+        step = min(first + (fitted.best_epoch - self.begun.epoch + 1) * self.spec.eval_every, self.spec.max_steps)
+        samples = self.begun.samples + (step - self.begun.step) * self.spec.batch_size
+        loss = fitted.history[fitted.best_epoch - 1]["val_loss"]
+        return {"step": step, "epoch": samples * self.context_length / len(self.train), "loss": loss}
 
     def _windows(self, first: int) -> Tensor:
         """Starts of `batch_size` windows, the `first` and those that follow it in the endless sequence of passes."""
@@ -173,6 +178,8 @@ def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
     return found | {GENERAL: measure(text.stream(text.domains, "test"))}
 
 
-def _outcome(model: LanguageModel, fitted: Fitted, metrics: dict[str, Any], text: Prepared) -> Outcome:
+def _outcome(
+    model: LanguageModel, fitted: Fitted, metrics: dict[str, Any], text: Prepared, trained: dict[str, Any]
+) -> Outcome:
     metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    return Outcome({"model": fitted.state, "tokenizer": text.tokenizer}, metrics, fitted)
+    return Outcome({"model": fitted.state, "tokenizer": text.tokenizer, "trained": trained}, metrics, fitted)
