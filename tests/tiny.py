@@ -49,7 +49,9 @@ def write_texts(folder: Path, n=60) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     words = {"animals": ("cat", "dog", "cow", "hen"), "plants": ("oak", "elm", "rose", "moss", "fern")}
     for domain, names in words.items():
-        lines = (f"{names[i % len(names)]} number {i} is a thing of the {domain}, like {names[i % 3]}." for i in range(n))
+        lines = (
+            f"{names[i % len(names)]} number {i} is a thing of the {domain}, like {names[i % 3]}." for i in range(n)
+        )
         (folder / f"{domain}.txt").write_text("\n\n".join(lines))
     return folder
 

@@ -75,7 +75,7 @@ def command_of(record: Record, resumption: Resumption, run, args) -> list[str]:
     script = "train_finetune.py" if is_branch else "train_base.py"
     command = [str(Path(__file__).with_name(script)), "--spec", canonical(resumption.spec), "--data_path", record.data]
     command += [
-        "--start",
+        "--start_from",
         str(record.path),
         "--store",
         args.store,

@@ -30,7 +30,7 @@ def main() -> int:
         args.store,
         args.parent_model,
         args.continues,
-        args.start,
+        args.start_from,
         args.expect,
         run,
         asked_by=asked_by,
@@ -56,7 +56,7 @@ def parse(task: str):
     parser.add_argument(
         "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
     )
-    parser.add_argument("--start", help="a checkpoint to go on from; see resume_training.py")
+    parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
     parser.add_argument("--prefix", help="a name for the records; the file is named by the hash")
     parser.add_argument("--output", help="where to publish (default: base_models/<hash>.pt)")
     cli.add_run_flags(parser)
