@@ -45,6 +45,18 @@ def write_people(folder: Path, people=PEOPLE, channels=3, samples=32, binary=Fal
     return folder
 
 
+def write_texts(folder: Path, n=60) -> Path:
+    """Two domains of short sentences, so regular that a small model learns them in seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"animals": ("cat", "dog", "cow", "hen"), "plants": ("oak", "elm", "rose", "moss", "fern")}
+    for domain, names in words.items():
+        lines = (
+            f"{names[i % len(names)]} number {i} is a thing of the {domain}, like {names[i % 3]}." for i in range(n)
+        )
+        (folder / f"{domain}.txt").write_text("\n\n".join(lines))
+    return folder
+
+
 TINY = {
     "activity": Tiny(
         study={
@@ -84,6 +96,25 @@ TINY = {
         long={
             "base": {"max_epochs": 60},
             "finetune": {"max_epochs": 40, "temperature": [0.05, 0.1]},
+        },
+    ),
+    "language_model": Tiny(
+        study={
+            "task": "language_model",
+            "data": {"path": "data/tiny", "vocab_size": 300, "split": [0.8, 0.1, 0.1]},
+            "domains": ["animals"],
+            "base": {
+                "d_model": 16, "n_heads": 2, "n_layers": 1, "d_ff": 32, "context_length": 16, "batch_size": 4,
+                "max_steps": 22, "eval_every": 6, "eval_tokens": 128, "warmup_steps": 3, "schedule": "cosine", "lr": 0.01,
+            },
+            "finetune": {"mode": "full_fine_tuning", "target_data_pct": 0.5, "max_steps": 20, "optimizer": "muon"},
+        },
+        write=write_texts,
+        steady={"base": {"max_steps": 60, "early_stopping_patience": 4, "batch_size": 6}},
+        long={
+            "domains": ["animals", "plants"],
+            "base": {"max_steps": 500, "eval_every": 50, "batch_size": 8, "schedule": "wsd"},
+            "finetune": {"mode": ["full_fine_tuning", "last_layers_only"], "max_steps": 200},
         },
     ),
 }  # fmt: skip

@@ -31,6 +31,7 @@ class Job:
     store: str
     base_model: str | None = None
     continues: str | None = None  # hash of a shorter training that this one may go on from
+    start: str | None = None  # a checkpoint to go on from, of this training or of the one that the spec names
     expect: dict[str, Any] = field(default_factory=dict)  # of the data, beyond its identity
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +62,6 @@ def train_base(job: Job) -> StoredObject:
         planner(job.spec.task).check_data(job.spec, None, job.data)
         if getattr(job.spec, "parent", None) is not None:  # not every task has stages
             context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
-        context.start = _state_of(job)
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
     return _obtain(job, make)
@@ -84,10 +84,15 @@ def train_finetune(job: Job) -> StoredObject:
 
 
 def _state_of(job: Job) -> dict[str, Any] | None:
-    """Where the shorter training that `job` continues ended; None, and a reason, where that cannot be trusted."""
+    """The checkpoint that `job` is to start from, or where the shorter training that it continues ended; None, and a
+    reason, where the latter cannot be trusted."""
+    from .engine.checkpoint import read_state
+    from .engine.files import load
+
+    if job.start:
+        return read_state(Path(job.start))
     if not job.continues:
         return None
-    from .engine.files import load
 
     state = stored(job.store, job.continues).read_state()
     if state is None:
@@ -151,14 +156,19 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     ):
         say = job.say if world.is_first else (lambda _: None)
         say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
-        checkpoints = Checkpoints(kept.checkpoints, job.hash, job.run.checkpoint_steps, job.run.checkpoint_seconds, say)
+        run, about, start = job.run, _about(job), _state_of(job)
+        checkpoints = Checkpoints(
+            kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
+        )
+        checkpoints.is_resumed = not (job.start and start.get("hash") == job.hash)  # else from the one that was chosen
         context = Context(
             device,
             world,
             checkpoints,
-            micro_batch_size=job.run.micro_batch_size,
-            compile=job.run.compile,
-            curves=Path(TENSORBOARD.format(hash=job.hash)) if job.run.tensorboard else None,
+            start=start,
+            micro_batch_size=run.micro_batch_size,
+            compile=run.compile,
+            curves=Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None,
             say=say,
         )
         try:
@@ -172,11 +182,19 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
             return
         spec_json = canonical(job.spec)
         model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
-        state = to_bytes(outcome.fitted.last) if outcome.fitted.last and not hasattr(job.spec, "base") else None
-        kept.commit(to_bytes(model), _metadata(job, outcome, device, world.size), spec_json, state)
+        state = to_bytes(outcome.fitted.last | about) if outcome.fitted.last and not hasattr(job.spec, "base") else None
+        resumed_from = start and {name: start.get(name) for name in ("hash", "step")}
+        metadata = _metadata(job, outcome, device, world.size) | {"data": job.data, "resumed_from": resumed_from}
+        kept.commit(to_bytes(model), metadata, spec_json, state)
         checkpoints.clear()
         fitted = outcome.fitted
         say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _about(job: Job) -> dict[str, Any]:
+    """What a checkpoint says of its training, so that it can be taken up from the file alone."""
+    spec = json.loads(canonical(job.spec))
+    return {"spec": spec, "hash": job.hash, "data": job.data, "run": job.run.model_dump(), "asked_by": job.asked_by}
 
 
 def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str, Any]:

@@ -244,7 +244,7 @@ class _Progress:
             checkpoints.save(self.step, self.state() | how)
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
-        """Go on from a checkpoint, else from the end of a shorter training, else from the start."""
+        """Go on from a checkpoint, else from where another training stood, else from the start."""
         self.compile = context.compile
         if state is None and context.start is None:
             return

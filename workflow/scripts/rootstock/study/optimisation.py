@@ -49,6 +49,9 @@ class Run(Section):
     )
     checkpoint_seconds: Positive | None = Field(60, description="seconds between checkpoints; null: none by time")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints; null: none by steps")
+    keep_checkpoints: Count | None = Field(
+        None, description="steps between checkpoints that are kept for good, as checkpoint_step_<N>.pt; null: none"
+    )
     collective_timeout: Positive = Field(
         1800, description="seconds that processes wait for each other before they give up"
     )

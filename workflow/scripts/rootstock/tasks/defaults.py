@@ -33,3 +33,8 @@ def notes(request: Request, base: Section) -> list[str]:
 def parent_request(request: Request, problems: Problems) -> Request | None:
     """The stage that a base training starts from; None where it starts from scratch."""
     return None
+
+
+def is_meant(request: Request) -> bool:
+    """Whether a combination of a grid is meant at all; one that is not is left out without a word."""
+    return True

@@ -6,6 +6,7 @@ from types import ModuleType
 TASKS = {
     "activity": "rootstock.tasks.activity",
     "distillation": "rootstock.tasks.distillation",
+    "language_model": "rootstock.tasks.language_model",
 }
 
 

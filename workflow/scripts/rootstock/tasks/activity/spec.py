@@ -7,7 +7,7 @@ from ...study.identity import canonical
 from ...study.problems import Problems
 from ...study.request import Request, Unit
 from ...study.validate import read_section
-from ..defaults import adopted, export_folder
+from ..defaults import adopted, export_folder, is_meant
 from .presets import PRESETS, has_batch_norm, resolve_model
 from .settings import (
     AUGMENTATION_DEFAULTS,
@@ -51,6 +51,7 @@ __all__ = [
     "data_folder",
     "expectations",
     "export_folder",
+    "is_meant",
 ]
 
 PreparedSpec = DataIdentity  # what is prepared is named by the identity of the data
