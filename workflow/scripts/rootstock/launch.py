@@ -22,7 +22,14 @@ def launch_workers(processes: int, threads: int) -> None:
     the workers die with it. Ends this process with the workers' exit status unless it is 0.
     """
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--no-python"]
-    command = [sys.executable, "-m", *torchrun, "--", sys.executable, *sys.argv]  # "--": our --run is not its --run-path
+    command = [
+        sys.executable,
+        "-m",
+        *torchrun,
+        "--",
+        sys.executable,
+        *sys.argv,
+    ]  # "--": our --run is not its --run-path
     workers = subprocess.Popen(
         command, env=os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(threads)}, preexec_fn=_die_with_parent
     )

@@ -4,7 +4,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
 from ...study.problems import Problems
 from ...study.request import Request, Unit
-from ..defaults import notes, parent_request
+from ..defaults import is_meant, notes, parent_request
 from .adopted import adopted
 from .settings import (
     Base,
@@ -35,6 +35,7 @@ __all__ = [
     "artefact",
     "check_data",
     "complete_data",
+    "is_meant",
     "notes",
     "parent_request",
 ]
