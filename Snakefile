@@ -29,9 +29,7 @@ include: "workflow/rules/export.smk"
 
 
 onstart:
-    begin_run(PLAN)
-    print(*PLAN_LINES, sep="\n", file=sys.stderr)
-    logger.addHandler(TimeLeft(sys.stderr))
+    start_of_run(workflow.scheduler)
 
 
 onsuccess:

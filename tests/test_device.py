@@ -1,13 +1,21 @@
-"""Which device a job gets. No GPU is needed: the leases are files."""
+"""Which GPUs a job sees and which device it computes on. No GPU is needed: they are names, and leases are files."""
 
 import multiprocessing
+import os
 import time
 
 import pytest
 import torch
 
-from rootstock.engine.device import leased_device, pick_device
+from rootstock.engine.device import pick_device
+from rootstock.gpus import VISIBLE, granted_gpus
 from rootstock.study.problems import Refusal
+
+
+@pytest.fixture(autouse=True)
+def no_slurm(monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", VISIBLE):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -18,36 +26,51 @@ def test_a_device_that_is_not_there_is_refused():
             pick_device(wanted)
 
 
-def _lease(folder, queue, seconds):
-    with leased_device("auto", folder, count=2) as device:
-        queue.put((device.index, time.monotonic()))
+def _lease(folder, queue, count, seconds):
+    with granted_gpus(count, "auto", lambda _: None, folder) as gpus:
+        queue.put((set(gpus), time.monotonic()))
         time.sleep(seconds)
 
 
-def test_jobs_of_one_machine_never_share_a_gpu(tmp_path):
+@pytest.mark.parametrize("asked", [[1, 1, 1, 1], [2, 2, 1, 1]])
+def test_jobs_of_one_machine_never_share_a_gpu(tmp_path, monkeypatch, asked):
+    """More are asked for than there are, and jobs of two GPUs do not wait for each other's second one for ever."""
+    monkeypatch.setenv(VISIBLE, "3,5,GPU-7")
     fork = multiprocessing.get_context("fork")
     queue = fork.Queue()
-    jobs = [fork.Process(target=_lease, args=(tmp_path, queue, 0.5)) for _ in range(3)]
+    jobs = [fork.Process(target=_lease, args=(tmp_path, queue, count, 0.6)) for count in asked]
     for job in jobs:
         job.start()
-    got = sorted((queue.get(timeout=20) for _ in jobs), key=lambda g: g[1])
+    got = [queue.get(timeout=30) for _ in jobs]
     for job in jobs:
         job.join()
-    assert {got[0][0], got[1][0]} == {0, 1} and got[2][1] - got[0][1] >= 0.45
+    for number, (gpus, since) in enumerate(got):
+        assert gpus and gpus <= {"3", "5", "GPU-7"}
+        beside = [other for other, when in got[number + 1 :] if when - since < 0.5]
+        assert not any(gpus & other for other in beside)
 
 
-def test_under_slurm_and_for_a_named_device_nothing_is_leased(tmp_path, monkeypatch):
-    with leased_device("cpu", tmp_path / "a", count=2) as device:
-        assert device.type == "cpu"
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    with leased_device("auto", tmp_path / "a", count=0):
+def test_none_asked_none_seen_and_all_is_as_before_at_the_end(monkeypatch, tmp_path):
+    monkeypatch.setenv(VISIBLE, "0,1")
+    with granted_gpus(0, "auto", print, tmp_path) as gpus:
+        assert gpus == [] and os.environ[VISIBLE] == ""
+    assert os.environ[VISIBLE] == "0,1"
+    with granted_gpus(None, "cuda:1", print, tmp_path):
+        assert os.environ[VISIBLE] == "0,1"  # a named device is the user's business
+    with (
+        pytest.raises(Refusal, match=r"run.gpus: 3 asked for, this machine shows 2; give fewer"),
+        granted_gpus(3, "auto", print, tmp_path),
+    ):
         pass
+
+
+def test_slurms_choice_is_taken_and_the_login_shells_is_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv(VISIBLE, "6")
+    with granted_gpus(None, "auto", print, tmp_path / "a"):
+        assert os.environ[VISIBLE] == ""
+    monkeypatch.setenv("SLURM_JOB_GPUS", "2,3")
+    monkeypatch.setenv(VISIBLE, "2,3")
+    with granted_gpus(2, "auto", print, tmp_path / "a") as gpus:
+        assert gpus == ["2", "3"]
     assert not (tmp_path / "a").exists()
-
-
-def test_the_lease_follows_the_visible_number(tmp_path, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    with leased_device("auto", tmp_path, count=2), leased_device("auto", tmp_path, count=2) as second:
-        assert second.index == 1
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["gpu-3.lock", "gpu-5.lock"]

@@ -67,6 +67,7 @@ def test_a_run_leaves_exactly_these_files(done):
         "table.txt",
         "figure.svg",
         "baselines",
+        "run_log.json",
     }
 
 

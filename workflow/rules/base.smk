@@ -16,7 +16,7 @@ rule train_base:
         "../envs/rootstock.yaml"
     threads: RUN.threads * RUN.world_size
     resources:
-        gpu=RUN.gpus,
+        **RUN.resources(),
         run=canonical(RUN),
         store=STORE,
         study=STUDY,

@@ -1,14 +1,19 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
+import atexit
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from rootstock.cluster.executor import prepare_run
 from rootstock.planning import begin_run, headline, plan_of_workflow, put_this_python_first
 from rootstock.progress import TimeLeft
+from rootstock.runlog import RunLog
 from rootstock.study import paths
 from rootstock.study.identity import canonical
+from rootstock.study.problems import Refusal
 
 put_this_python_first()
 
@@ -48,3 +53,18 @@ def prepared_for(training):
 def published(base_hash):
     """A base model as an input; a newer file of the same name changes nothing."""
     return ancient(paths.base_model(base_hash)) if base_hash else []
+
+
+def start_of_run(scheduler):
+    """What the run is about, its progress, and on Slurm how its jobs are submitted."""
+    begin_run(PLAN)
+    print(*PLAN_LINES, sep="\n", file=sys.stderr)
+    logger.addHandler(TimeLeft(sys.stderr))
+    run_log = RunLog(PLAN)
+    logger.addHandler(run_log)
+    atexit.register(run_log.write)
+    try:
+        prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        sys.exit(1)

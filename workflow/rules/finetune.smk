@@ -15,7 +15,7 @@ rule train_finetune:
         "../envs/rootstock.yaml"
     threads: RUN.threads * RUN.world_size
     resources:
-        gpu=RUN.gpus,
+        **RUN.resources(),
         run=canonical(RUN),
         store=STORE,
         study=STUDY,

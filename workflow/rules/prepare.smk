@@ -16,7 +16,7 @@ rule prepare:
         "../envs/rootstock.yaml"
     threads: RUN.threads
     resources:
-        gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus > 0),
+        gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
         task=PLAN.study.task,
         run=canonical(RUN),
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),

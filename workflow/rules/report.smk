@@ -14,8 +14,9 @@ rule measure_baseline:
         "../envs/rootstock.yaml"
     threads: 1
     resources:
+        gpu=0,
         mem_mb=2000,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         spec=lambda wildcards: PLAN.baselines[wildcards.name].json,
         data=lambda wildcards: PLAN.baselines[wildcards.name].data,

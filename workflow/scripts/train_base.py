@@ -6,11 +6,13 @@ or flags:  train_base.py --fold 0 --batch_size 64 --model test --lr 0.0003 --dat
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rootstock import cli
 from rootstock.by_hand import base_of_flags
 from rootstock.launch import is_worker
+from rootstock.records import recorded
 from rootstock.study import paths
 from rootstock.train import Job, read_spec, train_base
 
@@ -36,11 +38,12 @@ def main() -> int:
         asked_by=asked_by,
         say=cli.say,
     )
-    kept = train_base(job)
     if is_worker():
+        train_base(job)
         return 0
     model = args.output or paths.base_model(job.hash)
-    kept.publish_base(Path(model), paths.base_metadata(model))
+    with recorded(args.asked_by, "base", job.hash) as record:
+        train_base(replace(job, record=record)).publish_base(Path(model), paths.base_metadata(model))
     cli.say(f"published {model}")
     cli.say(job.hash)
     return 0

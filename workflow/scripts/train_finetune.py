@@ -7,11 +7,13 @@ or the flags of its base model and its own:  train_finetune.py --fold 0 --data_p
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rootstock import cli
 from rootstock.by_hand import finetune_of_flags
 from rootstock.launch import is_worker
+from rootstock.records import recorded
 from rootstock.study.problems import Refusal
 from rootstock.train import Job, read_spec, train_finetune
 
@@ -28,22 +30,22 @@ def main() -> int:
     if not folder:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
-    kept = train_finetune(
-        Job(
-            spec,
-            data,
-            args.store,
-            base,
-            start=args.start_from,
-            expect=args.expect,
-            run=run,
-            asked_by=asked_by,
-            say=cli.say,
-        )
+    job = Job(
+        spec,
+        data,
+        args.store,
+        base,
+        start=args.start_from,
+        expect=args.expect,
+        run=run,
+        asked_by=asked_by,
+        say=cli.say,
     )
     if is_worker():
+        train_finetune(job)
         return 0
-    kept.publish_experiment(Path(folder))
+    with recorded(args.asked_by, "finetune", folder.removeprefix("experiments/")) as record:
+        train_finetune(replace(job, record=record)).publish_experiment(Path(folder))
     cli.say(f"published {folder}")
     return 0
 

@@ -2,9 +2,14 @@
 
 import ctypes
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+
+from .study.optimisation import Run
+from .study.problems import Refusal
 
 WORKER = "ROOTSTOCK_WORKER"
 
@@ -15,29 +20,57 @@ def is_worker() -> bool:
     return WORKER in os.environ or os.environ.get("RANK", "0") != "0"
 
 
-def launch_workers(processes: int, threads: int) -> None:
-    """Run this very command in `processes` workers on this machine, on a free port of their own, and wait for them.
+def launch_workers(run: Run) -> None:
+    """Run this very command in `run.world_size` workers on each of `run.nodes` nodes, and wait for them.
 
-    SIGTERM and SIGUSR1 are passed on as SIGTERM, on which the workers save a checkpoint. If this process is killed
-    the workers die with it. Ends this process with the workers' exit status unless it is 0.
+    On one node SIGTERM and SIGUSR1 are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
+    tells them itself. If this process is killed the workers die with it. Ends this process with the workers' exit
+    status unless it is 0.
     """
-    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--no-python"]
-    command = [
-        sys.executable,
-        "-m",
-        *torchrun,
-        "--",
-        sys.executable,
-        *sys.argv,
-    ]  # "--": our --run is not its --run-path
-    workers = subprocess.Popen(
-        command, env=os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(threads)}, preexec_fn=_die_with_parent
-    )
+    torchrun = _on_nodes(run) if run.nodes > 1 else _on_this_node(run)
+    command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]  # "--": our --run is not its --run-path
+    environment = os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(run.threads)}
+    workers = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda *_: workers.send_signal(signal.SIGTERM))
+        signal.signal(number, lambda *_: workers.send_signal(signal.SIGTERM) if run.nodes == 1 else None)
     status = workers.wait()
     if status != 0:
         sys.exit(status if status > 0 else 128 - status)
+
+
+def _on_this_node(run: Run) -> list[str]:
+    return [*_torchrun(run), "--standalone"]
+
+
+def _on_nodes(run: Run) -> list[str]:
+    """One torchrun a node of this Slurm job, by srun; they meet at a port of this node."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        raise Refusal(f"run.nodes: {run.nodes} needs Slurm; run with --profile slurm, or set nodes: 1")
+    gpus = [] if run.gpus_asked == 0 else [f"--gpus-per-node={run.gpus_asked or 1}"]
+    srun = ["srun", f"--nodes={run.nodes}", f"--ntasks={run.nodes}", "--ntasks-per-node=1", *gpus]
+    srun += [f"--cpus-per-task={run.threads * run.world_size}", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    meeting = [f"--rdzv-endpoint={_address()}:{_free_port()}", "--rdzv-backend=c10d", f"--rdzv-id={job}"]
+    return [*srun, *_torchrun(run), *meeting]
+
+
+def _torchrun(run: Run) -> list[str]:
+    program = [sys.executable, "-m", "torch.distributed.run"]
+    return [*program, f"--nnodes={run.nodes}", f"--nproc-per-node={run.world_size}"]
+
+
+def _address() -> str:
+    """How the other nodes reach this one, as Slurm knows it."""
+    name = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    shown = subprocess.run(["scontrol", "show", "node", name], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\bNodeAddr=(\S+)", shown)
+    return found[1] if found else name
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]
 
 
 def _die_with_parent() -> None:

@@ -4,14 +4,16 @@ import json
 import os
 import platform
 import socket
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cluster.cache import on_this_node
+from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
+from .records import JobRecord
 from .store.lock import user_name
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
@@ -36,6 +38,7 @@ class Job:
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
+    record: JobRecord | None = None
 
     @property
     def hash(self) -> str:
@@ -61,7 +64,7 @@ def train_base(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
         if getattr(job.spec, "parent", None) is not None:  # not every task has stages
-            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent)
+            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent, job.say)
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
     return _obtain(job, make)
@@ -73,7 +76,7 @@ def train_finetune(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         base_spec = base = None
         if job.spec.base is not None:
-            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base)
+            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base, job.say)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
         outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, job.expect, base, base_spec, context)
@@ -101,11 +104,13 @@ def _state_of(job: Job) -> dict[str, Any] | None:
     return load(state)
 
 
-def load_base(model: Path, name: str) -> dict[str, Any]:
+def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dict[str, Any]:
     """A published base model, verified: unharmed, of the hash asked for, and what its own spec says."""
     from .engine.files import load
 
-    verified(model, base_metadata(model), name)
+    metadata = base_metadata(model)
+    model = on_this_node(model, name, metadata, say)
+    verified(model, metadata, name)
     content = load(model)
     if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")
@@ -130,10 +135,14 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
-        elif job.run.world_size > 1:
-            launch_workers(job.run.world_size, job.run.threads)
-        else:
-            _train_and_commit(job, kept, make)
+            return kept
+        with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
+            if job.record:
+                job.record.update(gpus=gpus)
+            if job.run.nodes * job.run.world_size > 1:
+                launch_workers(job.run)
+            else:
+                _train_and_commit(job, kept, make)
     return kept
 
 
@@ -142,18 +151,15 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     import torch  # only where something is trained: handing back a stored model takes no torch
 
     from .engine.checkpoint import Checkpoints
-    from .engine.device import leased_device
+    from .engine.device import pick_device
     from .engine.distributed import world_of_environment
     from .engine.files import to_bytes
     from .engine.loop import Context
 
     torch.set_num_threads(job.run.threads)
     torch.use_deterministic_algorithms(True)
-    leases = Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
-    with (
-        leased_device(job.run.device, leases) as device,
-        world_of_environment(device, job.run.collective_timeout) as world,
-    ):
+    device = pick_device(job.run.device)
+    with world_of_environment(device, job.run.collective_timeout) as world:
         say = job.say if world.is_first else (lambda _: None)
         say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
         run, about, start = job.run, _about(job), _state_of(job)

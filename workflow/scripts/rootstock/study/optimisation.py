@@ -35,7 +35,10 @@ class Run(Section):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|\d+)$", description="auto, cpu, cuda, cuda:1 or a device number"
     )
     threads: Count = Field(1, description="CPU threads of one process; recorded, for bits may differ between counts")
-    gpus: Natural = Field(0, description="GPUs of one training, on each node; the scheduler hands them out")
+    gpus: Natural | None = Field(
+        None, description="GPUs of one training, on each node; 0: it sees none; null: one where there are any"
+    )
+    nodes: Count = Field(1, description="machines of one training; more than one needs Slurm")
     processes: Count | None = Field(
         None, description="processes of one training on each node; null: one a GPU, else one"
     )
@@ -62,4 +65,19 @@ class Run(Section):
     @property
     def world_size(self) -> int:
         """Processes of one training on one node."""
-        return self.processes or max(self.gpus, 1)
+        return self.processes or max(self.gpus or 0, 1)
+
+    @property
+    def gpus_asked(self) -> int | None:
+        """GPUs on each node; None leaves it to the profile, or to what this machine has."""
+        return 0 if self.device == "cpu" else self.gpus
+
+    def resources(self) -> dict[str, int | str]:
+        """What a training asks of the scheduler beside threads, memory and time."""
+        gpus = self.gpus_asked
+        if self.nodes == 1:
+            return {"nodes": 1} if gpus is None else {"nodes": 1, "gpu": gpus}
+        if gpus == 0:
+            return {"nodes": self.nodes, "gpu": 0, "tasks": self.nodes}
+        gpus = gpus or 1  # Snakemake's plugin takes the sum over nodes; Slurm must not split it unevenly
+        return {"nodes": self.nodes, "gpu": gpus * self.nodes, "slurm_extra": f"--gpus-per-node={gpus}"}

@@ -1,0 +1,164 @@
+"""A list of SSH servers becomes a Slurm cluster: the configuration's faults, and two servers that share nothing but SSH."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import servers
+from conftest import PEOPLE, ROOT, Project, write_people
+from slurm_cluster import until
+
+from rootstock.cluster.cache import make_room, on_this_node
+from rootstock.cluster.config import Server, read_cluster_config
+from rootstock.cluster.ssh import command_on
+from rootstock.study.problems import StudyError
+
+
+def faults(tmp_path, *entries, **more) -> list[str]:
+    (tmp_path / "cluster.json").write_text(json.dumps({"servers": list(entries)} | more))
+    with pytest.raises(StudyError) as error:
+        read_cluster_config(tmp_path / "cluster.json")
+    return error.value.lines
+
+
+def test_every_fault_of_a_configuration_is_said_at_once(tmp_path):
+    open_key = tmp_path / "key"
+    open_key.touch()
+    open_key.chmod(0o644)
+    lines = faults(
+        tmp_path,
+        {"gpus": 1},
+        {"host": "a", "gpus": -1},
+        {"host": "b", "gpus": "two", "user": "x; reboot"},
+        {"host": "c", "gpus": 1, "colour": "red", "ssh_key": "/nowhere/key"},
+        {"host": "d", "gpus": 1, "ssh_key": str(open_key), "port": 70000},
+        {"host": "e", "gpus": 1},
+        {"host": "e", "gpus": 1},
+        {"host": "f$(reboot)", "gpus": 1},
+        {"host": "-oProxyCommand=x", "gpus": 1},
+        script_paht="x",
+    )
+    expected = [
+        "script_paht: unknown key; did you mean script_path?",
+        "servers[0].host: missing; give the host name",
+        "servers[1].gpus: -1 needs a number of at least 0",
+        'servers[2].gpus: "two" needs a whole number',
+        "servers[2].user: \"x; reboot\" needs a user name of letters, digits, '.', '_' and '-'",
+        "servers[3].colour: unknown key; choose host, user, gpus, port, ssh_key",
+        'servers[3].ssh_key: "/nowhere/key" is no file that can be read; check the path',
+        "servers[4].port: 70000 needs a number of at most 65535",
+        f'servers[4].ssh_key: "{open_key}" has mode 644, others can read it; chmod 600 it',
+        "servers[7].host: \"f$(reboot)\" needs a host name or address of letters, digits, '.', ':' and '-'",
+        "servers[8].host: \"-oProxyCommand=x\" needs a host name or address of letters, digits, '.', ':' and '-'",
+        'servers: "e" stands there twice; give each server once, with all its GPUs',
+    ]
+    assert sorted(lines) == sorted(expected)
+
+
+def test_a_script_path_is_noted_and_ignored(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"servers": [{"host": "localhost", "gpus": 0}], "script_path": "x.py"}))
+    config = read_cluster_config(tmp_path / "c.json")
+    assert config.servers[0].is_local and config.notes == [
+        "script_path: ignored; Snakemake runs the project's own rules"
+    ]
+
+
+def test_what_ssh_is_given_is_quoted():
+    server = Server("n", "host", "me", 0, 22, None, None)
+    assert command_on(server, ["echo", "a b", "$(x)"])[-1] == "echo 'a b' '$(x)'"
+    assert "StrictHostKeyChecking=yes" in command_on(server, ["true"])
+
+
+def test_the_cache_copies_once_verifies_and_keeps_within_its_limit(tmp_path):
+    said = []
+    cache = tmp_path / "cache"
+    model, metadata = tmp_path / "m.pt", tmp_path / "m_metadata.json"
+    model.write_bytes(b"weights")
+    metadata.write_text(json.dumps({"model_sha256": hashlib.sha256(b"weights").hexdigest()}))
+    assert on_this_node(model, "m", metadata, said.append, cache) == model  # no cache here
+    cache.mkdir()
+    copy = on_this_node(model, "m", metadata, said.append, cache)
+    assert copy == cache / "m.pt" and on_this_node(model, "m", metadata, said.append, cache) == copy and len(said) == 1
+    copy.write_bytes(b"damaged")
+    assert on_this_node(model, "m", metadata, said.append, cache).read_bytes() == b"weights" and len(said) == 2
+    (cache / "old.pt").write_bytes(b"x" * 100)
+    os.utime(cache / "old.pt", (0, 0))
+    make_room(cache, limit=50)
+    assert [path.name for path in cache.glob("*.pt")] == ["m.pt"]
+
+
+def test_an_unreachable_server_is_one_line_and_starts_nothing(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROOTSTOCK_CLUSTER_ROOT", str(tmp_path / "root"))
+    entry = {"host": "127.0.0.2", "gpus": 0, "port": 9}
+    (project / "cluster_config.json").write_text(json.dumps({"servers": [entry]}))
+    done = project.script("cluster", "check", check=False)
+    assert done.returncode == 1 and "127.0.0.2: not reachable: ssh: connect to host 127.0.0.2 port 9" in done.stdout
+    if shutil.which("slurmctld", path=os.environ["PATH"] + ":/usr/sbin"):
+        done = project.script("cluster", "up", check=False)
+        assert done.returncode == 1 and not (tmp_path / "root").exists()
+
+
+class ServerProject(Project):
+    """A project whose code is its own copy, for it is looked at from servers too."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("workflow", "profiles", "config"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        (folder / "slurm").symlink_to("profiles/slurm")
+        (folder / "local").symlink_to("profiles/local")
+
+
+@pytest.mark.slurm
+@pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "can run")
+def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_path, monkeypatch):
+    (tmp_path / "work/project").mkdir(parents=True)
+    project = ServerProject(tmp_path / "work/project")
+    root = Path(f"/var/tmp/rootstock-test-{os.getpid()}")  # a place that each server has for itself
+    monkeypatch.setenv("ROOTSTOCK_CLUSTER_ROOT", str(root))
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    write_people(project / "data/tiny")
+    finetunes = {"mode": ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only"], "max_epochs": 2}
+    base = {"max_epochs": 150, "lr": 0.01, "batch_size": 8, "seed": [0, 1]}
+    study = {"data": {"path": "data/tiny"}, "participants": list(PEOPLE), "folds": [0], "base": base}
+    project.study("remote", study | {"finetune": finetunes, "run": {"checkpoint_steps": 20}})
+    rack = servers.Servers(tmp_path / "servers", hidden=tmp_path / "work")
+    try:
+        config = {"servers": rack.entries(), "known_hosts": str(tmp_path / "servers/known_hosts")}
+        (project / "cluster_config.json").write_text(json.dumps(config))
+        up = project.script("cluster", "up")
+        assert up.stdout.count("ready") == 2 and up.stdout.count("mounted") == 2
+        assert (root / "munge/munge.key").stat().st_mode & 0o777 == 0o600
+        assert project.script("cluster", "up").stdout.count("ready") == 2  # a second time changes nothing
+
+        environment = os.environ | {"SLURM_CONF": str(root / "etc/slurm.conf")}
+        snakemake = str(os.path.join(os.path.dirname(sys.executable), "snakemake"))
+        command = [snakemake, "--profile", "slurm", "--configfile", "remote.yaml", "--default-resources", "mem_mb=500"]
+        with open(project / "run.log", "w") as log:
+            run = subprocess.Popen(command, cwd=project.folder, env=environment, stdout=log, stderr=log)
+        store = project / ".rootstock/store"
+        until(lambda: len({p.parent for p in store.glob("*/checkpoints")}) == 2, "two trainings", seconds=120)
+        rack.kill("server2")
+        done = run.wait(300)
+        assert done == 0, (project / "run.log").read_text()[-5000:]
+        assert len(list(project.folder.glob("experiments/*/*/metrics.json"))) == 6
+        logs = "".join(log.read_text() for log in (project / "logs/finetune").rglob("*.log"))
+        assert logs.count("copied base model") == 2  # to the server that is left, each base once for three fine-tunes
+
+        rack.boot("server2")
+        assert project.script("cluster", "up").stdout.count("ready") == 2
+        assert not project.script("cluster", "down").stdout
+        assert not root.exists()
+        for name in rack.names:
+            left = rack.ssh(name, "ls /var/tmp; ps -A -o comm=; grep fuse.sshfs /proc/mounts")
+            assert root.name not in left.stdout
+            assert not {"munged", "slurmd", "sshfs", "slurmstepd"} & set(left.stdout.split()), left.stdout
+    finally:
+        project.script("cluster", "down", check=False)
+        rack.stop()

@@ -1,0 +1,109 @@
+#!/usr/bin/env python
+"""A Slurm cluster out of a list of servers with SSH: up, then `snakemake --profile slurm`, then down.
+
+    cluster.py up     --cluster-config cluster_config.json     check the servers, say what is missing, start the rest
+    cluster.py check  --cluster-config cluster_config.json     only check
+    cluster.py status                                          what each server is, and what Slurm says of it
+    cluster.py logs HOST                                       the end of a server's slurmd log
+    cluster.py clean                                           forget the base models copied to servers without a shared disk
+    cluster.py down                                            end everything, remove everything that up made
+
+cluster_config.json: {"servers": [{"host": "gpu1", "user": "me", "gpus": 2, "port": 22, "ssh_key": "~/.ssh/id_ed25519"}]}
+"""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rootstock import cli
+from rootstock.cluster import cluster, daemons
+from rootstock.cluster.cache import FOLDER as CACHE
+from rootstock.cluster.config import ClusterConfig, read_cluster_config
+from rootstock.cluster.probe import Probe
+from rootstock.cluster.ssh import Unreachable, script_on
+from rootstock.study.problems import Refusal, nearest
+
+COMMANDS = ("up", "check", "status", "logs", "clean", "down")
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.usage = "%(prog)s {up,check,status,logs,clean,down} [HOST] [flags]"
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
+    parser.add_argument("host", nargs="?", help="for logs: which server")
+    parser.add_argument("--cluster-config", default="cluster_config.json", help="default: cluster_config.json")
+    args = parser.parse_args()
+    config = read_cluster_config(args.cluster_config)
+    for note in config.notes:
+        print(f"note: {note}", file=sys.stderr)
+    match args.command:
+        case "up":
+            return _up(config)
+        case "check":
+            return _show(cluster.probe_all(config))
+        case "status":
+            return _show(cluster.probe_all(config), with_slurm=True)
+        case "logs":
+            return _logs(config, args.host)
+        case "clean":
+            return _clean(config)
+    left = cluster.down(config, cli.say)
+    print(*left, sep="\n", end="\n" if left else "")
+    return 1 if left else 0
+
+
+def _up(config: ClusterConfig) -> int:
+    status = _show(cluster.up(config, cli.say), with_slurm=True)
+    if cluster.node_states(cluster.layout()):
+        print(f"Now: snakemake --profile slurm     (sinfo, squeue: export SLURM_CONF={cluster.layout().slurm_conf})")
+    return status
+
+
+def _show(probes: list[Probe], with_slurm: bool = False) -> int:
+    """One table; below it what is missing, a line each. 1 unless every server is as it should be."""
+    states = cluster.node_states(cluster.layout()) if with_slurm else {}
+    table = Table(box=None, pad_edge=False)
+    for title in ("server", "Slurm", "CPUs", "GPUs", "disk", *(["state"] if with_slurm else []), ""):
+        table.add_column(title, no_wrap=True)
+    for found in probes:
+        disk = "" if not found.reachable else "shared" if found.shares_disk else "mounted"
+        row = [
+            found.server.host,
+            found.slurm,
+            str(found.cpus or ""),
+            f"{len(found.devices)} of {found.server.gpus}",
+            disk,
+        ]
+        row += [states.get(found.server.name, "not running")] if with_slurm else []
+        table.add_row(*map(Text, [*row, "missing something" if found.faults else "ready"]))
+    Console(soft_wrap=True).print(table)
+    for found in probes:
+        for fault in found.faults:
+            print(f"{found.server.host}: {fault}")
+    return 1 if any(found.faults for found in probes) else 0
+
+
+def _logs(config: ClusterConfig, host: str | None) -> int:
+    servers = {server.host: server for server in config.servers}
+    if host not in servers:
+        raise Refusal(f"logs: {host!r} is no server of the configuration; {nearest(host, servers)}")
+    try:
+        print(daemons.last_lines(servers[host], cluster.layout()), end="")
+    except Unreachable as error:
+        raise Refusal(f"{host}: not reachable: {error}") from None
+    return 0
+
+
+def _clean(config: ClusterConfig) -> int:
+    for server in config.servers:
+        try:
+            script_on(server, 'test ! -d "$1" || find "$1" -maxdepth 1 -type f -name "*.pt" -delete', str(CACHE))
+        except Unreachable as error:
+            print(f"{server.host}: not reachable: {error}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,187 @@
+"""`up`, `status` and `down`: a list of servers becomes a Slurm cluster, and stops being one."""
+
+import json
+import os
+import pwd
+import secrets
+import socket
+import subprocess
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from ..study.problems import Refusal
+from . import daemons
+from .cache import FOLDER as CACHE
+from .config import ClusterConfig, Server
+from .mount import is_mounted, mount, unmount
+from .probe import Probe, can_run_python, probe, slurm_version
+from .slurm_files import Head, Layout, Node, configuration
+from .ssh import Unreachable, script_on
+
+HERE = Server("head", "localhost", "", 0, 22, None, None)
+MARK = Path(".rootstock/cluster_mark")
+
+
+def layout() -> Layout:
+    return Layout(daemons.cluster_root())
+
+
+def ports() -> int:
+    """The first of a row of ports that belongs to this user's cluster: slurmctld, then a slurmd a server."""
+    return 20000 + zlib.crc32(str(layout().root).encode()) % 12000  # below the ports that the kernel hands out
+
+
+def probe_all(config: ClusterConfig) -> list[Probe]:
+    """All servers at once; they are asked, nothing is changed."""
+    MARK.parent.mkdir(parents=True, exist_ok=True)
+    MARK.write_text(secrets.token_hex(16))
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(lambda server: probe(server, MARK.resolve()), config.servers))
+    finally:
+        MARK.unlink()
+
+
+def up(config: ClusterConfig, say: Callable[[str], None]) -> list[Probe]:
+    """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it."""
+    if not slurm_version():
+        raise Refusal(
+            "slurmctld: not found here; sudo apt-get install -y --no-install-recommends slurmctld slurm-client munge"
+        )
+    probes, place = probe_all(config), layout()
+    able = [found for found in probes if not found.faults]
+    if not able:
+        return probes
+    head = Head(socket.gethostname().split(".")[0], _address(able), ports())
+    nodes = _nodes(probes, place)
+    files = configuration("rootstock", pwd.getpwuid(os.getuid()).pw_name, head, nodes, place)
+    key = place.munge_key.read_bytes() if place.munge_key.exists() else secrets.token_bytes(128)
+    daemons.write_files(HERE, place, files | {"nodes.json": json.dumps([asdict(node) for node in nodes])}, key)
+    daemons.start_munge(HERE, place)
+    daemons.start_head(HERE, place)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda found: _start(found, place, files, key), able))
+    _wait_for_nodes([found for found in able if not found.faults], place)
+    return probes
+
+
+def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes) -> None:
+    """One server; what goes wrong becomes its fault."""
+    server, project = found.server, Path.cwd()
+    try:
+        if not server.is_local:
+            daemons.write_files(server, place, files, key)
+            daemons.start_munge(server, place)
+        if not found.shares_disk:
+            if not is_mounted(server, project):
+                mount(server, project, _mount_record(server, place))
+            script_on(server, 'umask 077; mkdir -p -- "$1"', str(CACHE))
+        if not can_run_python(server):
+            raise Refusal(
+                f"{server.host}: its Python differs or .venv is not seen there; run Rootstock from .venv in the project"
+            )
+        daemons.start_node(server, place)
+    except Unreachable as error:
+        found.faults.append(f"not reachable: {error}")
+    except subprocess.CalledProcessError as error:
+        found.faults.append(daemons.reason_of(error))
+    except Refusal as error:
+        found.faults.append(str(error))
+
+
+def _wait_for_nodes(started: list[Probe], place: Layout, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        states = node_states(place)
+        missing = [found for found in started if not _takes_part(states.get(found.server.name, ""))]
+        if not missing or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    for found in missing:
+        found.faults.append(
+            f"Slurm says {states.get(found.server.name, 'unknown')}: are TCP ports {ports()}–{ports() + 100} open both ways? "
+            f"see cluster.py logs {found.server.host}"
+        )
+
+
+def node_states(place: Layout) -> dict[str, str]:
+    """What Slurm says of each node; empty where no slurmctld answers."""
+    try:
+        told = subprocess.run(
+            ["sinfo", "--Node", "--noheader", "--format=%N %T"],
+            env=os.environ | {"SLURM_CONF": str(place.slurm_conf)}, capture_output=True, text=True, check=True, timeout=30,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(line.split()[:2] for line in told.splitlines())
+
+
+def down(config: ClusterConfig, say: Callable[[str], None]) -> list[str]:
+    """End everything and remove all that `up` made. Returns a line for each server where that was not possible."""
+    place, left = layout(), []
+    if node_states(place):
+        command = ["scancel", "--user", str(os.getuid())]
+        subprocess.run(command, env=os.environ | {"SLURM_CONF": str(place.slurm_conf)}, capture_output=True, timeout=60)
+        time.sleep(1)
+    daemons.stop(HERE, place, "slurmctld")
+
+    def end(server: Server) -> None:
+        try:
+            daemons.stop(server, place, f"slurmd-{server.name}", "munged")
+            unmount(server, Path.cwd(), _mount_record(server, place))
+            daemons.remove(server, place)
+        except Unreachable as error:
+            left.append(f"{server.host}: not reachable, {place.root} may be left there ({error})")
+            unmount(server, Path.cwd(), _mount_record(server, place))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(end, config.servers))
+    daemons.stop(HERE, place, "munged")
+    daemons.remove(HERE, place)
+    return left
+
+
+def _takes_part(state: str) -> bool:
+    return state.rstrip("*~#$@+").lower() in ("idle", "mixed", "allocated", "completing") and not state.endswith("*")
+
+
+def _nodes(probes: list[Probe], place: Layout) -> list[Node]:
+    """All servers that can take part, and as they were those that are away: their jobs are still theirs, they may come back."""
+    try:
+        before = json.loads(place.slurm_conf.with_name("nodes.json").read_text())
+    except FileNotFoundError:
+        before = []
+    known = {node["name"]: Node(**node | {"devices": tuple(node["devices"])}) for node in before}
+    nodes = [
+        known.get(found.server.name) if not found.reachable else _node(found, number)
+        for number, found in enumerate(probes)
+        if not found.reachable or not found.faults
+    ]
+    return [node for node in nodes if node]
+
+
+def _node(found: Probe, number: int) -> Node:
+    server = found.server
+    address = "127.0.0.1" if server.is_local else server.host
+    return Node(server.name, found.hostname, address, ports() + 1 + number, found.cpus, found.memory_mb, found.devices)
+
+
+def _address(able: list[Probe]) -> str:
+    """The address of this machine on the way to the first server that is not this machine."""
+    for found in able:
+        if not found.server.is_local:
+            family, kind, *_, target = socket.getaddrinfo(found.server.host, found.server.port, type=socket.SOCK_DGRAM)[
+                0
+            ]
+            with socket.socket(family, kind) as probe_socket:
+                probe_socket.connect(target)  # a datagram socket: nothing is sent
+                return probe_socket.getsockname()[0]
+    return "127.0.0.1"
+
+
+def _mount_record(server: Server, place: Layout) -> Path:
+    return place.pids / f"mount-{server.name}.json"

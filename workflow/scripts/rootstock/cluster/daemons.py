@@ -1,0 +1,111 @@
+"""Start, stop and read munged, slurmd and slurmctld on servers and here, as the ordinary user."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from .config import Server
+from .slurm_files import Layout
+from .ssh import script_on
+
+ROOT = "ROOTSTOCK_CLUSTER_ROOT"
+
+# Every folder below a root that belongs to us and that nobody else can write; munge insists that its socket's is open.
+FOLDERS = r"""
+umask 077; root=$1; mkdir -p -- "$root" && test -O "$root" && test ! -L "$root" || { echo "$root belongs to someone else" >&2; exit 1; }
+chmod 711 "$root"
+for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done
+chmod 711 "$root/socket"
+"""
+WRITE = 'umask 077; cat > "$1.new" && mv -f -- "$1.new" "$1"'
+# A daemon is running when its pid file names a process of its own name.
+RUNS = r"""
+runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
+PATH=$PATH:/usr/sbin:/sbin; export PATH
+"""
+START_MUNGE = r"""
+root=$1
+runs "$root/run/munged.pid" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
+    --pid-file="$root/run/munged.pid" --log-file="$root/log/munged.log" --seed-file="$root/munge/seed"
+"""
+# A slurmd that runs is started anew, for the configuration may be another one; its jobs do not notice.
+START_NODE = r"""
+root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmd-$2.pid"
+if runs "$file" slurmd; then
+    kill "$pid"; n=0
+    while runs "$file" slurmd && test $n -lt 100; do sleep 0.1; n=$((n + 1)); done
+fi
+slurmd -N "$2"
+"""
+START_HEAD = r"""
+root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmctld.pid"
+if runs "$file" slurmctld; then
+    kill "$pid"; n=0
+    while runs "$file" slurmctld && test $n -lt 300; do sleep 0.1; n=$((n + 1)); done
+fi
+slurmctld
+"""
+STOP = r"""
+root=$1; shift
+for name; do
+    file="$root/run/$name.pid"; program=${name%%-*}
+    runs "$file" "$program" || continue
+    kill "$pid"; n=0
+    while runs "$file" "$program" && test $n -lt 100; do sleep 0.1; n=$((n + 1)); done
+    runs "$file" "$program" && kill -9 "$pid"
+done
+exit 0
+"""
+# Steps outlive their slurmd; those of this cluster have its configuration in their environment.
+END_STEPS = r"""
+for folder in /proc/[0-9]*; do
+    test "$(cat "$folder/comm" 2>/dev/null)" = slurmstepd || continue
+    tr '\0' '\n' < "$folder/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$1/etc/slurm.conf" && kill -9 "${folder#/proc/}"
+done
+exit 0
+"""
+
+
+def write_files(server: Server, layout: Layout, files: dict[str, str], key: bytes) -> None:
+    script_on(server, FOLDERS, str(layout.root))
+    script_on(server, WRITE, str(layout.munge_key), content=key)
+    for name, text in files.items():
+        script_on(server, WRITE, str(layout.slurm_conf.with_name(name)), content=text.encode())
+
+
+def start_munge(server: Server, layout: Layout) -> None:
+    script_on(server, RUNS + START_MUNGE, str(layout.root))
+
+
+def start_node(server: Server, layout: Layout) -> None:
+    script_on(server, RUNS + START_NODE, str(layout.root), server.name)
+
+
+def start_head(here: Server, layout: Layout) -> None:
+    script_on(here, RUNS + START_HEAD, str(layout.root))
+
+
+def stop(server: Server, layout: Layout, *names: str) -> None:
+    script_on(server, RUNS + STOP, str(layout.root), *names)
+    if any(name.startswith("slurmd-") for name in names):
+        script_on(server, END_STEPS, str(layout.root))
+
+
+def remove(server: Server, layout: Layout) -> None:
+    """All of it: configuration, key, spool, logs and copies of models."""
+    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root))
+
+
+def last_lines(server: Server, layout: Layout, count: int = 40) -> str:
+    file = layout.logs / f"slurmd-{server.name}.log"
+    return script_on(server, 'tail -n "$2" -- "$1"', str(file), str(count))
+
+
+def reason_of(error: subprocess.CalledProcessError) -> str:
+    lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit status {error.returncode}"
+
+
+def cluster_root() -> Path:
+    """Where a user's cluster lies on every server: the same path everywhere, off the home, which may be shared."""
+    return Path(os.environ.get(ROOT) or f"/var/tmp/rootstock-cluster-{os.getuid()}")

@@ -1,0 +1,87 @@
+"""The project on a server that shares no disk with this machine: sshfs there, its other end here, through one ssh.
+
+The server needs neither a key nor a way to this machine: sshfs runs in its passive mode, over the standard input and
+output of the ssh that starts it, and `sftp-server` answers here.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from ..study.problems import Refusal
+from .config import Server
+from .ssh import Unreachable, command_on, script_on
+
+# Other nodes write too: what sshfs remembers may be a second old. Locks are links, made and refused at this end.
+OPTIONS = "passive,auto_cache,dcache_timeout=1,entry_timeout=1,attr_timeout=1,negative_timeout=0"
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+IS_MOUNTED = 'grep -qsF " $1 fuse.sshfs " /proc/mounts && test -d "$1/.rootstock"'
+UNMOUNT = 'grep -qsF " $1 fuse.sshfs " /proc/mounts || exit 0; fusermount3 -u -z "$1" || fusermount -u -z "$1"'
+
+
+def is_mounted(server: Server, folder: Path) -> bool:
+    try:
+        script_on(server, IS_MOUNTED, str(folder))
+    except (Unreachable, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def mount(server: Server, folder: Path, record: Path) -> None:
+    """Make `folder` of this machine appear under the same path on the server; `record` keeps the processes' ids."""
+    unmount(server, folder, record)
+    try:
+        script_on(server, 'mkdir -p -- "$1" && test -w "$1"', str(folder))
+    except subprocess.CalledProcessError:
+        raise Refusal(
+            f"{server.host}: {folder} cannot be made there; run Rootstock in a path that can exist on all servers"
+        ) from None
+    sftp = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None) or shutil.which("sftp-server")
+    if not sftp:
+        raise Refusal("sftp-server: not found here; sudo apt-get install -y openssh-sftp-server")
+    remote = command_on(server, ["sshfs", "-f", "-o", OPTIONS, f":{folder}", str(folder)])
+    to_server, from_here = os.pipe()
+    to_here, from_server = os.pipe()
+    log = open(record.with_suffix(".log"), "ab")  # noqa: SIM115 (both processes keep it)
+    ends = [
+        subprocess.Popen([sftp], stdin=to_here, stdout=from_here, stderr=log, start_new_session=True),
+        subprocess.Popen(remote, stdin=to_server, stdout=from_server, stderr=log, start_new_session=True),
+    ]
+    for descriptor in (to_server, from_here, to_here, from_server):
+        os.close(descriptor)
+    log.close()
+    record.write_text(json.dumps([end.pid for end in ends]))
+    deadline = time.monotonic() + 20
+    while not is_mounted(server, folder):
+        if ends[1].poll() is not None or time.monotonic() > deadline:
+            said = record.with_suffix(".log").read_text(errors="replace").strip().splitlines()
+            unmount(server, folder, record)
+            raise Refusal(f"{server.host}: sshfs could not mount {folder}: {said[-1] if said else 'no reason given'}")
+        time.sleep(0.2)
+
+
+def unmount(server: Server, folder: Path, record: Path) -> None:
+    """Take the mount away there, where that can be reached, and end its processes here."""
+    if not record.exists():
+        return
+    with contextlib.suppress(Unreachable, subprocess.CalledProcessError):  # away: its mount ends with the ssh below
+        script_on(server, UNMOUNT, str(folder))
+    for pid in json.loads(record.read_text()):
+        _end(pid)
+    record.unlink()
+    record.with_suffix(".log").unlink(missing_ok=True)
+
+
+def _end(pid: int) -> None:
+    """End one of our two programs, if the number still belongs to it."""
+    try:
+        program = Path(f"/proc/{pid}/comm").read_text().strip()
+        if program in ("ssh", "sftp-server", "sshfs"):
+            os.kill(pid, signal.SIGTERM)
+    except (FileNotFoundError, ProcessLookupError):
+        return

@@ -1,0 +1,106 @@
+"""What a server is and has, asked once over ssh, and what is missing of it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .config import Server
+from .ssh import Unreachable, run_on, script_on
+
+CLOCK_SECONDS = 60  # munge refuses credentials that are minutes off
+PACKAGES = "slurmd slurm-client munge"
+PROBE = r"""
+PATH=$PATH:/usr/sbin:/sbin
+echo "uid=$(id -u)"; echo "hostname=$(hostname -s)"; echo "clock=$(date +%s)"
+echo "slurmd=$(slurmd -V 2>/dev/null)"; echo "munged=$(command -v munged)"; echo "srun=$(command -v srun)"
+echo "cpus=$(nproc)"; echo "memory_kb=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+echo "gpus=$(ls -d /dev/nvidia[0-9] /dev/nvidia[0-9][0-9] 2>/dev/null | tr '\n' ' ')"
+echo "python=$("$1" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null)"
+echo "sshfs=$(command -v sshfs)"; echo "fuse=$(test -w /dev/fuse && echo yes)"
+echo "mark=$(cat "$2" 2>/dev/null)"
+echo "mounted=$(grep -sF " $3 fuse.sshfs " /proc/mounts)"
+"""
+
+
+@dataclass
+class Probe:
+    """The answers of one server. `faults` are what must be mended before it can take part."""
+
+    server: Server
+    hostname: str = ""
+    slurm: str = ""
+    python: str = ""
+    cpus: int = 0
+    memory_mb: int = 0
+    devices: tuple[str, ...] = ()
+    shares_disk: bool = False
+    reachable: bool = False
+    faults: list[str] = field(default_factory=list)
+
+
+def slurm_version() -> str:
+    """The head's own, such as 22.05; empty where Slurm is not installed."""
+    try:
+        told = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return _release(told)
+
+
+def probe(server: Server, mark: Path) -> Probe:
+    """Ask one server. `mark` is a file of the project whose content it sees where the disk is shared."""
+    found = Probe(server)
+    try:
+        told = script_on(server, PROBE, sys.executable, str(mark), str(Path.cwd()))
+    except (Unreachable, subprocess.CalledProcessError) as error:
+        found.faults.append(f"not reachable: {error}")
+        return found
+    answers = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    found.reachable, found.hostname = True, answers["hostname"]
+    found.slurm, found.python = _release(answers["slurmd"]), answers["python"]
+    found.cpus, found.memory_mb = int(answers["cpus"]), int(answers["memory_kb"]) // 1024 * 95 // 100
+    found.devices = tuple(sorted(answers["gpus"].split(), key=lambda d: int(d.removeprefix("/dev/nvidia"))))
+    found.shares_disk = answers["mark"] == mark.read_text() and not answers["mounted"]
+    found.faults += _faults(found, answers, slurm_version())
+    found.devices = found.devices[: server.gpus]
+    return found
+
+
+def _faults(found: Probe, answers: dict[str, str], ours: str) -> list[str]:
+    faults = []
+    if not (found.slurm and answers["munged"] and answers["srun"]):
+        faults.append(f"Slurm or munge missing: sudo apt-get install -y --no-install-recommends {PACKAGES}")
+    elif found.slurm != ours:
+        faults.append(f"Slurm {found.slurm}, here it is {ours or 'missing'}: install the same release on both")
+    if int(answers["uid"]) != os.getuid():
+        faults.append(f"user {found.server.user} has uid {answers['uid']} there, {os.getuid()} here: use the same uid")
+    apart = abs(int(answers["clock"]) - time.time())
+    if apart > CLOCK_SECONDS:
+        faults.append(f"its clock is {apart:.0f} s off: sudo timedatectl set-ntp true")
+    if len(found.devices) < found.server.gpus:
+        faults.append(
+            f"{len(found.devices)} GPUs found, {found.server.gpus} in the configuration: give gpus: {len(found.devices)}"
+        )
+    if not found.shares_disk and not (answers["sshfs"] and answers["fuse"]):
+        faults.append(
+            "no shared disk, and no sshfs with a writable /dev/fuse to mount it: sudo apt-get install -y sshfs"
+        )
+    return faults
+
+
+def _release(version: str) -> str:
+    match = re.search(r"(\d+\.\d+)", version)
+    return match[1] if match else ""
+
+
+def can_run_python(server: Server) -> bool:
+    """Whether the Python of this process starts there, with Snakemake in it."""
+    try:
+        run_on(server, [sys.executable, "-c", "import snakemake"], seconds=120)
+    except (Unreachable, subprocess.CalledProcessError):
+        return False
+    return True

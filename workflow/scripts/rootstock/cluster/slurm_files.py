@@ -1,0 +1,132 @@
+"""The text of slurm.conf, gres.conf and cgroup.conf for a cluster run by an ordinary user. Pure: no disk, no network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Node:
+    """One worker as Slurm sees it. `devices` are the device files of its GPUs; each must end in the GPU's number."""
+
+    name: str
+    hostname: str
+    address: str
+    port: int
+    cpus: int
+    memory_mb: int
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where slurmctld runs: the host's own short name, and the address and port at which the nodes reach it."""
+
+    hostname: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the cluster keeps its files: the same folder on every server, for the configuration is the same everywhere."""
+
+    root: Path
+
+    @property
+    def slurm_conf(self) -> Path:
+        return self.root / "etc/slurm.conf"
+
+    @property
+    def munge_key(self) -> Path:
+        return self.root / "munge/munge.key"
+
+    @property
+    def munge_socket(self) -> Path:
+        return self.root / "socket/munge.socket"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def pids(self) -> Path:
+        return self.root / "run"
+
+
+def configuration(name: str, user: str, head: Head, nodes: list[Node], layout: Layout) -> dict[str, str]:
+    """The three files by name."""
+    return {
+        "slurm.conf": slurm_conf(name, user, head, nodes, layout),
+        "gres.conf": gres_conf(nodes),
+        "cgroup.conf": "CgroupAutomount=no\n",
+    }
+
+
+def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layout) -> str:
+    """Jobs share nodes by CPUs, memory and GPUs; a job whose node dies or that is preempted goes back into the queue."""
+    root = layout.root
+    general = {
+        "ClusterName": name,
+        "SlurmctldHost": f"{head.hostname}({head.address})",
+        "SlurmctldPort": head.port,
+        "SlurmUser": user,
+        "SlurmdUser": user,
+        "AuthType": "auth/munge",
+        "CredType": "cred/munge",
+        # cred_expire is also how long a job that is started again has to wait; 120 s by default.
+        "AuthInfo": f"socket={layout.munge_socket},cred_expire=30",
+        "StateSaveLocation": root / "state",
+        "SlurmdSpoolDir": root / "spool/%n",
+        "SlurmctldPidFile": layout.pids / "slurmctld.pid",
+        "SlurmdPidFile": layout.pids / "slurmd-%n.pid",
+        "SlurmctldLogFile": layout.logs / "slurmctld.log",
+        "SlurmdLogFile": layout.logs / "slurmd-%n.log",
+        # Without root there are no cgroups: Slurm sets CUDA_VISIBLE_DEVICES, and Rootstock hides what was not given.
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "JobAcctGatherType": "jobacct_gather/none",
+        "AccountingStorageType": "accounting_storage/none",
+        "MpiDefault": "none",
+        "SwitchType": "switch/none",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_CPU_Memory",
+        "SchedulerType": "sched/backfill",
+        "SchedulerParameters": "batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2",
+        "SlurmdParameters": "config_overrides",
+        "GresTypes": "gpu",
+        # A node that was away takes part again as soon as its slurmd answers.
+        "ReturnToService": 2,
+        "SlurmdTimeout": 20,
+        "SlurmctldTimeout": 30,
+        "InactiveLimit": 0,
+        "KillWait": 30,
+        "MinJobAge": 3600,
+        "MaxJobCount": 100000,
+        "JobRequeue": 1,
+        "PreemptType": "preempt/partition_prio",
+        "PreemptMode": "REQUEUE",
+        "PropagateResourceLimits": "NONE",
+    }
+    lines = [f"{key}={value}" for key, value in general.items()]
+    lines += [_node_line(node) for node in nodes]
+    names = ",".join(node.name for node in nodes)
+    lines += [
+        f"PartitionName=gpu Nodes={names} Default=YES MaxTime=INFINITE DefaultTime=60 PriorityTier=1 PreemptMode=REQUEUE",
+        f"PartitionName=high Nodes={names} Default=NO MaxTime=INFINITE DefaultTime=60 PriorityTier=10 PreemptMode=OFF",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def gres_conf(nodes: list[Node]) -> str:
+    """One line a node with GPUs. `File=` is what makes Slurm set CUDA_VISIBLE_DEVICES."""
+    return "".join(
+        f"NodeName={node.name} Name=gpu File={device} Flags=nvidia_gpu_env\n"
+        for node in nodes
+        for device in node.devices
+    )
+
+
+def _node_line(node: Node) -> str:
+    gres = f" Gres=gpu:{len(node.devices)}" if node.devices else ""
+    place = f"NodeName={node.name} NodeHostname={node.hostname} NodeAddr={node.address} Port={node.port}"
+    return f"{place} CPUs={node.cpus} RealMemory={node.memory_mb}{gres} State=UNKNOWN"

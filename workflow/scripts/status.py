@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Show how far a study is: what waits, runs (where, how far), is done or failed, and the time left.
+
+It reads files only, so it runs on any machine that sees the project:
+    status.py                                     the default study
+    status.py --configfile config/studies/x.yaml --watch
+    status.py --follow 59a7daeb5b882156           the log of one job, by its hash or <prefix>/<unit>
+"""
+
+import time
+from collections import Counter
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rootstock import cli
+from rootstock.planning import content_of_workflow, plan_content
+from rootstock.status import STATES, JobStatus, follow, seconds_left, study_status
+from rootstock.study.problems import Refusal, nearest
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--configfile", nargs="*", default=[], help="the study (default: config/config.yaml)")
+    parser.add_argument("--jobs", help="a flat job list as the study")
+    parser.add_argument("--watch", action="store_true", help="go on until nothing is left to do; Ctrl-C leaves")
+    parser.add_argument("--follow", metavar="JOB", help="show the log of a job as it grows")
+    args = parser.parse_args()
+    plan = plan_content(content_of_workflow(args.configfile, {"jobs": args.jobs} if args.jobs else {}))
+    if args.follow:
+        for line in follow(_job(args.follow, study_status(plan))):
+            cli.say(line)
+        return 0
+    console = Console(soft_wrap=True)
+    if not args.watch:
+        console.print(_view(plan.study.name, study_status(plan)))
+        return 0
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            jobs = study_status(plan)
+            live.update(_view(plan.study.name, jobs), refresh=True)
+            if all(job.state == "done" for job in jobs):
+                return 0
+            time.sleep(2)
+
+
+def _job(name: str, jobs: list[JobStatus]) -> JobStatus:
+    for job in jobs:
+        if name in (job.name, f"experiments/{job.name}"):
+            return job
+    raise Refusal(f"--follow: {name!r} is no job of this study; {nearest(name, (job.name for job in jobs))}")
+
+
+def _view(study: str, jobs: list[JobStatus]) -> Group:
+    """A line of counts, the running jobs, and the end of each failed job's log."""
+    counts, left = Counter(job.state for job in jobs), seconds_left(jobs)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    tail = "" if counts["done"] == len(jobs) else f"; about {_time(left)} left" if left is not None else ""
+    running = Table(box=None, pad_edge=False)
+    for title in ("running", "where", "for", "how far"):
+        running.add_column(title, no_wrap=True)
+    for job in jobs:
+        if job.state == "running":
+            running.add_row(*map(Text, (job.name, job.where, _time(job.seconds), job.progress())))
+    failed = [
+        Text("\n".join([f"failed {job.name}, see {job.log}:", *(f"  {line}" for line in job.last_lines())]))
+        for job in jobs
+        if job.state == "failed"
+    ]
+    return Group(Text(f"{study}: {told} of {len(jobs)}{tail}"), *([running] if counts["running"] else []), *failed)
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+if __name__ == "__main__":
+    cli.run(main)
