@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +22,13 @@ LONG = {  # a base training of some seconds, which is met in the middle
     "data": {"path": "data/tiny"},
     "participants": list(PEOPLE),
     "folds": [0],
-    "base": {"max_epochs": 250, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
+    "base": {"max_epochs": 160, "lr": 0.01, "batch_size": 8, "dropout": 0.2},
     "run": {"checkpoint_steps": 40},
 }
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory) -> Cluster:
+def slurm(tmp_path_factory) -> Iterator[Cluster]:
     """The cluster of this module's tests. It leaves no process."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
@@ -44,6 +45,7 @@ class SlurmProject(Project):
     def __init__(self, folder: Path, cluster: Cluster):
         super().__init__(folder)
         self.cluster = cluster
+        self.runs: list[subprocess.Popen] = []
 
     def start(self, *flags: str, path: str = "") -> subprocess.Popen:
         """`snakemake --profile slurm`, in the background; its output goes to run.log."""
@@ -51,14 +53,16 @@ class SlurmProject(Project):
         environment = {k: v for k, v in self.cluster.environment.items() if not k.startswith("SNAKEMAKE")}
         environment["PATH"] = path + environment["PATH"]
         with open(self / "run.log", "a") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            run = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.runs.append(run)
+        return run
 
     def slurm(self, *flags: str, **options: str) -> str:
         """Run to the end; the output."""
         return self.finish(self.start(*flags, **options))
 
     def finish(self, run: subprocess.Popen, status: int = 0) -> str:
-        ended = run.wait(400)
+        ended = run.wait(240)
         log = (self / "run.log").read_text()
         assert ended == status, f"{log[-6000:]}\n{self.cluster.run('squeue', '--states=all')}"
         return log
@@ -80,9 +84,13 @@ class SlurmProject(Project):
 
 
 @pytest.fixture
-def on_slurm(tmp_path, slurm) -> SlurmProject:
+def on_slurm(tmp_path, slurm) -> Iterator[SlurmProject]:
     (tmp_path / "on slurm").mkdir()
-    return SlurmProject(tmp_path / "on slurm", slurm)
+    project = SlurmProject(tmp_path / "on slurm", slurm)
+    yield project
+    for run in project.runs:
+        run.kill()
+        run.wait(30)
 
 
 @pytest.fixture
@@ -109,21 +117,21 @@ def test_quick_test_gives_the_weights_of_a_local_run_and_uses_every_gpu_of_every
         assert all(before[1] <= after[0] for before, after in pairwise(times)), gpu
 
 
-def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path, nodes):
     """2 GPUs on one node start two processes, 2 nodes × 2 four; neither asks sacct, which never answers here."""
     (tmp_path / "bin").mkdir()
     for name in ("sacct", "sacctmgr", "sshare"):
         (tmp_path / "bin" / name).write_text("#!/bin/sh\nexec sleep 3600\n")
         (tmp_path / "bin" / name).chmod(0o755)
-    base = {"max_epochs": 2, "batch_size": 8}
-    for nodes in (1, 2):
-        study = LONG | {"base": base | {"seed": nodes}, "run": {"gpus": 2, "nodes": nodes}}
-        tiny.study(f"wide{nodes}", study)
-        tiny.slurm("--configfile", f"wide{nodes}.yaml", path=f"{tmp_path / 'bin'}{os.pathsep}")
-        (metadata,) = (m for m in tiny.metadata().values() if m["spec"]["seed"] == nodes)
-        (log,) = (p.read_text() for p in (tiny / "logs/base").glob(f"{metadata['hash']}.log"))
-        assert metadata["run"]["world_size"] == 2 * nodes and f"{2 * nodes} process(es)" in log
-        assert log.count("training ") == 1 == log.count("published ")  # each training is started once
+    tiny.study("wide", LONG | {"base": {"max_epochs": 2, "batch_size": 8}, "run": {"gpus": 2, "nodes": nodes}})
+    tiny.slurm("--configfile", "wide.yaml", path=f"{tmp_path / 'bin'}{os.pathsep}")
+    (metadata,) = tiny.metadata().values()
+    log = (tiny / f"logs/base/{metadata['hash']}.log").read_text()
+    assert metadata["run"]["world_size"] == 2 * nodes and f"{2 * nodes} process(es)" in log
+    assert log.count("training ") == 1 == log.count("published ")  # each training is started once
+    (job,) = tiny.run_log("wide")["results"]
+    assert job["gpu"].count(":gpu0") == 1 == job["gpu"].count(":gpu1")  # of the first node
 
 
 def test_a_job_without_gpus_sees_none(slurm):

@@ -199,6 +199,15 @@ def test_a_failed_job_fails_the_run_and_leaves_the_others(project, people):
     assert len(list(project.folder.glob("base_models/*.pt"))) == 1  # the one base that needs no cleo
     assert not list(project.folder.glob("experiments/*/*cleo/metrics.json"))
 
+    log = json.loads((project / "results/tiny/run_log.json").read_text())
+    failed = [job for job in log["results"] if not job["success"]]
+    assert log["failed_jobs"] == len(failed) == 4 and log["successful_jobs"] == log["total_jobs"] - 4
+    assert all(j["returncode"] == 1 and "X holds NaN" in j["stderr"] for j in failed)
+    told = project.script("status", "--configfile", "tiny.yaml").stdout
+    assert "4 failed, 4 waiting, 1 done of 9" in told and told.count("X holds NaN") == 4
+    followed = project.script("status", "--configfile", "tiny.yaml", "--follow", failed[0]["job_id"])
+    assert "X holds NaN" in followed.stdout
+
 
 def test_a_bare_job_list_is_a_study(project, people):
     jobs = [

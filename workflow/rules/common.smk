@@ -56,15 +56,15 @@ def published(base_hash):
 
 
 def start_of_run(scheduler):
-    """What the run is about, its progress, and on Slurm how its jobs are submitted."""
+    """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
     begin_run(PLAN)
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
-    logger.addHandler(TimeLeft(sys.stderr))
-    run_log = RunLog(PLAN)
-    logger.addHandler(run_log)
-    atexit.register(run_log.write)
     try:
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         sys.exit(1)
+    run_log = RunLog(PLAN)
+    logger.addHandler(TimeLeft(sys.stderr))
+    logger.addHandler(run_log)
+    atexit.register(run_log.write)

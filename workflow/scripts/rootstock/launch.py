@@ -28,7 +28,8 @@ def launch_workers(run: Run) -> None:
     status unless it is 0.
     """
     torchrun = _on_nodes(run) if run.nodes > 1 else _on_this_node(run)
-    command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]  # "--": our --run is not its --run-path
+    # "--": torchrun would take our own flags for abbreviations of its own, --run for --run-path
+    command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]
     environment = os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(run.threads)}
     workers = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
     for number in (signal.SIGTERM, signal.SIGUSR1):

@@ -40,7 +40,7 @@ class RunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         match getattr(record, "event", None):
-            case LogEvent.JOB_INFO:
+            case LogEvent.JOB_INFO if record.rule_name != "all":
                 phase = PHASES.get(record.rule_name, record.rule_name)
                 name = "/".join(record.wildcards.values()) or record.rule_name
                 self.jobs[record.jobid] = _Job(phase, name, list(record.log or []), time.time())

@@ -10,7 +10,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
     use_own_cluster()
     start_snakemake_once(executor)
     poll_steadily(executor)
+    keep_jobs_while_slurm_is_silent(executor)
     ask_for_no_account(executor)
     cancel_leftovers(Path.cwd(), say)
     name_jobs(executor)
@@ -60,6 +61,30 @@ def poll_steadily(executor: Any) -> None:
         await asyncio.sleep(min(executor.next_seconds_between_status_checks, longest))
 
     executor.sleep = sleep
+
+
+def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
+    """The plugin forgets all its jobs when its query fails, as while slurmctld is restarted, and waits for ever."""
+    check, success, error = executor.check_active_jobs, executor.report_job_success, executor.report_job_error
+    settled: set[int] = set()
+
+    def report_job_success(job: Any) -> None:
+        settled.add(id(job))
+        success(job)
+
+    def report_job_error(job: Any, *arguments: Any, **more: Any) -> None:
+        settled.add(id(job))
+        error(job, *arguments, **more)
+
+    async def check_active_jobs(jobs: list[Any]) -> AsyncIterator[Any]:
+        settled.clear()
+        still = [job async for job in check(jobs)]
+        known = settled | {id(job) for job in still}
+        for job in [*still, *(job for job in jobs if id(job) not in known)]:
+            yield job
+
+    executor.report_job_success, executor.report_job_error = report_job_success, report_job_error
+    executor.check_active_jobs = check_active_jobs
 
 
 def ask_for_no_account(executor: Any) -> None:
@@ -124,5 +149,5 @@ def _slurm(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise Refusal(f"{command[0]}: Slurm does not answer; see sinfo") from None
     except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
-        raise Refusal(f"{command[0]}: {reason}; is Slurm running? see sinfo") from None
+        reason = (error.stderr.strip().splitlines() or [f"{command[0]}: exit status {error.returncode}"])[-1]
+        raise Refusal(f"{reason}; is Slurm running? see sinfo") from None
