@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from ...results.figure import dots_by_row
-from ...results.summary import as_text, swept_columns
+from ...results.summary import swept_columns
 
 SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_10": "nDCG@10"}
 APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
@@ -28,20 +29,23 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     parts = [
         f"Retrieval of {first['n_passages']} held-out passages by {first['n_queries']} queries, %; "
         "in brackets, % of the teacher's",
-        as_text(table_of(summary, baselines)),
+        _text(table_of(summary, baselines)),
     ]
     nested = nested_table(summary)
     if len(nested):
-        parts += ["Nested dimensions, %", as_text(nested)]
+        parts += ["By its first dimensions alone, %", _text(nested)]
     if baselines:
-        parts.append(f"Sentences a second: held-out passages, float32, {baselines[0]['threads']} thread(s), medians")
+        parts.append(
+            "ρ to teacher: Spearman's correlation with the teacher's similarities. Sentences a second: held-out passages, "
+            f"float32, {baselines[0]['threads']} thread(s), medians of turns"
+        )
     return "\n\n".join(parts) + "\n"
 
 
 def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataFrame:
     """A row the teacher, a row an experiment."""
     first = summary.iloc[0]
-    teacher = {"model": f"teacher {first['teacher']}"} | {
+    teacher = {"model": f"teacher {first['teacher']}", "phase": "", "layers": ""} | {
         label: f"{100 * first[f'teacher_{name}']:.1f}" for name, label in SCORES.items()
     }
     speeds = {row["student"]: row for row in baselines}
@@ -50,12 +54,11 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
     rows = [teacher]
     varied = [name for name in swept_columns(summary, APART) if name != "mode"]
     for _, one in summary.iterrows():
-        row = {"model": one["student_name"], "phase": 1 if one["mode"] == "base_only" else 2, "layers": one["layers"]}
-        row |= {name: one[name] for name in varied}
+        row = _who(one) | {name: f"{v:g}" if isinstance(v := one[name], float) else str(v) for name in varied}
         for name, label in SCORES.items():
             row[label] = f"{100 * one[name]:.1f} ({100 * one[name] / one[f'teacher_{name}']:.1f})"
         row |= {
-            "like the teacher": f"{one['teacher_correlation']:.3f}",
+            "ρ to teacher": f"{one['teacher_correlation']:.3f}",
             "parameters": f"{one['parameters'] / 1e6:.1f} M",
         }
         speed = speeds.get(one["architecture"])
@@ -70,15 +73,25 @@ def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Recalls by the first so many dimensions, a row an experiment."""
     dimensions = [name.rpartition("_")[2] for name in summary if name.startswith("recall_at_1_at_dim_")]
     rows = [
-        {"model": one["student_name"], "phase": 1 if one["mode"] == "base_only" else 2, "layers": one["layers"]}
+        _who(one)
         | {
-            f"{label} at {d}": 100 * one[f"{name}_at_dim_{d}"]
+            f"{label} at {d}": f"{100 * one[f'{name}_at_dim_{d}']:.1f}"
             for name, label in (("recall_at_1", "R@1"), ("recall_at_10", "R@10"))
             for d in dimensions
         }
         for _, one in summary.iterrows()
     ]
     return pd.DataFrame(rows) if dimensions else pd.DataFrame()
+
+
+def _who(one: pd.Series) -> dict[str, str]:
+    phase = "1" if one["mode"] == "base_only" else "2"
+    return {"model": one["student_name"], "phase": phase, "layers": str(one["layers"])}
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Cells as they are: each is formatted already."""
+    return tabulate(table.fillna(""), headers="keys", showindex=False, tablefmt="simple", disable_numparse=True)
 
 
 def draw(summary: pd.DataFrame, path: Path) -> None:
