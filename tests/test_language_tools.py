@@ -139,6 +139,7 @@ BAD = [
     (("Snakefile",), "Snakefile: "),
     (("--store", "empty"), "empty: holds no language model; train one first: make run STUDY="),
     (("--device", "cuda:9"), "device: cuda:9 is not there"),
+    (("--device", "gpu"), "device: gpu unknown; use auto, cpu"),
 ]
 
 

@@ -1,7 +1,7 @@
 """From requests to specs for language models: which trunk, which branch of it, on which text. Light: no torch, no numpy."""
 
 from ...study.fingerprints import Fingerprints
-from ...study.identity import canonical
+from ...study.identity import canonical, short_digest
 from ...study.problems import Problems, nearest
 from ...study.request import Request, Unit
 from ..defaults import adopted, baselines, notes, parent_request
@@ -165,8 +165,6 @@ def export_folder(request: Request, base: BaseSpec, finetune: FinetuneSpec | Non
     """Where a model goes as a Hugging Face folder, if the study exports."""
     if not request.scope.export:
         return None
-    from ...study.identity import short_digest
-
     name = "trunk" if finetune is None else f"{finetune.mode}_{request.unit.name}"
     return f"artifacts/language_model/{name}_{short_digest(finetune or base)}"
 
