@@ -15,7 +15,7 @@ from rootstock.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_tokens
-from rootstock.tasks.language_model.measure import Measure
+from rootstock.tasks.language_model.measure import Measure, together
 from rootstock.tasks.language_model.model import LanguageModel
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
 from rootstock.tasks.language_model.settings import Model, ResumedFrom
@@ -193,6 +193,8 @@ def test_each_token_is_measured_once(text):
     only = Measure(model, 16, "float32", Context(torch.device("cpu")))(stream, most_tokens=16)
     assert only["loss"] == pytest.approx(model(x[:, :-1], x[:, 1:]).item(), rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    parts = [{"loss": 1.0, "tokens": 30}, {"loss": 4.0, "tokens": 10}]
+    assert together(parts) == {"loss": 1.75, "perplexity": math.exp(1.75), "tokens": 40}
 
 
 def test_wsd_rises_stays_and_falls_to_zero():
