@@ -31,8 +31,8 @@ from rootstock.tasks.language_model.shards import Prepared, open_prepared  # noq
 from rootstock.tasks.language_model.task import BETAS, TextTrainee, _fit  # noqa: E402
 
 STUDY = ROOT / "config/studies/language_model.yaml"
-THREADS, REPEATS, TIMED_STEPS, WARM_STEPS = 2, 3, 40, 5
-STEPS, RATES = 300, (0.001, 0.002, 0.004)
+THREADS, REPEATS, TIMED_STEPS, WARM_STEPS = 2, 3, 30, 5
+STEPS, RATES = 200, (0.002, 0.004)
 
 
 class PlainGPT(nn.Module):
