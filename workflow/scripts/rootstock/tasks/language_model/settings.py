@@ -20,6 +20,7 @@ from ...study.fields import (
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
 SPLITS = ("train", "val", "test")
+GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
 
 
 class Scope(Section):

@@ -10,7 +10,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
-from .settings import BaseSpec, Data, FinetuneSpec, PreparedSpec, Scope, TextIdentity
+from .settings import GENERAL, BaseSpec, Data, FinetuneSpec, PreparedSpec, Scope, TextIdentity
 
 ONTOLOGIES_VERSION = "cellxgene-ontology-guide-1.11.1"
 ONTOLOGIES = {
@@ -145,7 +145,9 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
 
 def _named(domains: dict[str, list[Path]], key: str, problems: Problems) -> Iterator[str]:
     for name in domains:
-        if NAME.fullmatch(name) and ".." not in name:
+        if name == GENERAL:
+            problems.add(f"{key}.path", name, "is what all text together is called here; name that domain otherwise")
+        elif NAME.fullmatch(name) and ".." not in name:
             yield name
         else:
             problems.add(f"{key}.path", name, "is no name for a domain; use letters, digits, '.', '_' and '-'")

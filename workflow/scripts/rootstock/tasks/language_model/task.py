@@ -14,9 +14,8 @@ from .export import export
 from .measure import Measure, inputs_and_targets, together
 from .model import LanguageModel
 from .prepare import prepare
-from .settings import BaseSpec, FinetuneSpec, Model, ResumedFrom
+from .settings import GENERAL, BaseSpec, FinetuneSpec, Model, ResumedFrom
 from .shards import Prepared, TokenStream, open_prepared
-from .spec import GENERAL
 
 __all__ = ["export", "prepare", "train_base", "train_finetune"]
 
