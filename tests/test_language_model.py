@@ -15,7 +15,7 @@ from rootstock.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_tokens
-from rootstock.tasks.language_model.measure import Measure
+from rootstock.tasks.language_model.measure import Measure, together
 from rootstock.tasks.language_model.model import LanguageModel
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
 from rootstock.tasks.language_model.settings import Model, ResumedFrom
@@ -193,6 +193,8 @@ def test_each_token_is_measured_once(text):
     only = Measure(model, 16, "float32", Context(torch.device("cpu")))(stream, most_tokens=16)
     assert only["loss"] == pytest.approx(model(x[:, :-1], x[:, 1:]).item(), rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    parts = [{"loss": 1.0, "tokens": 30}, {"loss": 4.0, "tokens": 10}]
+    assert together(parts) == {"loss": 1.75, "perplexity": math.exp(1.75), "tokens": 40}
 
 
 def test_wsd_rises_stays_and_falls_to_zero():
@@ -259,6 +261,8 @@ BAD = [
     ({"data": {"vocab_size": 5}}, "data.vocab_size: 5 needs a number of at least 257"),
     ({"data": {"path": "nowhere"}}, 'data.path: "nowhere" is not a folder'),
     ({"data": {"path": "none"}}, 'data.path: "none" holds no text'),
+    ({"data": {"path": "named"}}, 'data.path: "general" is what all text together is called'),
+    ({"data": {"path": "named"}}, 'data.path: "a b" is no name for a domain'),
     ({"data": {"path": "hollow"}}, "is empty; remove it or give it text"),
     ({"data": {"domains": ["stones"]}}, 'data.domains: "stones" unknown'),
     ({"data": {"tokenizer": "x.json", "vocab_size": None}}, 'data.tokenizer: "x.json" is neither a tokenizer.json'),
@@ -279,6 +283,8 @@ def test_bad_settings_are_told_in_one_line(tmp_path, monkeypatch, change, line):
     monkeypatch.chdir(tmp_path)
     write_texts(tmp_path / "data/tiny")
     (tmp_path / "none").mkdir()
+    write_texts(tmp_path / "named/general")
+    write_texts(tmp_path / "named/a b")
     (tmp_path / "hollow").mkdir()
     (tmp_path / "hollow/a.txt").write_text("")
     with pytest.raises(StudyError) as caught:

@@ -166,6 +166,19 @@ def test_a_tokenizer_that_was_given_is_used(spec, tmp_path):
     assert json.loads((tmp_path / "p/manifest.json").read_text())["spec"].get("vocab_size") is None
 
 
+def test_a_tokenizer_in_the_two_files_of_gpt2_is_used(spec, tmp_path):
+    made(spec, tmp_path / "p")
+    ours = read_tokenizer(open_prepared(tmp_path / "p").tokenizer, "")
+    (tmp_path / "gpt2").mkdir()
+    ours.model.save(str(tmp_path / "gpt2"))
+    given = only_artefact(tokenizer="gpt2", vocab_size=None)
+    assert given.name != spec.name
+    made(given, tmp_path / "q")
+    theirs = read_tokenizer(open_prepared(tmp_path / "q").tokenizer, "")
+    sentence = "cat number 3, größer<|endoftext|>oak"
+    assert theirs.encode(sentence).ids == ours.encode(sentence).ids and theirs.get_vocab_size() == ours.get_vocab_size()
+
+
 def test_unknown_characters_are_named():
     assert encode_prompt(words("[UNK]"), "cat dog") == [1, 2]
     with pytest.raises(Refusal, match="prompt: e s w unknown"):

@@ -8,14 +8,16 @@ import signal
 import sys
 import time
 
+import pandas
 import pexpect
 import pytest
-from conftest import Project, plan
+from conftest import Project, jobs_run, plan
 from test_engine import start
 from tiny import TINY
 
 from rootstock.prepare import prepare
 from rootstock.study import paths
+from rootstock.tasks.language_model.report import branch_table
 
 CONSTANT = {"base": {"schedule": "constant", "max_steps": 24}}
 
@@ -139,6 +141,7 @@ BAD = [
     (("Snakefile",), "Snakefile: "),
     (("--store", "empty"), "empty: holds no language model; train one first: make run STUDY="),
     (("--device", "cuda:9"), "device: cuda:9 is not there"),
+    (("--device", "gpu"), "device: gpu unknown; use auto, cpu"),
 ]
 
 
@@ -251,3 +254,32 @@ def test_what_cannot_be_resumed_is_told(project):
     ):
         done = project.script("resume_training", *flags, check=False)
         assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr, (flags, done.stderr)
+
+
+@pytest.mark.workflow
+def test_a_whole_study_with_its_table_and_exports(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = Project(folder)
+    TINY["language_model"].write(project / "data/tiny")
+    finetune = [
+        {"mode": "cool_down", "max_steps": 8, "lr": 0.005, "warmup_steps": 1},
+        {"mode": "last_layers_only", "max_steps": 8, "lr": 0.005, "warmup_steps": 1, "schedule": "linear"},
+    ]
+    project.study("study", TINY["language_model"].content() | {"finetune": finetune, "export": True})
+    project.snakemake("--configfile", "study.yaml")
+    summary = pandas.read_csv(project / "results/study/summary.csv")
+    assert sorted(summary["domain"]) == ["animals", "general"]
+    table = branch_table(summary)
+    (branch,), (cooled,) = (summary[summary["domain"] == name].to_dict("records") for name in ("animals", "general"))
+    assert table["continued"].tolist() == [cooled["loss_animals"]] and table["branch"].tolist() == [
+        branch["loss_animals"]
+    ]
+    assert f"{branch['loss_animals']:.3f}" in (project / "results/study/table.txt").read_text()
+    exports = sorted(
+        file.parent.name.rpartition("_")[0] for file in (project / "artifacts/language_model").glob("*/export.json")
+    )
+    assert exports == ["cool_down_general", "last_layers_only_animals"]
+    before = branch["base_loss_animals"], branch["base_loss_general"]
+    assert before == (cooled["base_loss_animals"], cooled["base_loss_general"])
+    assert "train_" not in str(jobs_run(project.snakemake("-n", "--configfile", "study.yaml").stdout))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from rootstock import cli
+from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.identity import canonical
 from rootstock.study.problems import Refusal
@@ -89,8 +90,16 @@ def command_of(record: Record, resumption: Resumption, run, args) -> list[str]:
         folder = record.asked_by.get("name") if same else None
         unit = record.spec.get("domain") or "general"
         output = folder or paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
-        command += ["--base", paths.base_model(record.spec["base"]), "--output", output]
+        command += ["--base", published(record.spec["base"], args.store), "--output", output]
     return command
+
+
+def published(base: str, store: str) -> str:
+    """The path of a branch's trunk, handed out by the store where it is not published here."""
+    model = Path(paths.base_model(base))
+    if not model.exists() and stored(store, base).is_whole():
+        stored(store, base).publish_base(model, paths.base_metadata(model))
+    return str(model)
 
 
 def parse():

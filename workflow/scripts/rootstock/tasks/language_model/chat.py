@@ -57,8 +57,9 @@ class Session:
         """Write the prompt's text piece by piece; Ctrl-C ends the text and nothing else."""
         try:
             with closing(stream_text(self.model, self.config.tokenizer, prompt, self.settings)) as pieces:
-                for number, piece in enumerate(pieces):
-                    self.write(piece if number else prompt + piece)
+                self.write(prompt + next(pieces, ""))
+                for piece in pieces:
+                    self.write(piece)
             self.write("\n")
         except Refusal as fault:
             self.write(f"{fault}\n")

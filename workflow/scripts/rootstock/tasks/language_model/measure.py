@@ -32,8 +32,12 @@ class Measure:
                 losses = self.model(x, y)
             loss_sum += (losses.double() * counted).sum().item()
             tokens += counted.sum().item()
-        loss = self.world.sum(loss_sum).item() / max(self.world.sum(tokens).item(), 1)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": int(tokens.item())}
+        return _measured(self.world.sum(loss_sum).item(), int(self.world.sum(tokens).item()))
+
+
+def together(parts: list[dict[str, float | int]]) -> dict[str, float | int]:
+    """What several texts measure as one."""
+    return _measured(sum(part["loss"] * part["tokens"] for part in parts), sum(part["tokens"] for part in parts))
 
 
 def window_starts(length: int, context_length: int, most_tokens: int | None) -> Tensor:
@@ -41,6 +45,11 @@ def window_starts(length: int, context_length: int, most_tokens: int | None) -> 
     starts = torch.arange(0, max(length - 1, 1), context_length)
     most = len(starts) if most_tokens is None else max(1, most_tokens // context_length)
     return starts if most >= len(starts) else starts[torch.linspace(0, len(starts) - 1, most).long()]
+
+
+def _measured(loss_sum: float, tokens: int) -> dict[str, float | int]:
+    loss = loss_sum / max(tokens, 1)
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": tokens}
 
 
 def inputs_and_targets(

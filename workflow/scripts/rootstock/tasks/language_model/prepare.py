@@ -17,8 +17,9 @@ from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import SPLITS, PreparedSpec
 from .shards import write_shard
+from .source import tokenizer_files
 from .text import documents, split_of
-from .tokenizer import load_tokenizer, train_tokenizer
+from .tokenizer import given_tokenizer, load_tokenizer, train_tokenizer
 
 SHARD_CHARACTERS = 8_000_000
 TOKENIZER_CHARACTERS = 100_000_000  # a BPE learns nothing more from more text than this
@@ -53,9 +54,7 @@ def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
     """
     file = folder / "tokenizer.json"
     if spec.tokenizer_path is not None:
-        given = Path(spec.tokenizer_path)
-        load_tokenizer(given)
-        write_atomically(file, given.read_bytes())
+        write_atomically(file, given_tokenizer(tokenizer_files(spec.tokenizer_path)).encode())
     elif not file.exists():
         texts = (d.text for name in spec.domains for d in documents(spec, name) if split_of(d, spec.split) == "train")
         write_atomically(file, train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True).encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...store.inventory import inventory
+from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import SPLITS
 
@@ -112,7 +113,7 @@ def _finished(folder: Path) -> list[Record]:
             "data": metadata["data"],
             "world_size": metadata["run"]["world_size"],
             "resumed_from": _resumed(metadata.get("resumed_from")),
-            "run": {k: v for k, v in metadata["run"].items() if k not in ("device_used", "world_size")},
+            "run": {k: v for k, v in metadata["run"].items() if k in Run.model_fields},
             "asked_by": {k: v for k, v in metadata["asked_by"].items() if k in ("study", "name")},
         }
         loss = history[best - 1]["val_loss"] if history else None

@@ -8,7 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ...results.figure import dots_by_row
-from .spec import GENERAL
+from .settings import GENERAL
 
 TRUNK = "trunk"
 SETTINGS = ("mode", "target_data_pct", "trained_layers", "base_max_steps", "max_steps")

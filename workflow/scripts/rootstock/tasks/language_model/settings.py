@@ -20,6 +20,7 @@ from ...study.fields import (
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
 SPLITS = ("train", "val", "test")
+GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
 
 
 class Scope(Section):
@@ -42,7 +43,8 @@ class Data(Section):
         None, description="which domains the text has; null: all that are there"
     )
     tokenizer: str | None = Field(
-        None, description="a folder with a tokenizer.json, or that file; null: a BPE trained on the text"
+        None,
+        description="a tokenizer.json, or a folder with one or with vocab.json and merges.txt; null: a BPE trained on the text",
     )
     vocab_size: Annotated[Int, Field(ge=257)] | None = Field(None, description="size of the BPE that is trained")
     split: tuple[Fraction, Fraction, Fraction] | None = Field(

@@ -10,7 +10,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
-from .settings import BaseSpec, Data, FinetuneSpec, PreparedSpec, Scope, TextIdentity
+from .settings import GENERAL, BaseSpec, Data, FinetuneSpec, PreparedSpec, Scope, TextIdentity
 
 ONTOLOGIES_VERSION = "cellxgene-ontology-guide-1.11.1"
 ONTOLOGIES = {
@@ -21,6 +21,7 @@ ONTOLOGIES = {
     "factors": "EFO",
     "qualities": "PATO",
 }
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 FORMATS = (".txt", ".jsonl", ".parquet")
 DEFAULT_SPLIT = (0.9, 0.05, 0.05)
 DEFAULT_VOCABULARY = 4096
@@ -45,8 +46,9 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
         problems.add(f"{key}.split", list(values["split"]), "needs shares of train, val and test that sum to 1")
     if data.tokenizer is None:
         values["vocab_size"] = data.vocab_size or DEFAULT_VOCABULARY
-    elif tokenizer_file(data.tokenizer) is None:
-        problems.add(f"{key}.tokenizer", data.tokenizer, "is neither a tokenizer.json nor a folder with one")
+    elif not tokenizer_files(data.tokenizer):
+        fix = "is neither a tokenizer.json nor a folder with one, or with vocab.json and merges.txt"
+        problems.add(f"{key}.tokenizer", data.tokenizer, fix)
     values["name"] = data.name or (None if data.path else "ontologies")
     there = _domains_there(data, key, problems)
     for name in data.domains or ():
@@ -67,7 +69,7 @@ def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Sc
 def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
     """What names the text of a complete data section."""
     files = {} if data.path is None else files_by_domain(Path(data.path))
-    tokenizer = data.tokenizer and fingerprints.of([tokenizer_file(data.tokenizer)])
+    tokenizer = data.tokenizer and fingerprints.of(tokenizer_files(data.tokenizer))
     return TextIdentity(
         name="folder" if data.path else data.name,
         version=None if data.path else ONTOLOGIES_VERSION,
@@ -87,8 +89,7 @@ def data_folder(data: Data) -> str:
 def artefact(data: Data) -> Artefact:
     """The tokens of a text, made once for all studies and processes; named by what identifies the text."""
     identity = identity_of(data, Fingerprints())
-    tokenizer = data.tokenizer and str(tokenizer_file(data.tokenizer))
-    spec = PreparedSpec(**dict(identity), path=data.path, tokenizer_path=tokenizer)
+    spec = PreparedSpec(**dict(identity), path=data.path, tokenizer_path=data.tokenizer)
     return Artefact(f"text-{digest(identity)}", spec)
 
 
@@ -102,11 +103,15 @@ def files_by_domain(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def tokenizer_file(given: str) -> Path | None:
-    """The tokenizer.json that a user's path means; None where there is none."""
+def tokenizer_files(given: str) -> list[Path]:
+    """The files that a user's path means: a tokenizer.json, or GPT-2's pair in a folder; none where there is neither."""
     path = Path(given)
-    path = path / "tokenizer.json" if path.is_dir() else path
-    return path if path.is_file() and path.suffix == ".json" else None
+    if not path.is_dir():
+        return [path] if path.is_file() and path.suffix == ".json" else []
+    for names in TOKENIZER_FILES:
+        if all((path / name).is_file() for name in names):
+            return [path / name for name in names]
+    return []
 
 
 def check_data(spec: BaseSpec | FinetuneSpec, base_spec: BaseSpec | None, folder: str) -> None:
@@ -140,7 +145,9 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
 
 def _named(domains: dict[str, list[Path]], key: str, problems: Problems) -> Iterator[str]:
     for name in domains:
-        if NAME.fullmatch(name) and ".." not in name:
+        if name == GENERAL:
+            problems.add(f"{key}.path", name, "is what all text together is called here; name that domain otherwise")
+        elif NAME.fullmatch(name) and ".." not in name:
             yield name
         else:
             problems.add(f"{key}.path", name, "is no name for a domain; use letters, digits, '.', '_' and '-'")

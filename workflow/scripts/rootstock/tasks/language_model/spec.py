@@ -1,11 +1,23 @@
 """From requests to specs for language models: which trunk, which branch of it, on which text. Light: no torch, no numpy."""
 
 from ...study.fingerprints import Fingerprints
-from ...study.identity import canonical
+from ...study.identity import canonical, short_digest
 from ...study.problems import Problems, nearest
 from ...study.request import Request, Unit
 from ..defaults import adopted, baselines, notes, parent_request
-from .settings import Base, BaseSpec, Branch, Data, Finetune, FinetuneSpec, Model, PreparedSpec, Scope, Training
+from .settings import (
+    GENERAL,
+    Base,
+    BaseSpec,
+    Branch,
+    Data,
+    Finetune,
+    FinetuneSpec,
+    Model,
+    PreparedSpec,
+    Scope,
+    Training,
+)
 from .source import artefact, check_data, complete_data, complete_scope, data_folder, identity_of
 
 # What plan, scripts and engine ask of a task by name, but for the functions below.
@@ -29,7 +41,6 @@ __all__ = [
 ]
 
 RECIPE = 1  # raise it when the meaning of a training changes, never for a comment
-GENERAL = "general"  # the unit of a branch that goes on with the trunk's own text
 DECAY_PCT = 0.2
 
 # Names of a flat job list that are not the section's own name for the field.
@@ -165,8 +176,6 @@ def export_folder(request: Request, base: BaseSpec, finetune: FinetuneSpec | Non
     """Where a model goes as a Hugging Face folder, if the study exports."""
     if not request.scope.export:
         return None
-    from ...study.identity import short_digest
-
     name = "trunk" if finetune is None else f"{finetune.mode}_{request.unit.name}"
     return f"artifacts/language_model/{name}_{short_digest(finetune or base)}"
 

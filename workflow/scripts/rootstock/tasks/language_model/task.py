@@ -11,12 +11,11 @@ from ...engine.schedule import make_schedule
 from ...engine.seeding import seed_step
 from ...study.problems import Refusal
 from .export import export
-from .measure import Measure, inputs_and_targets
+from .measure import Measure, inputs_and_targets, together
 from .model import LanguageModel
 from .prepare import prepare
-from .settings import BaseSpec, FinetuneSpec, Model, ResumedFrom
+from .settings import GENERAL, BaseSpec, FinetuneSpec, Model, ResumedFrom
 from .shards import Prepared, TokenStream, open_prepared
-from .spec import GENERAL
 
 __all__ = ["export", "prepare", "train_base", "train_finetune"]
 
@@ -173,9 +172,9 @@ def _fit(trainee: TextTrainee, spec: BaseSpec | FinetuneSpec, context: Context) 
 
 
 def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
-    """Loss and perplexity on the test part of each domain, and of all text."""
+    """Loss and perplexity on the test part of each domain, and of all text: the mean over all of their tokens."""
     found = {domain: measure(text.stream([domain], "test")) for domain in text.domains}
-    return found | {GENERAL: measure(text.stream(text.domains, "test"))}
+    return found | {GENERAL: together(list(found.values()))}
 
 
 def _outcome(

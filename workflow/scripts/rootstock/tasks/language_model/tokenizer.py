@@ -26,6 +26,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def given_tokenizer(files: list[Path]) -> str:
+    """The text of a tokenizer.json: a user's own as it is, or one made of GPT-2's vocab.json and merges.txt."""
+    if len(files) == 1:
+        load_tokenizer(files[0])
+        return files[0].read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer(models.BPE.from_file(*map(str, files)))
+    except Exception as error:  # the library raises nothing more precise
+        raise Refusal(f"{files[0]}: is not the vocabulary of a BPE ({str(error).splitlines()[0][:120]})") from None
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([tokenizer.id_to_token(end_of_text(tokenizer, str(files[0])))])
+    return tokenizer.to_str(pretty=True)
+
+
 def read_tokenizer(content: str, where: str) -> Tokenizer:
     """A tokenizer from the text of its tokenizer.json; `Refusal` where it is none or has no end of text."""
     try:
