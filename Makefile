@@ -2,35 +2,42 @@
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 study_flags = $(if $(filter %.json,$(STUDY)),--config jobs='$(STUDY)',--configfile '$(STUDY)')
+extras = $(wildcard requirements-*.txt)
 
 .PHONY: run test test-kill studies lint clean-venv
 
 run: .venv/installed
-	@$(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' > /dev/null
+	@task=$$($(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' --task) && $(MAKE) --no-print-directory .venv/installed-$$task
 	@$(BIN)/snakemake --profile local $(study_flags) $(ARGS)
 
-test: .venv/installed-dev
+test: .venv/installed-tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-test-kill: .venv/installed-dev
+test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
 
-lint: .venv/installed-dev
+lint: .venv/installed-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Rootstock needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+# What the studies of one task need on top: requirements-<task>.txt, where there is one.
+.venv/installed-%: .venv/installed $(extras)
+	$(if $(wildcard requirements-$*.txt),$(PIP) -r requirements-$*.txt)
+	@touch $@
+
+.venv/installed-tests: .venv/installed $(extras)
+	$(PIP) $(extras:%=-r %)
 	@touch $@
 
 clean-venv:

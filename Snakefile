@@ -18,12 +18,14 @@ rule all:
         bases=BASE_MODELS,
         experiments=EXPERIMENTS,
         results=RESULTS,
+        exports=EXPORTS,
 
 
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/export.smk"
 
 
 onstart:

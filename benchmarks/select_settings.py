@@ -1,60 +1,107 @@
 #!/usr/bin/env python
-"""Choose settings for each person without looking at that person: leave two people out.
+"""Choose settings for each person without looking at that person.
 
-For every pair {a, b} a base model is trained on the other people and measured on a and on b. For target a, a candidate
-counts by its mean accuracy over all b, from models that saw neither a nor b. The pairs are a flat job list, so the
-workflow trains each pair once for both its targets:
+Base settings. The ten people are five pairs. For every two pairs a base model is trained on the other six people and
+measured on those four. For a target in pair P a candidate counts by its mean accuracy on the eight people of the other
+pairs, by models that saw neither them nor anybody of P. Each of the ten base models serves both its pairs.
 
-    python benchmarks/select_settings.py jobs > selection.json
-    make run STUDY=selection.json
-    python benchmarks/select_settings.py table results/selection/summary.csv
+Fine-tune settings. Each person is left out, as in the study. For a target a candidate counts by its mean accuracy on the
+test parts of the nine others.
+
+    python benchmarks/select_settings.py base > selection_base.json
+    make run STUDY=selection_base.json
+    python benchmarks/select_settings.py table results/selection_base/summary.csv
+
+and the same with `finetune`. The table also says what the chosen candidates reach on the targets themselves.
 """
 
 import json
 import sys
+from itertools import combinations
 
 PEOPLE = [f"s{n:02d}" for n in range(1, 11)]
-COMMON = {
-    "data_pad": True, "data_mirror": True, "lr": 0.003, "schedule": "one_cycle", "label_smoothing": 0.1,
-    "use_augmentation": True, "aug_prob": 0.8, "jitter_std": 0, "time_warp": 0, "rotation_std": 0.2, "mixup_alpha": 0.3,
+PAIRS = [PEOPLE[i : i + 2] for i in range(0, len(PEOPLE), 2)]
+SHIPPED = {
+    "data_pad": True, "data_mirror": True, "model": "pooled", "lr": 0.003, "schedule": "one_cycle", "max_epochs": 30,
+    "label_smoothing": 0.1, "use_augmentation": True, "aug_prob": 0.8, "jitter_std": 0, "time_warp": 0,
+    "rotation_std": 0.2, "mixup_alpha": 0.3,
 }  # fmt: skip
-CANDIDATES = {
-    "pooled_20": {"model": "pooled", "max_epochs": 20},
-    "pooled_30": {"model": "pooled", "max_epochs": 30},
+BASE = {
+    "shipped": {},
+    "20 epochs": {"max_epochs": 20},
+    "no mixup": {"mixup_alpha": 0},
+    "arms as recorded": {"data_mirror": False},
+    "preset test, 64 channels": {"model": "test", "base_channels": 64, "use_residual": True},
 }
+FULL = {
+    "mode": "full_fine_tuning", "target_batch_pct": 0.5, "finetune_lr": 0.002, "finetune_schedule": "cosine",
+    "finetune_max_epochs": 4, "finetune_label_smoothing": 0.05, "finetune_mixup_alpha": 0,
+}  # fmt: skip
+FINETUNE = {
+    "shipped": {},
+    "lr 0.001": {"finetune_lr": 0.001},
+    "8 epochs": {"finetune_max_epochs": 8},
+    "a quarter of target windows": {"target_batch_pct": 0.25},
+}
+FRACTIONS = (0.1, 1.0)
 
 
-def jobs() -> list[dict]:
-    """For each candidate and ordered pair (a, b): the base without both, measured on a."""
+def base_jobs() -> list[dict]:
+    """For each candidate and two pairs: one base without these four people, measured on each of them."""
     found = []
-    for name, settings in CANDIDATES.items():
-        for other in PEOPLE:
-            people = [p for p in PEOPLE if p != other]
-            for fold in range(len(people)):
-                job = {"mode": "base_only", "fold": fold, "participants": people, "prefix": f"{name}_without_{other}"}
-                found.append(COMMON | settings | job)
+    for number, settings in enumerate(BASE.values()):
+        for one, other in combinations(PAIRS, 2):
+            rest = [person for person in PEOPLE if person not in one + other]
+            for person in one + other:
+                job = {"mode": "base_only", "fold": PEOPLE.index(person), "base_participants": rest}
+                found.append(SHIPPED | settings | job | {"prefix": f"candidate{number}"})
     return found
 
 
+def finetune_jobs() -> list[dict]:
+    """For each candidate, fraction and person: a fine-tune of the base without that person."""
+    return [
+        SHIPPED | FULL | settings | {"target_data_pct": share, "fold": fold, "prefix": f"candidate{number}"}
+        for number, settings in enumerate(FINETUNE.values())
+        for share in FRACTIONS
+        for fold in range(len(PEOPLE))
+    ]
+
+
 def table(path: str) -> None:
-    """Each target's scores and the candidate it chooses."""
+    """Each target's candidates by what they reach on other people, the one it chooses, and what that one reaches."""
     import pandas as pd
 
     rows = pd.read_csv(path)
-    names = rows["path"].str.extract(r"experiments/(?P<candidate>.+)_without_(?P<other>s\d\d)_")
-    rows = rows.join(names)
-    # For target a only measurements on others count: those of models from which a was left out too.
-    score = rows.rename(columns={"other": "chooses_for"}).pivot_table("base_all_accuracy", "chooses_for", "candidate")
-    score = (100 * score).round(2)
-    score["chosen"] = score.idxmax(axis=1)
-    print(score.to_string())
-    print(score.drop(columns="chosen").mean().round(2).to_string())
+    rows["candidate"] = rows["path"].str.extract(r"candidate(\d)_").astype(int)
+    is_base = (rows["mode"] == "base_only").all()
+    names = list(BASE if is_base else FINETUNE)
+    value = "base_all_accuracy" if is_base else "test_accuracy"
+    for share, part in [("all windows", rows)] if is_base else rows.groupby("target_data_pct"):
+        print(f"\n{share}: mean accuracy on other people, %")
+        reached = []
+        for target in PEOPLE:
+            group = next(pair for pair in PAIRS if target in pair) if is_base else [target]
+            others = part[~part["target"].isin(group)]
+            if is_base:  # only models that saw nobody of the target's pair
+                others = others[~others["base_participants"].str.split().map(set(group).intersection).astype(bool)]
+            score = 100 * others.groupby("candidate")[value].mean()
+            chosen = score.idxmax()
+            own = 100 * part[(part["candidate"] == chosen) & (part["target"] == target)][value].mean()
+            reached.append(own)
+            print(f"{target}  {'  '.join(f'{v:6.2f}' for v in score)}  chooses {names[chosen]}: {own:.1f} on itself")
+        every = 100 * part.groupby("candidate")[value].mean()
+        print("each candidate on everybody:", ", ".join(f"{name} {every[n]:.2f}" for n, name in enumerate(names)))
+        print(f"chosen for each person by the others: {sum(reached) / len(reached):.2f}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["jobs"]:
-        print(json.dumps(jobs()))
-    elif len(sys.argv) == 3 and sys.argv[1] == "table":
-        table(sys.argv[2])
-    else:
-        sys.exit(__doc__)
+    match sys.argv[1:]:
+        case ["base"]:
+            print(json.dumps(base_jobs()))
+        case ["finetune"]:
+            print(json.dumps(finetune_jobs()))
+        case ["table", path]:
+            table(path)
+        case _:
+            sys.exit(__doc__)

@@ -8,34 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from tiny import PEOPLE, write_people
 
 from rootstock.study.config import parse_study
 from rootstock.study.plan import make_plan
 
+__all__ = ["PEOPLE", "ROOT", "Project", "jobs_run", "plan", "write_people"]
+
 ROOT = Path(__file__).parent.parent
-PEOPLE = ("ann", "bob", "cleo")
 
 
 def plan(**study):
     """The plan of a study given as keywords."""
     return make_plan(*parse_study({"study": "t"} | study))
-
-
-def write_people(folder: Path, people=PEOPLE, channels=3, samples=32, binary=False, n=24, seed=0) -> Path:
-    """Windows whose class is their frequency, so that a small model can learn them in seconds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(seed)
-    classes = 2 if binary else 3
-    for person in people:
-        for split in ("train", "val", "test"):
-            count = n if split == "train" else n // 2
-            y = torch.arange(count) % classes
-            time = torch.arange(samples) / samples
-            wave = torch.sin(2 * torch.pi * (y[:, None] + 1) * 2 * time)[:, None, :].expand(-1, channels, -1)
-            x = (wave + 0.3 * torch.randn(count, channels, samples, generator=generator)).float()
-            torch.save((x, y.float() if binary else y), folder / f"{person}_{split}.pt")
-    return folder
 
 
 class Project:

@@ -1,5 +1,6 @@
 """Models, augmentation, windows and batches of the activity task."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
 from rootstock.engine.metrics import classification_metrics, confusion_counts
+from rootstock.study.optimisation import Run
 from rootstock.study.problems import Refusal
 from rootstock.tasks.activity.augment import (
     Augmentation,
@@ -242,9 +244,10 @@ def test_preparation_refuses_short_parts_unless_told_to_pad(tmp_path):
         mirror=False,
     )
     with pytest.raises(Refusal, match="pad: true"):
-        prepare(identity, tmp_path / "out")
+        prepare(identity, tmp_path / "out", Run(), print)
     assert not (tmp_path / "out").exists()
-    manifest = prepare(identity.model_copy(update={"pad": True}), tmp_path / "out")
+    prepare(identity.model_copy(update={"pad": True}), tmp_path / "out", Run(), print)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert sum(sum(person.values()) for person in manifest["windows"].values()) == 1815
     x, y = torch.load(tmp_path / "out/s01_test.pt", weights_only=True)
     assert x.shape == (36, 6, 200) and x.dtype == torch.float32 and y.dtype == torch.int64
@@ -255,7 +258,7 @@ def test_mirroring_changes_left_arms_only(tmp_path):
         name="smartwatch", version="x", window_size=200, window_stride=100, split=(0.6, 0.2, 0.2), pad=True
     )
     for mirror in (False, True):
-        prepare(identity.model_copy(update={"mirror": mirror}), tmp_path / str(mirror))
+        prepare(identity.model_copy(update={"mirror": mirror}), tmp_path / str(mirror), Run(), print)
     plain, mirrored = (torch.load(tmp_path / f"{m}/s02_train.pt", weights_only=True)[0] for m in (False, True))
     sign = torch.tensor([-1.0, 1, 1, 1, -1, -1])[:, None]
     same = (plain == mirrored).flatten(1).all(1)

@@ -26,6 +26,7 @@ def faults(**study) -> list[str]:
         ({"study": "a b; rm"}, "study:"),
         ({"base": {"modle": "test"}}, "base.modle: unknown key; did you mean model?"),
         ({"base": {"model": "cnnn"}}, 'base.model: "cnnn" unknown; choose test, medium, pooled'),
+        ({"models": {"mine": {"preset": "tset"}}}, 'models.mine.preset: "tset" unknown; did you mean test?'),
         ({"base": {"model": "no.such:Net"}}, 'base.model: "no.such:Net" no module'),
         ({"base": {"model": "rootstock.cli:Nothing"}}, "defines no class"),
         ({"base": {"lr": "fast"}}, 'base.lr: "fast" needs a number'),
@@ -221,6 +222,19 @@ def test_a_base_of_other_data_is_refused(project, people):
     mode = ("--mode", "full_fine_tuning", "--base_model_hash", base_hash)
     done = project.script("train_finetune", "--fold", "0", *flags, *mode, check=False)
     assert done.returncode == 1 and "other data" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"participants": ["cleo", "bob"]}, "sorted"), ({"jitter_std": 0.1}, "augmentation"), ({"lr": -1}, "lr")],
+)
+def test_a_spec_by_hand_that_no_plan_would_make_is_refused(project, people, change, reason):
+    study = plan(data={"path": str(people)}, participants=list(PEOPLE), folds=[0])
+    (base,) = study.bases.values()
+    spec = json.dumps(json.loads(base.json) | change)
+    done = project.script("train_base", "--spec", spec, "--data_path", "data/tiny", check=False)
+    assert done.returncode == 1 and done.stderr.startswith("--spec: not a BaseSpec") and reason in done.stderr
+    assert not project.folder.joinpath("base_models").exists()
 
 
 def test_data_that_changed_since_the_plan_is_refused(project, people):

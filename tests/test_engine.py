@@ -10,21 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PEOPLE, Project, jobs_run, plan, write_people
+from conftest import ROOT, Project, jobs_run, plan, write_people
+from tiny import TINY
 
+from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
 from rootstock.engine.loop import EarlyStopping
+from rootstock.prepare import prepare
 from rootstock.store.objects import stored
+from rootstock.study import paths
 from rootstock.study.optimisation import Run
 from rootstock.study.problems import Refusal
 from rootstock.tasks.activity.task import WindowTrainee
 from rootstock.train import Job, train_base, train_finetune
-
-BASE = {
-    "max_epochs": 6, "lr": 0.01, "batch_size": 16, "dropout": 0.3, "use_augmentation": True, "mixup_alpha": 0.3,
-    "schedule": "one_cycle", "gradient_clip": 1.0,
-}  # fmt: skip
-FINETUNE = {"mode": "full_fine_tuning", "target_batch_pct": 0.5, "max_epochs": 4}
 
 
 class Killed(BaseException):
@@ -33,7 +31,7 @@ class Killed(BaseException):
 
 def obtain(folder: Path, store: str, training, train, monkeypatch, kill_after: tuple[int, ...] = (), **run):
     """Train `training` in its own store, killed after so many steps of each attempt; the stored object and all steps."""
-    whole, taken = WindowTrainee.loss, []
+    whole, taken = loop.seed_step, []
     job = Job(training.spec, training.data, str(folder / store), run=Run(checkpoint_steps=4, **run), say=lambda _: None)
     if getattr(training, "base", None):
         base = stored(folder / "undisturbed", training.base)
@@ -42,30 +40,38 @@ def obtain(folder: Path, store: str, training, train, monkeypatch, kill_after: t
     for limit in (*kill_after, None):
         steps = 0
 
-        def loss(self, *arguments, limit=limit):
+        def begin_step(*key, limit=limit):
             nonlocal steps
             steps += 1
-            taken.append(1)
             if limit is not None and steps > limit:
-                taken.pop()
                 raise Killed
-            return whole(self, *arguments)
+            taken.append(key)
+            whole(*key)
 
-        monkeypatch.setattr(WindowTrainee, "loss", loss)
+        monkeypatch.setattr(loop, "seed_step", begin_step)
         try:
             kept = train(job)
         except Killed:
             continue
         finally:
-            monkeypatch.setattr(WindowTrainee, "loss", whole)
+            monkeypatch.setattr(loop, "seed_step", whole)
     return kept, len(taken)
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch):
+def prepared(folder: Path, task: str, *more: dict):
+    """The plan of a task's tiny study, its data written and prepared below `folder`, which is the working folder."""
+    tiny = TINY[task]
+    tiny.write(folder / "data/tiny")
+    planned = plan(**tiny.content(*more))
+    for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
+        prepare(task, artefact.spec, folder / paths.prepared(artefact.name), say=lambda _: None)
+    return planned
+
+
+@pytest.fixture(params=sorted(TINY))
+def study(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = write_people(tmp_path / "data")
-    return plan(data={"path": str(folder)}, participants=list(PEOPLE), folds=[0], base=BASE, finetune=FINETUNE)
+    return prepared(tmp_path, request.param)
 
 
 @pytest.mark.parametrize("kill_after", [(0,), (1,), (4,), (5, 5), (11,), (3, 7, 2), (17, 1)])
@@ -77,6 +83,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypat
         assert straight.model.read_bytes() == resumed.model.read_bytes()
         one, other = straight.read(), resumed.read()
         assert one["history"] == other["history"] and one["metrics"] == other["metrics"]
+        assert one["run"]["compile"] is False and one["run"]["threads"] == 1
         assert taken <= all_steps + 4 * len(kill_after)
         assert not (resumed.folder / "checkpoints").exists()
 
@@ -88,8 +95,9 @@ def test_a_signal_saves_and_exits_with_try_again(project, people):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
-    process = start(project, *flags)
+    process = start(project, *flags, "--threads", "2")
     wait_for_line(project, process, "resumed from a checkpoint")
+    assert "threads: 1, as this training began, not 2" in (project / "out.log").read_text()
     process.kill()
     process.wait()
     assert read_checkpoint(checkpoint)["step"] > 0
@@ -109,10 +117,11 @@ def wait_for_line(project: Project, process: subprocess.Popen, text: str, second
         time.sleep(0.02)
 
 
-WORLD = (
-    "--fold", "0", "--data_path", "data/tiny", "--max_epochs", "30", "--lr", "0.01", "--batch_size", "18",
-    "--use_augmentation", "--early_stopping_patience", "5", "--checkpoint_steps", "1",
-)  # fmt: skip
+def flags_of(project: Project, task: str, monkeypatch) -> tuple[str, ...]:
+    """`train_base.py` on the base of the steady tiny study, a checkpoint each step."""
+    monkeypatch.chdir(project.folder)
+    (base,) = prepared(project.folder, task, TINY[task].steady).bases.values()
+    return "--spec", base.json, "--data_path", base.data, "--checkpoint_steps", "1"
 
 
 def history(project: Project, store: str) -> list[dict]:
@@ -129,32 +138,35 @@ def close(one: list[dict], other: list[dict]) -> None:
     assert one[0]["train_loss"] == pytest.approx(other[0]["train_loss"], abs=1e-5)
 
 
-def test_two_processes_learn_as_one_and_may_change_places(project, people):
+@pytest.mark.parametrize("task", sorted(TINY))
+def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeypatch):
     """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here."""
-    project.script("train_base", *WORLD, "--store", "one")
-    project.script("train_base", *WORLD, "--store", "two", "--processes", "2")
+    flags = flags_of(project, task, monkeypatch)
+    project.script("train_base", *flags, "--store", "one")
+    project.script("train_base", *flags, "--store", "two", "--processes", "2")
     close(history(project, "one"), history(project, "two"))
-    project.script("train_base", *WORLD, "--store", "micro", "--micro_batch_size", "5")
+    project.script("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
     close(history(project, "one"), history(project, "micro"))
     for store, first, then in (("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))):
-        process = start(project, *WORLD, "--store", store, *first)
+        process = start(project, *flags, "--store", store, *first)
         wait_for_line(project, process, "epoch 2/")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert list(project.folder.glob(f"{store}/*/checkpoints/*.pt"))
-        done = project.script("train_base", *WORLD, "--store", store, *then)
+        done = project.script("train_base", *flags, "--store", store, *then)
         assert "resumed from a checkpoint" in done.stdout
         close(history(project, "one"), history(project, store))
 
 
-def test_two_nodes_on_loopback(project, people):
+def test_two_nodes_on_loopback(project, monkeypatch):
+    flags = flags_of(project, "activity", monkeypatch)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "rootstock"]
-    command = [*torchrun, "workflow/scripts/train_base.py", *WORLD, "--store", "nodes"]
+    command = [*torchrun, "workflow/scripts/train_base.py", *flags, "--store", "nodes"]
     nodes = [subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [node.communicate(timeout=120)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
-    project.script("train_base", *WORLD, "--store", "one")
+    project.script("train_base", *flags, "--store", "one")
     close(history(project, "one"), history(project, "nodes"))
 
 
@@ -198,6 +210,30 @@ def test_a_bad_checkpoint_is_passed_over_with_the_reason(tmp_path, damage):
     assert len(heard) == (0 if damage == "no description" else 1)
 
 
+def test_an_optimizer_loads_no_compiler_and_takes_the_same_steps(tmp_path):
+    """torch's compiler takes seconds to import: more than many a fine-tune."""
+    code = """
+import sys, torch
+from rootstock.engine.optimizers import adamw
+def trained(make):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = make(model)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+    return model.weight.detach(), optimizer.state_dict()["state"]
+ours, our_state = trained(lambda model: adamw(model, 0.1, 0.01))
+assert "torch._dynamo" not in sys.modules
+theirs, their_state = trained(lambda model: torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.01))
+assert torch.equal(ours, theirs) and torch.equal(our_state[0]["exp_avg_sq"], their_state[0]["exp_avg_sq"])
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    )
+
+
 def test_two_checkpoints_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, "a" * 16, 1, None, print)
     for step in range(1, 6):
@@ -214,8 +250,20 @@ def test_early_stopping_wants_strictly_better():
     assert not stopping.is_over(5) and stopping.is_over(6) and stopping.best_epoch == 4
 
 
-def test_a_diverged_training_is_refused(study, tmp_path, monkeypatch):
-    (base,) = study.bases.values()
+def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared(tmp_path, "activity").bases.values()
+    kept, _ = obtain(tmp_path, "s", base, train_base, monkeypatch, (17,), tensorboard=True)
+    curves = events.EventAccumulator(str(tmp_path / f"logs/tensorboard/{kept.hash}"))
+    curves.Reload()
+    shown = [event.value for event in curves.Scalars("train/loss")]
+    assert shown == pytest.approx([row["train_loss"] for row in kept.read()["history"]])
+
+
+def test_a_diverged_training_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared(tmp_path, "activity").bases.values()
     monkeypatch.setattr(WindowTrainee, "evaluate", lambda self: {"loss": float("nan"), "f1": float("nan")})
     with pytest.raises(Refusal, match="diverged"):
         obtain(tmp_path, "s", base, train_base, monkeypatch)

@@ -1,30 +1,127 @@
 """A real study killed at random moments with SIGKILL: the training, the controller, or all at once; then run to its end.
 
-`make test-kill KILLS=200` is the long one. Every model and metric must equal the undisturbed run's, bit for bit.
+`make test-kill KILLS=200` is the long one. Every model and metric must equal the undisturbed run's, bit for bit, and no
+kill may cost more steps than lie between two checkpoints.
 """
 
 import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import PEOPLE, Project, write_people
+from conftest import Project
+from tiny import TINY
 
 KILLS = int(os.environ.get("KILLS", "3"))
 CHECKPOINT_STEPS = 5
-STUDY = {
-    "data": {"path": "data/tiny"},
-    "participants": list(PEOPLE),
-    "base": {"max_epochs": 60, "lr": 0.01, "batch_size": 8, "dropout": 0.2, "use_augmentation": True},
-    "finetune": {"mode": ["full_fine_tuning", "target_only_fine_tuning"], "max_epochs": 40},
-    "run": {"checkpoint_steps": CHECKPOINT_STEPS},
-}
+COUNTING = Path(__file__).parent / "counting"
+
+
+@dataclass
+class Storm:
+    """What was killed, when, and what it cost."""
+
+    kinds: Counter = field(default_factory=Counter)
+    moments: Counter = field(default_factory=Counter)
+    recovered: int = 0
+    lost: int = 0
+    extra_steps: int = 0
+
+    @property
+    def kills(self) -> int:
+        return self.kinds.total()
+
+    @property
+    def next_kind(self) -> str:
+        return ("training", "controller", "all")[self.kills % 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(TINY))
+def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(COUNTING))
+    calm = tiny_project(tmp_path / "calm", task)
+    monkeypatch.setenv("STEPS", str(calm / "steps"))
+    calm.snakemake("--configfile", "study.yaml")
+    expected, storm, generator = results(calm), Storm(), random.Random(KILLS)
+    for number in range(KILLS):  # a study that ends before enough kills is followed by another
+        if storm.kills >= KILLS:
+            break
+        stormy = tiny_project(tmp_path / f"stormy{number}", task)
+        monkeypatch.setenv("STEPS", str(stormy / "steps"))
+        before = storm.kills
+        while storm.kills < KILLS and disturb(stormy, storm, generator):
+            stormy.snakemake("--unlock", "--configfile", "study.yaml")
+        stormy.snakemake("--configfile", "study.yaml")  # orphans of killed controllers are waited for, by their locks
+        found, extra = results(stormy), steps(stormy) - steps(calm)
+        storm.recovered += len(found)
+        storm.lost += len(expected.keys() - found.keys())
+        storm.extra_steps += extra
+        assert found == expected
+        assert extra <= (storm.kills - before) * CHECKPOINT_STEPS * 2, (
+            "two trainings run at once, each loses one interval"
+        )
+        assert leftovers(stormy) == []
+        assert published(stormy) == published(calm)
+    whole = sum(storm.moments[moment] for moment in ("training", "checkpoint", "commit", "publish"))
+    print(
+        f"\n{task}: kills {dict(storm.kinds)}, moments of the trainings killed {dict(storm.moments)}, recovered {storm.recovered} models, "
+        f"lost {storm.lost}, extra steps {storm.extra_steps} of {steps(calm)} (a checkpoint every {CHECKPOINT_STEPS})"
+    )
+    assert storm.lost == 0 and storm.kills == KILLS
+    assert whole >= 0.8 * storm.moments.total()
+
+
+def tiny_project(folder: Path, task: str) -> Project:
+    folder.mkdir()
+    project, tiny = Project(folder), TINY[task]
+    tiny.write(folder / "data/tiny")
+    project.study("study", tiny.content(tiny.long, {"run": {"checkpoint_steps": CHECKPOINT_STEPS}}))
+    return project
+
+
+def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
+    """Start the study, and kill something at a random moment after it began to train; False where it ended before."""
+    begun = steps(project)
+    controller = start(project)
+    while steps(project) == begun:
+        if controller.poll() is not None:
+            assert controller.returncode == 0, (project / "run.log").read_text()[-3000:]
+            return False
+        time.sleep(0.005)
+    time.sleep(generator.uniform(0, 1.5))
+    kind, victims = storm.next_kind, trainings(project)
+    if not victims or controller.poll() is not None:
+        controller.wait(600)
+        return False
+    if kind == "training":
+        victims = dict(list(victims.items())[:1])
+    if kind != "training":
+        kill(controller.pid)
+    if kind != "controller":
+        for pid in victims:
+            kill(pid)
+        time.sleep(0.05)
+        storm.moments.update(moment(project, pid, log) for pid, log in victims.items())
+    storm.kinds[kind] += 1
+    if kind == "training":
+        os.kill(controller.pid, signal.SIGINT)  # it would go on with the other jobs, undisturbed
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            controller.wait(20)
+        kill(controller.pid)
+        for pid in trainings(project):
+            kill(pid)
+    controller.wait(60)
+    return True
 
 
 def start(project: Project) -> subprocess.Popen:
@@ -34,24 +131,47 @@ def start(project: Project) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def trainings(project: Project) -> list[int]:
-    """Processes of this project that train, found by their command and their working folder."""
-    found = []
+def trainings(project: Project) -> dict[int, Path]:
+    """Processes of this project that train, found by their command and working folder, and the log of each."""
+    found = {}
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0")
             ours = os.readlink(entry / "cwd") == str(project.folder.resolve())
+            if ours and any(part.endswith((b"train_base.py", b"train_finetune.py")) for part in command[:2]):
+                found[int(entry.name)] = Path(os.readlink(entry / "fd/1"))
         except (OSError, ValueError):
             continue
-        if ours and any(part.endswith((b"train_base.py", b"train_finetune.py")) for part in command[:3]):
-            found.append(int(entry.name))
     return found
 
 
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def moment(project: Project, pid: int, log: Path) -> str:
+    """Where a killed process was, told by what it said and what it left on disk."""
+    said = log.read_text()
+    if "training " not in said:
+        return "start"
+    name = re.findall(r"training ([0-9a-f]{16})", said)[-1]
+    folder = project / f".rootstock/store/{name}"
+    if (folder / "metadata.json").exists():
+        return "publish"
+    if (folder / "model.pt").exists() or list(folder.glob(f".*.{pid}.*")):
+        return "commit"
+    checkpoints = folder / "checkpoints"
+    described = {file.stem for file in checkpoints.glob("step_*.json")}
+    if list(checkpoints.glob(f".*.{pid}.*")) or {file.stem for file in checkpoints.glob("step_*.pt")} != described:
+        return "checkpoint"
+    return "training"
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def steps(project: Project) -> int:
+    """Training steps begun so far, by all processes of the project."""
+    file = project / "steps"
+    return file.stat().st_size if file.exists() else 0
 
 
 def results(project: Project) -> dict[str, bytes]:
@@ -65,45 +185,11 @@ def results(project: Project) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.slow
-def test_a_study_survives_kills_at_random_moments(tmp_path):
-    folders = [tmp_path / name for name in ("calm", "stormy")]
-    projects = []
-    for folder in folders:
-        folder.mkdir()
-        projects.append(Project(folder))
-        write_people(folder / "data/tiny")
-        projects[-1].study("study", STUDY)
-    calm, stormy = projects
-    calm.snakemake("--configfile", "study.yaml")
-    expected = results(calm)
+def published(project: Project) -> set[str]:
+    """The files of the contract, beside the store."""
+    return {name for name in project.files() if name.startswith(("experiments/", "base_models/"))}
 
-    generator, kills, attempts = random.Random(KILLS), {"training": 0, "controller": 0, "all": 0}, 0
-    while sum(kills.values()) < KILLS and attempts < 20 * KILLS:
-        attempts += 1
-        controller = start(stormy)
-        deadline = time.monotonic() + 60
-        while not trainings(stormy) and controller.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if controller.poll() is not None:
-            break  # all is done
-        time.sleep(generator.uniform(0.8, 3.5))  # import torch, then train, save, commit or publish
-        victims = trainings(stormy)
-        target = list(kills)[sum(kills.values()) % len(kills)]
-        if not victims:
-            continue
-        kills[target] += 1
-        kill({"training": victims[:1], "controller": [controller.pid], "all": [*victims, controller.pid]}[target])
-        if target == "training":
-            controller.wait(300)  # it goes on with the other jobs and ends with the failure
-        controller.wait(60)
-        stormy.snakemake("--unlock", "--configfile", "study.yaml")
 
-    stormy.snakemake("--configfile", "study.yaml")  # orphans of killed controllers are waited for, by their locks
-    found = results(stormy)
-    print(f"\nkills {kills}, recovered {len(found)}, lost {len(expected) - len(found)}")
-    assert found.keys() == expected.keys()
-    assert [name for name in found if found[name] != expected[name]] == []
-    for metrics in calm.folder.glob("experiments/*/*/metrics.json"):
-        mirrored = stormy / str(metrics.parent.relative_to(calm.folder))
-        assert {f.name for f in mirrored.iterdir()} == {f.name for f in metrics.parent.iterdir()}
+def leftovers(project: Project) -> list[str]:
+    """What a finished study must not leave under its final folders: checkpoints and halves."""
+    return sorted(name for name in project.files() if "/checkpoints/step_" in name)

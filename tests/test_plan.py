@@ -21,13 +21,14 @@ def test_the_grid_of_1008_needs_54_bases():
     assert (found["base_trainings_without_sharing"], found["fine_tunes"]) == (1008, 1008)
 
 
-def test_planning_loads_neither_torch_nor_pandas_nor_numpy():
+@pytest.mark.parametrize("study", ["shared_base_grid", "language_model"])
+def test_planning_loads_neither_torch_nor_pandas_nor_numpy(study):
     code = (
-        "import sys; sys.argv = ['generate_jobs.py', '--configfile', 'config/studies/shared_base_grid.yaml', '--json']\n"
+        f"import sys; sys.argv = ['generate_jobs.py', '--configfile', 'config/studies/{study}.yaml', '--json']\n"
         "import runpy\n"
         "try: runpy.run_path('workflow/scripts/generate_jobs.py', run_name='__main__')\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib', 'tokenizers', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     environment = {"PYTHONPATH": "workflow/scripts"}

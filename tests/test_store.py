@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from flufl.lock import SEP
 
 from rootstock.store.files import link_or_copy, write_atomically
 from rootstock.store.lock import hold, holder, is_held
@@ -116,6 +117,23 @@ def test_a_second_writer_gives_up_when_its_time_is_up(tmp_path):
         pass
     other.terminate()
     other.join()
+
+
+def test_the_lock_of_another_host_counts_while_it_gives_signs_of_life(tmp_path):
+    path = tmp_path / "o/lock"
+    path.parent.mkdir()
+    path.write_text(SEP.join((str(path.resolve()), "elsewhere", "4242", "1")))
+    os.utime(path, (time.time() + 60,) * 2)  # refreshed until a minute from now
+    assert is_held(path)
+    with (
+        pytest.raises(Refusal, match="held by process 4242 on elsewhere"),
+        hold(path, wait_seconds=0.5, say=lambda _: None),
+    ):
+        pass
+    os.utime(path, (time.time() - 60,) * 2)  # gone stale a minute ago
+    assert not is_held(path)
+    with hold(path, wait_seconds=1):
+        assert f"process {os.getpid()}" in holder(path)
 
 
 def test_the_lock_of_a_dead_process_is_taken_at_once(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 from rootstock.planning import content_of_workflow, plan_content
+from rootstock.study.optimisation import Run
 from rootstock.study.reading import read_file
 from rootstock.study.schema import study_schema
 from rootstock.tasks.registry import TASKS, planner
@@ -43,7 +44,7 @@ def test_the_config_readme_names_every_key(task):
     text = (ROOT / "config/README.md").read_text()
     named = set(re.findall(r"`([a-z_0-9]+)`", text))
     module = planner(task)
-    for section in (module.Scope, module.Data, module.Base, module.Finetune):
+    for section in (module.Scope, module.Data, module.Base, module.Finetune, Run):
         missing = set(section.model_fields) - named
         assert not missing, f"{section.__name__}: {missing}"
 

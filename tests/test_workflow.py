@@ -65,7 +65,7 @@ def test_a_run_leaves_exactly_these_files(done):
     assert {f.name for f in done.folder.glob("results/tiny/*")} == {
         "summary.csv",
         "table.txt",
-        "accuracy.svg",
+        "figure.svg",
         "baselines",
         "run_log.json",
     }
@@ -246,7 +246,7 @@ def test_the_drawings_and_reports_of_snakemake_work(done, tmp_path):
     report = tmp_path / "report.html"
     rerun(done)
     done.snakemake("--configfile", "tiny.yaml", "--report", report)
-    assert report.stat().st_size > 100_000 and "accuracy.svg" in report.read_text()
+    assert report.stat().st_size > 100_000 and "figure.svg" in report.read_text()
 
 
 def test_lint_is_clean(done):

@@ -1,5 +1,6 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
 import atexit
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from rootstock.cluster.executor import prepare_run
-from rootstock.planning import headline, plan_of_workflow, put_this_python_first
+from rootstock.planning import begin_run, headline, plan_of_workflow, put_this_python_first
 from rootstock.progress import TimeLeft
 from rootstock.runlog import RunLog
 from rootstock.study import paths
@@ -26,6 +27,7 @@ RUN = PLAN.study.run
 BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
+EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 TABLES = [Path(paths.TABLE.format(study=STUDY))] if PLAN.experiments else []
 PLAN_LINES = headline(PLAN)
 
@@ -40,6 +42,7 @@ wildcard_constraints:
     name="[A-Za-z0-9._-]+",
     prefix="[A-Za-z0-9._-]+",
     unit="[A-Za-z0-9._-]+",
+    export="|".join(map(re.escape, PLAN.exports)) or "(?!)",
 
 
 def prepared_for(training):
@@ -54,6 +57,7 @@ def published(base_hash):
 
 def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
+    begin_run(PLAN)
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
     try:
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))

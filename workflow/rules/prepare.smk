@@ -4,23 +4,29 @@
 
 rule prepare:
     """Prepare what a task makes once and every training shares."""
+    input:
+        needs=lambda wildcards: [
+            ancient(paths.prepared_done(needed.name)) for needed in PLAN.artefacts[wildcards.name].needs
+        ],
     output:
         manifest=paths.PREPARED_DONE,
     log:
         paths.PREPARED_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: 1
+    threads: RUN.threads
     resources:
+        gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
         task=PLAN.study.task,
-        gpu=0,
-        mem_mb=2000,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        run=canonical(RUN),
+        mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
+        runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
     params:
         spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
     shell:
         "python workflow/scripts/prepare_data.py"
         " --task {resources.task}"
         " --spec {params.spec:q}"
+        " --run {resources.run:q}"
         " --output prepared/{wildcards.name}"
         " > {log:q} 2>&1"

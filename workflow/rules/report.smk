@@ -1,5 +1,5 @@
 # In:   experiments, classical baselines
-# Out:  results/<study>/: summary.csv, table.txt, accuracy.svg, baselines/
+# Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/
 
 
 rule measure_baseline:
@@ -42,7 +42,7 @@ rule summarise:
     conda:
         "../envs/rootstock.yaml"
     params:
-        study=PLAN.source,
+        study=PLAN.source_file,
     shell:
         "python workflow/scripts/summarise.py"
         " --study {params.study:q}"

@@ -1,45 +1,74 @@
 #!/usr/bin/env python
-"""The store of trained models: list it, show one, verify all, forget one.
+"""The store of trained models: what it holds, who uses what, and what nobody needs any more.
 
-base_models.py list             every object with its kind, size and who asked for it
-base_models.py show HASH        one object's spec and results
-base_models.py verify           read every object: its sha256, and that its spec hashes to its name
-base_models.py forget HASH      remove one object, so that it is trained again when a study asks for it
+base_models.py list                  every object with its kind, size and the studies that use it
+base_models.py show HASH             one object's spec and results
+base_models.py verify                read every object: its sha256, and that its spec hashes to its name
+base_models.py forget HASH           remove one object; it is trained again when a study asks for it
+base_models.py users                 the studies that ran on this store, from all projects
+base_models.py retire STUDY          this project no longer needs what STUDY reaches
+base_models.py gc --configfile F …   show what neither these studies nor any user reaches; --yes removes it
 """
 
 import json
-import shutil
+import re
+from pathlib import Path
 
 from rootstock import cli
+from rootstock.planning import content_of_workflow, plan_content
+from rootstock.store.garbage import find_garbage, free, remove
 from rootstock.store.inventory import inventory, sizes_text
-from rootstock.store.lock import holder, is_held
 from rootstock.store.objects import stored
+from rootstock.store.users import retire_user, users_of
 from rootstock.study import paths
 from rootstock.study.problems import Refusal
+
+NEEDS = {"show": "the hash of an object", "forget": "the hash of an object", "retire": "the name of a study"}
+UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("action", choices=["list", "show", "verify", "forget"])
-    parser.add_argument("hash", nargs="?", help="16 hex digits, or enough of them to name one object")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    actions = {
+        "list": list_objects,
+        "show": show,
+        "verify": verify,
+        "forget": forget,
+        "users": users,
+        "retire": retire,
+        "gc": collect,
+    }
+    parser.add_argument("action", choices=actions)
+    parser.add_argument("name", nargs="?", help="a hash (or its first digits, enough to name one object), or a study")
+    parser.add_argument("--store", help=f"folder of trained models (default: {paths.STORE}; for gc: the studies' own)")
+    parser.add_argument("--configfile", nargs="+", default=[], metavar="F", help="gc: studies whose models stay")
+    parser.add_argument(
+        "--older-than", default="0d", metavar="TIME", help="gc: only what lay untouched so long: 30d, 12h"
+    )
+    parser.add_argument("--yes", action="store_true", help="gc: remove it; without, it is only shown")
     args = parser.parse_args()
-    if args.action in ("show", "forget") and not args.hash:
-        raise Refusal(f"hash: missing; {args.action} needs one")
-    return {"list": list_objects, "show": show, "verify": verify, "forget": forget}[args.action](args)
+    if args.action in NEEDS and not args.name:
+        raise Refusal(f"{args.action}: needs {NEEDS[args.action]}")
+    if args.action != "gc":
+        args.store = args.store or paths.STORE
+    return actions[args.action](args)
 
 
 def list_objects(args) -> int:
-    entries = inventory(args.store)
+    entries, known = inventory(args.store), users_of(args.store)
     for entry in entries:
-        cli.say(f"{entry.name}  {entry.kind:<10} {sizes_text(entry.size):>9}  {entry.state:<9} {entry.asked_by}")
+        using = sorted({user.study for user in known if entry.name in user.reaches})
+        used_by = f"used by {', '.join(using)}" if using else f"used by no study ({entry.asked_by or 'unknown'})"
+        cli.say(f"{entry.name}  {entry.kind:<10} {sizes_text(entry.size):>9}  {entry.state:<10} {used_by}")
     cli.say(f"{len(entries)} objects, {sizes_text(sum(entry.size for entry in entries))}")
     return 0
 
 
 def show(args) -> int:
     kept = stored(args.store, the_one(args))
-    cli.say(json.dumps({k: v for k, v in kept.read().items() if k not in ("history", "spec_json")}, indent=1))
+    shown = {k: v for k, v in kept.read().items() if k not in ("history", "spec_json")}
+    shown["used_by"] = [f"{user.study} ({user.project})" for user in users_of(args.store) if kept.hash in user.reaches]
+    cli.say(json.dumps(shown, indent=1))
     return 0
 
 
@@ -60,20 +89,60 @@ def verify(args) -> int:
 
 def forget(args) -> int:
     name = the_one(args)
-    kept = stored(args.store, name)
-    if is_held(kept.folder / "lock"):
-        raise Refusal(f"{name}: is being trained by {holder(kept.folder / 'lock')}; stop that first")
-    kept.metadata.unlink(missing_ok=True)  # first: without it the object is not there
-    shutil.rmtree(kept.folder)
+    remove(args.store, name)
     cli.say(f"forgot {name}")
     return 0
 
 
+def users(args) -> int:
+    for user in users_of(args.store):
+        cli.say(f"{user.study:<30} {len(user.reaches):>6} objects  {user.person}, {user.project}")
+    return 0
+
+
+def retire(args) -> int:
+    if not retire_user(args.store, Path.cwd(), args.name):
+        raise Refusal(f"retire: {args.name!r} has no record of this project in {args.store}; see `users`")
+    cli.say(f"retired {args.name}; gc may now free what only it reached")
+    return 0
+
+
+def collect(args) -> int:
+    """Free what no given study and no recorded user reaches; without --yes only say what that is."""
+    older_than = seconds(args.older_than)
+    if not args.configfile:
+        raise Refusal("--configfile: missing; gc needs at least one study whose models stay")
+    plans = [plan_content(content_of_workflow([file], None)) for file in args.configfile]
+    stores = {str(Path(args.store or plan.study.store).resolve()): plan.study.store for plan in plans}
+    if len(stores) > 1:
+        raise Refusal(
+            f"--configfile: these studies have {len(stores)} stores ({', '.join(stores.values())}); say --store"
+        )
+    store = args.store or next(iter(stores.values()))
+    reached = set().union(*(plan.reaches for plan in plans))
+    garbage = find_garbage(store, reached, older_than)
+    for item in garbage:
+        gone = args.yes and free(store, item, reached)
+        verb = "freed" if gone else "would free" if not args.yes else "kept, it is needed now:"
+        cli.say(f"{verb} {item.text}, {sizes_text(item.size)}")
+    total = f"{len(garbage)} to free, {sizes_text(sum(item.size for item in garbage))}"
+    cli.say(f"{total}; nothing was removed, say --yes to remove it" if garbage and not args.yes else total)
+    return 0
+
+
+def seconds(text: str) -> float:
+    """A duration such as 30d, 12h, 45m or 2w."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text)
+    if not found:
+        raise Refusal(f"--older-than: {text!r} is no duration; write 30d, 12h, 45m or 2w")
+    return float(found[1]) * UNITS[found[2]]
+
+
 def the_one(args) -> str:
     """The only object whose name begins with what was given."""
-    names = [entry.name for entry in inventory(args.store) if entry.name.startswith(args.hash)]
+    names = [entry.name for entry in inventory(args.store) if entry.name.startswith(args.name)]
     if len(names) != 1:
-        raise Refusal(f"hash: {args.hash!r} names {len(names)} objects of {args.store}; see `list`")
+        raise Refusal(f"hash: {args.name!r} names {len(names)} objects of {args.store}; see `list`")
     return names[0]
 
 

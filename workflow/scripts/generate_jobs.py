@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument(
         "--output-dir", type=Path, metavar="DIR", help="write base_training_jobs.json and finetune_jobs.json here"
     )
+    parser.add_argument("--task", action="store_true", help="only check the study, and print the name of its task")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study and stop")
     args = parser.parse_args()
     if args.schema:
@@ -27,6 +28,9 @@ def main() -> int:
     plan = plan_content(content)
     if not plan.study.train_bases:
         require_bases(plan)
+    if args.task:
+        print(plan.study.task)
+        return 0
     report = analysis(plan)
     print(json.dumps(report, indent=1) if args.json else readable(report, plan))
     if args.output_dir:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Gather the results of a study: summary.csv, table.txt and accuracy.svg, all in the folder of --output."""
+"""Gather the results of a study: summary.csv, table.txt and figure.svg, all in the folder of --output."""
 
 import json
 from pathlib import Path
@@ -7,26 +7,25 @@ from pathlib import Path
 from rootstock import cli
 from rootstock.planning import plan_content
 from rootstock.study import paths
+from rootstock.tasks.registry import reporter
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--study", required=True, help="the study as JSON")
-    parser.add_argument("--output", required=True, help="where summary.csv goes; the other files lie beside it")
+    parser.add_argument("--study", required=True, type=Path, help="file with the study as JSON")
+    parser.add_argument("--output", required=True, type=Path, help="where summary.csv goes; the rest lies beside it")
     args = parser.parse_args()
-    from rootstock.results.figure import draw
     from rootstock.results.summary import summary_of
-    from rootstock.results.table import baseline_table, render
     from rootstock.store.files import write_atomically
 
-    plan = plan_content(json.loads(args.study))
-    summary = summary_of(plan)
-    baselines = [paths.BASELINE.format(study=plan.study.name, name=name) for name in plan.baselines]
-    output = Path(args.output)
-    table = render(summary, baseline_table(baselines))
-    write_atomically(output.with_name("table.txt"), table.encode())
-    draw(summary, output.with_name("accuracy.svg"))
-    write_atomically(output, summary.to_csv(index=False).encode())
+    plan = plan_content(json.loads(args.study.read_text(encoding="utf-8")))
+    report = reporter(plan.study.task)
+    summary = summary_of(plan, report.columns)
+    files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
+    table = report.render(summary, [row for file in files for row in json.loads(file.read_text())])
+    write_atomically(args.output.with_name("table.txt"), table.encode())
+    report.draw(summary, args.output.with_name("figure.svg"))
+    write_atomically(args.output, summary.to_csv(index=False).encode())
     cli.say(table)
     return 0
 

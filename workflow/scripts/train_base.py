@@ -27,7 +27,16 @@ def main() -> int:
         spec, data, args.expect = base_of_flags(cli.job_of(args, task), task)
     asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
     job = Job(
-        spec, data, args.store, args.parent_model, args.continues, args.expect, run, asked_by=asked_by, say=cli.say
+        spec,
+        data,
+        args.store,
+        args.parent_model,
+        args.continues,
+        args.start_from,
+        args.expect,
+        run,
+        asked_by=asked_by,
+        say=cli.say,
     )
     if is_worker():
         train_base(job)
@@ -50,6 +59,7 @@ def parse(task: str):
     parser.add_argument(
         "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
     )
+    parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
     parser.add_argument("--prefix", help="a name for the records; the file is named by the hash")
     parser.add_argument("--output", help="where to publish (default: base_models/<hash>.pt)")
     cli.add_run_flags(parser)

@@ -30,7 +30,17 @@ def main() -> int:
     if not folder:
         raise Refusal("--output: missing; with --spec it says where the experiment is published")
     asked_by = {"study": args.asked_by or "by hand", "name": folder}
-    job = Job(spec, data, args.store, base, expect=args.expect, run=run, asked_by=asked_by, say=cli.say)
+    job = Job(
+        spec,
+        data,
+        args.store,
+        base,
+        start=args.start_from,
+        expect=args.expect,
+        run=run,
+        asked_by=asked_by,
+        say=cli.say,
+    )
     if is_worker():
         train_finetune(job)
         return 0
@@ -48,6 +58,7 @@ def parse(task: str):
     parser.add_argument(
         "--base_model_hash", help="the base model to start from; the flags of its training may be left out"
     )
+    parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
     parser.add_argument("--prefix", help="readable part of the experiment's folder")
     parser.add_argument("--output", help="where to publish (default: experiments/<prefix>/<unit>)")
     cli.add_run_flags(parser)

@@ -48,7 +48,9 @@ def _plan(job: dict, task: str) -> Plan:
     try:
         return make_plan(*parse_study({"study": "by_hand", "task": task, "jobs": [job]}))
     except StudyError as error:
-        raise StudyError(line.replace("jobs[0] ", "").replace("jobs[0].", "--") for line in error.lines) from None
+        raise StudyError(
+            re.sub(r"^jobs\[0\][. ]?(?:(?:base|finetune)\.)?", "--", line) for line in error.lines
+        ) from None
 
 
 def _data(training: Training, task: str) -> str:
@@ -72,10 +74,10 @@ def _base_model(name: str, store: str) -> str:
 def _base_spec(name: str, task: str, store: str) -> Section:
     """The spec of a trained base model, from its own verified metadata."""
     model = Path(_base_model(name, store))
-    spec = verified(model, paths.base_metadata(model), name)["spec"]
-    if "mode" in spec or spec.get("task") != task:
+    metadata = verified(model, paths.base_metadata(model), name)
+    if metadata["kind"] != "base" or metadata["task"] != task:
         raise Refusal(f"--base_model_hash: {name} is not a base model of task {task}; give the hash of a base")
-    return planner(task).BaseSpec.model_validate(spec)
+    return planner(task).BaseSpec.model_validate(metadata["spec"])
 
 
 def _on_other_base(experiment: Experiment, plan: Plan, name: str, store: str) -> tuple[Section, str]:

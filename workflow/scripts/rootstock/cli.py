@@ -1,6 +1,7 @@
 """What the command-line scripts share: flags made from the fields of a study, and errors as plain lines."""
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from .study.problems import Interrupted, Problems, Refusal, StudyError, nearest
 from .study.validate import is_list_field, read_section
 from .tasks.registry import TASKS, planner
 
+FIXES = {
+    errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
+    errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
+    errno.EROFS: "; name a store and a project folder that can be written",
+    errno.EACCES: "; name a store and a project folder that you may read and write",
+}
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
 
 
@@ -26,7 +33,8 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
-        print(f"{error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        fix = FIXES.get(error.errno, "")
+        print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -66,6 +74,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
     group.add_argument("--expect", type=json.loads, default={}, help="what the data must be like, as JSON")
     group.add_argument("--asked_by", default="", help="name of the study, for the records")
+    add_run_settings(group)
+
+
+def add_run_settings(group: argparse._ActionsContainer) -> None:
+    """The run settings, as JSON and as flags of their own."""
     group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
     for name, field in Run.model_fields.items():
         options: dict = {"default": argparse.SUPPRESS, "help": f"{field.description} (default: {field.default})"}
@@ -101,9 +114,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, task: str, sections: tupl
         if section not in sections or field == "parent":
             continue  # a stage is no flag: train it first, with flags of its own
         info = getattr(module, section.capitalize()).model_fields[field] if section != "unit" else None
-        description = (info.description if info else "which participant is the target, counted from 0").replace(
-            "%", "%%"
-        )
+        description = (info.description if info else module.UNIT_HELP[field]).replace("%", "%%")
         options: dict = {"default": argparse.SUPPRESS, "help": description}
         if info is not None and info.annotation in (bool, bool | None):
             options["action"] = argparse.BooleanOptionalAction

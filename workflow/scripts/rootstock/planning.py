@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .store.files import write_atomically
 from .store.objects import stored
+from .store.users import record_user
 from .study import paths
 from .study.config import load_content, merge, parse_study
 from .study.plan import Plan, make_plan
@@ -58,6 +60,15 @@ def plan_content(content: dict[str, Any]) -> Plan:
     plan = make_plan(*parse_study(content))
     plan.source = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return plan
+
+
+def begin_run(plan: Plan) -> None:
+    """Write the study where the jobs of a run read it (it may be longer than a command line can be), and note in the
+    store what it reaches. A store that is only readable keeps no record: nobody can free anything in it either."""
+    write_atomically(Path(plan.source_file), plan.source.encode())
+    store = Path(plan.study.store)
+    if not store.exists() or os.access(store, os.W_OK):
+        record_user(store, Path.cwd(), plan.study.name, plan.reaches)
 
 
 def require_bases(plan: Plan) -> None:

@@ -7,18 +7,21 @@ from pathlib import Path
 from .store.lock import hold
 from .study.fields import Section
 from .study.identity import canonical
+from .study.optimisation import Run
 from .tasks.registry import trainer
 
 
-def prepare(task: str, spec: Section, folder: str | Path, say: Callable[[str], None] = print) -> None:
+def prepare(
+    task: str, spec: Section, folder: str | Path, run: Run | None = None, say: Callable[[str], None] = print
+) -> None:
     """Fill `folder` with what `spec` describes, unless its manifest says that this is done."""
     folder = Path(folder)
     with hold(folder.with_name(f".{folder.name}.lock"), say=say):
         if _is_prepared(folder, spec):
             say(f"{folder} is there; nothing to prepare")
             return
-        manifest = trainer(task).prepare(spec, folder)
-    say(f"prepared {folder}: {json.dumps(manifest.get('windows', {}))}")
+        trainer(task).prepare(spec, folder, run or Run(), say)
+    say(f"prepared {folder}")
 
 
 def _is_prepared(folder: Path, spec: Section) -> bool:

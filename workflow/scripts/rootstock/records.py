@@ -1,6 +1,5 @@
 """What each job leaves behind about itself: where it ran, on which GPUs, since when, how it ended. Light: no torch."""
 
-import getpass
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .store.files import write_json
+from .store.lock import user_name
 from .study.problems import Interrupted
 
 FOLDER = Path(".rootstock/jobs")
@@ -76,13 +76,6 @@ def places(record: dict[str, Any]) -> list[str]:
 def host_name() -> str:
     """The node's name in Slurm, where one machine may be several nodes; else the machine's."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
-
-
-def user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def _status(error: BaseException) -> int:

@@ -13,12 +13,13 @@ from . import __version__
 from .cluster.cache import on_this_node
 from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
-from .records import JobRecord, user_name
+from .records import JobRecord
+from .store.lock import user_name
 from .store.objects import StoredObject, stored, verified
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
-from .study.paths import base_metadata, base_model
+from .study.paths import TENSORBOARD, base_metadata, base_model
 from .study.problems import Refusal
 from .tasks.registry import TASKS, planner, trainer
 
@@ -32,6 +33,7 @@ class Job:
     store: str
     base_model: str | None = None
     continues: str | None = None  # hash of a shorter training that this one may go on from
+    start: str | None = None  # a checkpoint to go on from, of this training or of the one that the spec names
     expect: dict[str, Any] = field(default_factory=dict)  # of the data, beyond its identity
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
@@ -61,9 +63,8 @@ def train_base(job: Job) -> StoredObject:
 
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
-        if job.spec.parent is not None:
+        if getattr(job.spec, "parent", None) is not None:  # not every task has stages
             context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent, job.say)
-        context.start = _state_of(job)
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
     return _obtain(job, make)
@@ -86,10 +87,15 @@ def train_finetune(job: Job) -> StoredObject:
 
 
 def _state_of(job: Job) -> dict[str, Any] | None:
-    """Where the shorter training that `job` continues ended; None, and a reason, where that cannot be trusted."""
+    """The checkpoint that `job` is to start from, or where the shorter training that it continues ended; None, and a
+    reason, where the latter cannot be trusted."""
+    from .engine.checkpoint import read_state
+    from .engine.files import load
+
+    if job.start:
+        return read_state(Path(job.start))
     if not job.continues:
         return None
-    from .engine.files import load
 
     state = stored(job.store, job.continues).read_state()
     if state is None:
@@ -106,16 +112,14 @@ def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dic
     model = on_this_node(model, name, metadata, say)
     verified(model, metadata, name)
     content = load(model)
-    if not isinstance(content, dict) or content.get("hash") != name or digest_of(content) != name:
+    if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")
     return content
 
 
-def digest_of(content: dict[str, Any]) -> str:
-    """The hash of the spec inside a model file."""
-    spec = content.get("spec") or {}
-    kind = "FinetuneSpec" if "mode" in spec else "BaseSpec"
-    return digest(read_spec(json.dumps(spec), kind))
+def _digest_of_base(content: dict[str, Any]) -> str:
+    """The hash of the spec inside a base model's file."""
+    return digest(read_spec(json.dumps(content.get("spec") or {}), "BaseSpec"))
 
 
 def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
@@ -126,6 +130,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
         return kept
     if kept.is_whole():  # no lock needed, so a store that is only readable serves too
         job.say(f"{job.hash} is in the store; nothing to train")
+        kept.clear_checkpoints()
         return kept
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
@@ -157,10 +162,21 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     with world_of_environment(device, job.run.collective_timeout) as world:
         say = job.say if world.is_first else (lambda _: None)
         say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
+        run, about, start = job.run, _about(job), _state_of(job)
         checkpoints = Checkpoints(
-            kept.folder / "checkpoints", job.hash, job.run.checkpoint_steps, job.run.checkpoint_seconds, say
+            kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
         )
-        context = Context(device, world, checkpoints, None, job.run.micro_batch_size, job.run.compile, say)
+        checkpoints.is_resumed = not (job.start and start.get("hash") == job.hash)  # else from the one that was chosen
+        context = Context(
+            device,
+            world,
+            checkpoints,
+            start=start,
+            micro_batch_size=run.micro_batch_size,
+            compile=run.compile,
+            curves=Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None,
+            say=say,
+        )
         try:
             outcome = make(context)
         except torch.cuda.OutOfMemoryError as error:
@@ -172,11 +188,19 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
             return
         spec_json = canonical(job.spec)
         model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
-        state = to_bytes(outcome.fitted.last) if outcome.fitted.last and not hasattr(job.spec, "base") else None
-        kept.commit(to_bytes(model), _metadata(job, outcome, device, world.size), spec_json, state)
+        state = to_bytes(outcome.fitted.last | about) if outcome.fitted.last and not hasattr(job.spec, "base") else None
+        resumed_from = start and {name: start.get(name) for name in ("hash", "step")}
+        metadata = _metadata(job, outcome, device, world.size) | {"data": job.data, "resumed_from": resumed_from}
+        kept.commit(to_bytes(model), metadata, spec_json, state)
         checkpoints.clear()
         fitted = outcome.fitted
         say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _about(job: Job) -> dict[str, Any]:
+    """What a checkpoint says of its training, so that it can be taken up from the file alone."""
+    spec = json.loads(canonical(job.spec))
+    return {"spec": spec, "hash": job.hash, "data": job.data, "run": job.run.model_dump(), "asked_by": job.asked_by}
 
 
 def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str, Any]:
@@ -186,6 +210,7 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
     fitted = outcome.fitted
     return {
         "task": job.spec.task,
+        "kind": "fine-tune" if hasattr(job.spec, "base") else "base",
         "metrics": outcome.metrics,
         "history": fitted.history,
         "best_epoch": fitted.best_epoch,
@@ -196,6 +221,8 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
         "base_hash": getattr(job.spec, "base", None),
         "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-        "run": job.run.model_dump() | {"device_used": str(device), "world_size": world_size},
+        "run": job.run.model_dump()
+        | {"device_used": str(device), "world_size": world_size, "threads": torch.get_num_threads()}
+        | {"compile": outcome.fitted.compile},
         "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},
     }

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ..store.files import write_atomically, write_json
+from ..store.files import link_or_copy, write_atomically, write_json
+from ..store.objects import StoredObject
 from ..study.identity import sha256_file
 from ..study.problems import Refusal
 from .files import load, to_bytes
@@ -19,38 +20,63 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of one training, in `folder`: `step_<N>.pt` and, written after it, `step_<N>.json` with its sha256."""
+    """The checkpoints of one training, in `folder`: `step_<N>.pt` and, written after it, `step_<N>.json` with its sha256.
+
+    `about` goes into both: what the training is and how it runs. Every `keep_every` steps one is also kept for good, beside the
+    folder, as `checkpoint_step_<N>.pt`.
+    """
 
     def __init__(
-        self, folder: Path, spec_hash: str, every_steps: int | None, every_seconds: float | None, say: Callable
+        self,
+        folder: Path,
+        spec_hash: str,
+        every_steps: int | None,
+        every_seconds: float | None,
+        say: Callable,
+        about: dict[str, Any] | None = None,
+        keep_every: int | None = None,
     ):
         self.folder, self.spec_hash, self.say = folder, spec_hash, say
         self.every_steps, self.every_seconds = every_steps, every_seconds
+        self.about, self.keep_every = about or {}, keep_every
+        self.is_resumed = True  # whether the training goes on from the newest of these
         self.last_step, self.last_time = 0, time.monotonic()
 
     def are_due(self, step: int) -> bool:
         by_steps = self.every_steps is not None and step - self.last_step >= self.every_steps
-        return by_steps or (self.every_seconds is not None and time.monotonic() - self.last_time >= self.every_seconds)
+        by_time = self.every_seconds is not None and time.monotonic() - self.last_time >= self.every_seconds
+        return by_steps or by_time or self._is_kept(step)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write one checkpoint and forget all but the last two. Sizes are those of the tensors, not of their storages."""
-        content = to_bytes(state)
-        write_atomically(self.folder / f"step_{step}.pt", content)
-        described = {
+        content = to_bytes(state | self.about)
+        file = self.folder / f"step_{step}.pt"
+        write_atomically(file, content)
+        history = state.get("history") or [{}]
+        described = self.about | {
             "step": step,
             "epoch": state["epoch"],
             "hash": self.spec_hash,
             "world_size": state.get("world_size", 1),
+            "loss": history[-1].get("val_loss"),
+            "sha256": sha256_file(file),
+            "bytes": len(content),
         }
-        digest = sha256_file(self.folder / f"step_{step}.pt")
-        write_json(self.folder / f"step_{step}.json", described | {"sha256": digest, "bytes": len(content)})
+        write_json(file.with_suffix(".json"), described)
+        if self._is_kept(step):
+            kept = self.folder.parent / f"checkpoint_step_{step}.pt"
+            link_or_copy(file, kept)
+            link_or_copy(file.with_suffix(".json"), kept.with_suffix(".json"))
         self.last_step, self.last_time = step, time.monotonic()
         for old in self._steps()[:-KEPT]:
             self._remove(old)
 
+    def _is_kept(self, step: int) -> bool:
+        return self.keep_every is not None and step % self.keep_every == 0
+
     def load_latest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
-        for step in reversed(self._steps()):
+        for step in reversed(self._steps() if self.is_resumed else []):
             try:
                 state = read_checkpoint(self.folder / f"step_{step}.pt", self.spec_hash)
             except Refusal as reason:
@@ -87,6 +113,16 @@ def read_checkpoint(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):
         raise Refusal(f"{path}: damaged, its sha256 is not the one recorded")
+    return load(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint, or the last state that the store keeps of a finished training; verified either way."""
+    if path.name != "state.pt":
+        return read_checkpoint(path)
+    kept = StoredObject(path.parent)
+    if kept.read_state() is None:
+        raise Refusal(f"{path}: missing or damaged")
     return load(path)
 
 

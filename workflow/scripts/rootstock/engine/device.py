@@ -16,7 +16,10 @@ def pick_device(wanted: str) -> torch.device:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    device = torch.device(f"cuda:{wanted}" if wanted.isdigit() else wanted)
+    try:
+        device = torch.device(f"cuda:{wanted}" if wanted.isdigit() else wanted)
+    except RuntimeError:
+        raise Refusal(f"device: {wanted} unknown; use auto, cpu, cuda, cuda:1 or a number") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Refusal(
             f"device: {wanted} is not there; this machine has {torch.cuda.device_count()} GPUs; use cpu or auto"

@@ -6,16 +6,21 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from ..study.problems import Interrupted, Refusal
 from .checkpoint import Checkpoints, StopRequest, to_cpu
+from .compiling import compiled
+from .curves import Curves
 from .distributed import World
-from .schedule import make_schedule
+from .optimizers import trainable
 from .seeding import seed_step
 from .stopping import EarlyStopping
 
@@ -50,6 +55,7 @@ class Fitted:
     steps: int
     seconds: float
     trained_steps: int = 0  # steps of this process alone, after it resumed
+    compile: bool = False
     last: dict[str, Any] = field(default_factory=dict)  # where a longer training may go on
 
 
@@ -74,6 +80,7 @@ class Context:
     start: dict[str, Any] | None = None  # the last state of a shorter training with the same settings
     micro_batch_size: int | None = None
     compile: bool = False
+    curves: Path | None = None  # a folder for TensorBoard
     say: Callable[[str], None] = print
 
     @property
@@ -86,31 +93,30 @@ def fit(
     trainee: Trainee,
     context: Context,
     *,
-    lr: float,
-    weight_decay: float,
-    schedule: str,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
     max_epochs: int,
     gradient_clip: float | None,
     metric: str,
     patience: int | None,
     seed: int,
     precision: str = "float32",
+    keeps_state: bool = False,
 ) -> Fitted:
     """Train until `max_epochs` or until `patience` epochs brought nothing better; return the best epoch's weights.
 
-    Interrupted and taken up again, with the same or another number of processes, it sees the same batches in the
-    same order. Raises `Interrupted` after SIGTERM or SIGUSR1, with a checkpoint saved.
+    An epoch is what lies between two evaluations; `schedule` is stepped after each step. `keeps_state` hands back where
+    the training ended, for a longer one to go on from. Interrupted and taken up again, with the same or another number
+    of processes, it sees the same batches in the same order. Raises `Interrupted` after SIGTERM or SIGUSR1, with a checkpoint saved.
     """
     model, world, checkpoints = trainee.model, context.world, context.checkpoints
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=weight_decay)
-    scheduler = make_schedule(schedule, optimizer, lr, max_epochs * len(trainee.batches(1)))
     stopping = EarlyStopping(metric, patience)
     scaler = torch.amp.GradScaler(context.device.type, enabled=precision == "fp16")
     autocast = partial(torch.autocast, context.device.type, PRECISIONS[precision], enabled=precision != "float32")
-    progress = _Progress(model, optimizer, scheduler, scaler, stopping)
+    progress = _Progress(model, optimizer, schedule, scaler, stopping)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
-    wrapped = world.wrap(torch.compile(model) if context.compile else model)
+    wrapped = world.wrap(compiled(model) if context.compile else model)
+    curves = Curves(context.curves if world.is_first else None, progress.step)
     started, first_step = time.monotonic(), progress.step
 
     with StopRequest().listening() as stop:
@@ -123,11 +129,11 @@ def fit(
                 loss_sum = _backward(trainee, wrapped, samples, progress.epoch, context, autocast, scaler)
                 if gradient_clip is not None:
                     scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(trainable, gradient_clip)
+                    nn.utils.clip_grad_norm_(trainable(model), gradient_clip)
                 scaler.step(optimizer)
                 scaler.update()
-                if scheduler is not None:
-                    scheduler.step()
+                if schedule is not None:
+                    schedule.step()
                 progress.count_step(loss_sum, len(samples))
                 if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
                     progress.save(checkpoints, world)
@@ -135,13 +141,14 @@ def fit(
                         raise Interrupted(f"stopped at step {progress.step}; run again to go on from there")
             measured = trainee.evaluate()
             progress.finish_epoch(measured, world.agree(measured[metric]), world)
+            curves.add(progress.step, progress.history[-1] | {"lr": optimizer.param_groups[0]["lr"]})
             if world.is_first:
                 context.say(progress.line(max_epochs, time.monotonic() - started))
 
     if not stopping.best_state:
-        raise Refusal(f"training diverged: {metric} was never a number; lower lr (now {lr:g})")
+        raise Refusal(f"training diverged: {metric} was never a number; lower lr")
     seconds = progress.seconds + time.monotonic() - started
-    last = progress.state() if schedule == "constant" else {}
+    last = progress.state() if keeps_state else {}
     return Fitted(
         stopping.best_state,
         progress.history,
@@ -149,6 +156,7 @@ def fit(
         progress.step,
         seconds,
         progress.step - first_step,
+        progress.compile,
         last,
     )
 
@@ -182,6 +190,7 @@ class _Progress:
         self.loss_sum, self.count = 0.0, 0
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
+        self.compile = False
 
     def is_over(self, max_epochs: int) -> bool:
         done = self.epoch - 1
@@ -231,13 +240,17 @@ class _Progress:
         whole = world.sum(torch.tensor([self.loss_sum], dtype=torch.float64)).item()
         self.loss_sum = whole if world.is_first else 0.0
         if world.is_first:
-            checkpoints.save(self.step, self.state() | {"world_size": world.size})
+            how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}
+            checkpoints.save(self.step, self.state() | how)
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
-        """Go on from a checkpoint, else from the end of a shorter training, else from the start."""
+        """Go on from a checkpoint, else from where another training stood, else from the start."""
+        self.compile = context.compile
         if state is None and context.start is None:
             return
         source = "a shorter training" if state is None else "a checkpoint"
+        if state is not None:
+            self._keep_how(state, context)
         state = state or context.start
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -250,3 +263,12 @@ class _Progress:
         self.stopping.best_value, self.stopping.best_epoch = state["best"]
         self.stopping.best_state = state["best_state"]
         context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+
+    def _keep_how(self, state: dict[str, Any], context: Context) -> None:
+        """Threads and compilation change the last bits: a training keeps those that it began with."""
+        if state["threads"] != torch.get_num_threads():
+            context.say(f"threads: {state['threads']}, as this training began, not {torch.get_num_threads()}")
+            torch.set_num_threads(state["threads"])
+        if state["compile"] != context.compile:
+            context.say(f"compile: {state['compile']}, as this training began, not {context.compile}")
+            context.compile = self.compile = state["compile"]

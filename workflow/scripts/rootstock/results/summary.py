@@ -1,47 +1,49 @@
-"""`summary.csv`: a row an experiment, its settings and its results; read from the published folders."""
+"""`summary.csv`: a row an experiment, its settings and its results; read from the published folders. Knows no task."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from ..study.plan import Experiment, Plan
 from ..study.problems import Refusal
 
-RESULT_COLUMNS = (
-    "base_hash",
-    "n_target_train",
-    "base_test_loss",
-    "base_test_accuracy",
-    "base_test_f1",
-    "base_all_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "test_f1",
-    "epochs",
-    "seconds",
-    "path",
-    "n_test",
-    "n_test_all",
-)
+RESULTS_START = "base_hash"  # settings stand before this column, results after it
 
 
-def summary_of(plan: Plan) -> pd.DataFrame:
-    """One row an experiment of the plan: settings under their spec names, then `RESULT_COLUMNS`, then counts."""
-    rows = [_row(experiment) for experiment in plan.experiments.values()]
-    table = pd.DataFrame(rows)
-    settings = [name for name in table if name not in RESULT_COLUMNS]
-    table = table[[*settings, *RESULT_COLUMNS]]
-    return table[_kept(table)]
+def summary_of(plan: Plan, columns: Callable[[dict], dict]) -> pd.DataFrame:
+    """One row an experiment: settings under their spec names, `base_hash`, the task's `columns`, then how it went.
+
+    A setting that no experiment has is left out.
+    """
+    table = pd.DataFrame([_row(experiment, columns) for experiment in plan.experiments.values()])
+    settings = list(dict.fromkeys(name for e in plan.experiments.values() for name in e.settings))
+    results = [name for name in table if name not in settings]
+    return table[[*(name for name in settings if table[name].notna().any()), *results]]
 
 
-def _kept(table: pd.DataFrame) -> list[str]:
-    """All result columns, and the settings that at least one experiment has."""
-    return [name for name in table if name in RESULT_COLUMNS or table[name].notna().any()]
+def swept_columns(summary: pd.DataFrame, apart: Sequence[str] = ()) -> list[str]:
+    """The settings that differ between experiments and are not set `apart`; mode, where there is one, always first."""
+    settings = list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
+    varying = [
+        name
+        for name in settings
+        if name not in (*apart, "mode") and not _follows_mode(summary, name) and not _mirrors_base(summary, name)
+    ]
+    return (["mode"] if "mode" in settings else []) + varying
 
 
-def _row(experiment: Experiment) -> dict[str, Any]:
+def as_text(table: pd.DataFrame) -> str:
+    """A table for a terminal; empty columns are left out."""
+    shown = table.dropna(axis="columns", how="all").astype(object).where(table.notna(), "")
+    formats = [".3g" if name == "target_data_pct" else ".1f" for name in shown]
+    return tabulate(shown, headers="keys", showindex=False, floatfmt=tuple(formats), tablefmt="simple")
+
+
+def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, Any]:
     try:
         done = json.loads((Path(experiment.path) / "metrics.json").read_text())
     except (OSError, ValueError) as error:
@@ -52,30 +54,25 @@ def _row(experiment: Experiment) -> dict[str, Any]:
         raise Refusal(
             f"{experiment.path}: holds {done.get('hash')}, the plan wants {experiment.hash}; run the study again"
         )
-    metrics = done["metrics"]
-    values = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in _MEASURED}
-    return _scalars(experiment.settings) | {
-        **values,
-        "base_hash": experiment.base,
-        "n_target_train": metrics.get("n_target_train", 0),
-        "epochs": done["epochs"],
-        "seconds": done["seconds"],
-        "path": experiment.path,
-        "n_test": metrics.get("test", {}).get("n"),
-        "n_test_all": metrics.get("base_all", {}).get("n"),
-    }
-
-
-_MEASURED = (
-    ("base_test", "loss"),
-    ("base_test", "accuracy"),
-    ("base_test", "f1"),
-    ("base_all", "accuracy"),
-    ("test", "loss"),
-    ("test", "accuracy"),
-    ("test", "f1"),
-)
+    went = {"epochs": done["epochs"], "seconds": done["seconds"], "path": experiment.path}
+    return _scalars(experiment.settings) | {RESULTS_START: experiment.base} | columns(done["metrics"]) | went
 
 
 def _scalars(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: " ".join(map(str, v)) if isinstance(v, tuple | list) else v for name, v in settings.items()}
+
+
+def _follows_mode(summary: pd.DataFrame, name: str) -> bool:
+    """Whether a column says nothing that `mode` does not say: one value (or none) within each mode."""
+    if "mode" not in summary or name not in summary:
+        return name in summary and summary[name].nunique(dropna=False) == 1
+    return bool((summary.groupby("mode")[name].nunique(dropna=False) <= 1).all())
+
+
+def _mirrors_base(summary: pd.DataFrame, name: str) -> bool:
+    """Whether a fine-tune's value is only the one inherited from its base: then the base's column tells it."""
+    base = f"base_{name}"
+    if base not in summary:
+        return False
+    given = summary[summary[name].notna()]
+    return bool((given[name] == given[base]).all())  # a value without a base (target_only) is nobody's mirror

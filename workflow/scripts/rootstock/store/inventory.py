@@ -37,9 +37,10 @@ def _entry(folder: Path) -> Entry:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     try:
         metadata = json.loads((folder / "metadata.json").read_text())
-        kind = "fine-tune" if "mode" in metadata["spec"] else "base"
         asked = metadata.get("asked_by", {})
-        return Entry(folder.name, kind, size, "whole", f"{asked.get('study', '')} {asked.get('name') or ''}".strip())
+        return Entry(
+            folder.name, metadata["kind"], size, "whole", f"{asked.get('study', '')} {asked.get('name') or ''}".strip()
+        )
     except (OSError, ValueError, KeyError, TypeError):
         state = "training" if is_held(folder / "lock") else "unfinished"
         return Entry(folder.name, "", size, state, "")

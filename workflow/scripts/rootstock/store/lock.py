@@ -1,11 +1,13 @@
 """One writer an object. flufl.lock does the locking (safe on NFS); here: heartbeat, dead holders, and who it is."""
 
+import getpass
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,28 +26,35 @@ def hold(path: Path, *, wait_seconds: float | None = None, say: Callable[[str], 
     A lock left by a dead process of this host is broken at once; one of another host when its heartbeat is stale.
     Raises `Refusal` that names the holder when the time is up.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(str(path.resolve()), lifetime=LIFETIME)
     _acquire(lock, path, wait_seconds, say)
     stop = threading.Event()
-    beat = threading.Thread(target=_refresh, args=(lock, stop), daemon=True)
+    beat = threading.Thread(target=_refresh, args=(lock, stop, say), daemon=True)
     beat.start()
+    card = _card(path)
     try:
+        card.write_text(json.dumps({"user": user_name(), "since": time.time()}))
         yield
     finally:
         stop.set()
         beat.join()
+        card.unlink(missing_ok=True)
         lock.unlock(unconditionally=True)
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a lock file: host, process and for how long; None when it is free."""
+    """Who holds a lock file: host, process, user, since when; None when it is free."""
     try:
         host, pid, _ = Lock(str(path.resolve())).details
-        since = path.stat().st_ctime
+        seen = max(0, time.time() - path.stat().st_ctime)
     except (LockError, OSError):
         return None
-    return f"process {pid} on {host} (last sign of life {max(0, time.time() - since):.0f} s ago)"
+    try:
+        told = json.loads(_card(path).read_text())
+        since = f" of {told['user']}, since {datetime.fromtimestamp(told['since']):%Y-%m-%d %H:%M:%S}"
+    except (OSError, ValueError, KeyError, TypeError):
+        since = ""  # taken this very moment
+    return f"process {pid} on {host}{since} (last sign of life {seen:.0f} s ago)"
 
 
 def is_held(path: Path) -> bool:
@@ -61,6 +70,7 @@ def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[
     deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
     told = False
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed the object
         _break_if_dead(lock, path)
         try:
             lock.lock(timeout=timedelta(0) if not told else POLL)
@@ -99,9 +109,22 @@ def _is_dead(lock: Lock, path: Path) -> bool:
         return False
 
 
-def _refresh(lock: Lock, stop: threading.Event) -> None:
+def _refresh(lock: Lock, stop: threading.Event, say: Callable[[str], None]) -> None:
     while not stop.wait(LIFETIME.total_seconds() / 6):
         try:
-            lock.refresh()
-        except (NotLockedError, OSError):
             lock.refresh(unconditionally=True)
+        except (NotLockedError, OSError) as error:
+            say(f"the lock could not be refreshed ({error}); trying again")
+
+
+def _card(path: Path) -> Path:
+    """Where a holder says who it is and since when; only to be shown, the lock does not depend on it."""
+    return path.with_name(f"{path.name}.holder")
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

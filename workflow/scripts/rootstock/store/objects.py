@@ -1,6 +1,8 @@
 """The store: a folder a hash, complete when its metadata exists, written last."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Any
 from ..study.identity import sha256_file, sha256_text
 from ..study.problems import Refusal
 from .files import link_or_copy, write_atomically, write_json
-from .lock import hold
+from .lock import hold, is_held
 
 FORMAT = 1
 
@@ -38,6 +40,10 @@ class StoredObject:
         """Where a longer training may go on; only where its schedule allows that exactly."""
         return self.folder / "state.pt"
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
     def is_whole(self) -> bool:
         return self.metadata.exists()
 
@@ -53,6 +59,11 @@ class StoredObject:
             metadata = metadata | {"state_sha256": sha256_file(self.state)}
         vouched = {"format": FORMAT, "hash": self.hash, "spec": json.loads(spec_json), "spec_json": spec_json}
         write_json(self.metadata, metadata | vouched | {"model_sha256": sha256_file(self.model)})
+
+    def clear_checkpoints(self) -> None:
+        """Remove what a training left that was killed after its commit; a store that is only readable keeps it."""
+        if self.checkpoints.is_dir() and os.access(self.folder, os.W_OK) and not is_held(self.folder / "lock"):
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""

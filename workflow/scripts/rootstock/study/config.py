@@ -48,6 +48,9 @@ def load_content(path: str | Path, overrides: dict[str, Any] | None = None, name
         overrides = {key: value for key, value in (overrides or {}).items() if key != "jobs"}
     if not isinstance(content, dict):
         raise StudyError([f"{path}: is not a study; it needs keys and values, such as study: my_study"])
+    if "task" not in content:
+        forms = (planner(task).adopted(content, study_name(path)) for task in TASKS)
+        content = next((study for study in forms if study is not None), content)
     return merge(({"study": study_name(path)} if named else {}) | content, overrides or {})
 
 

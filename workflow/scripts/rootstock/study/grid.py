@@ -32,7 +32,9 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
             continue
         units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the folds hides no other fault
         for base, finetune, unit in product(bases, finetunes, units):
-            yield Request("", scope, data, base, finetune, unit, study.prefix)
+            request = Request("", scope, data, base, finetune, unit, study.prefix)
+            if task.is_meant(request):
+                yield request
 
 
 def _combinations(section: type[Section], swept: Swept) -> list[Section]:

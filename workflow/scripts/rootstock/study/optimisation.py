@@ -46,8 +46,15 @@ class Run(Section):
         None, description="samples at a time in memory; null: the process's share of a batch"
     )
     compile: bool = Field(False, description="torch.compile the model; recorded, and kept when a training is resumed")
+    tensorboard: bool = Field(False, description="curves for TensorBoard in logs/tensorboard/<hash>")
+    batch_size_per_gpu: bool = Field(
+        False, description="batch_size in the study is that of one process; the plan makes it the global one"
+    )
     checkpoint_seconds: Positive | None = Field(60, description="seconds between checkpoints; null: none by time")
     checkpoint_steps: Count | None = Field(None, description="steps between checkpoints; null: none by steps")
+    keep_checkpoints: Count | None = Field(
+        None, description="steps between checkpoints that are kept for good, as checkpoint_step_<N>.pt; null: none"
+    )
     collective_timeout: Positive = Field(
         1800, description="seconds that processes wait for each other before they give up"
     )

@@ -13,7 +13,7 @@ from .grid import requests
 from .identity import canonical, digest, short_digest
 from .jobs import BASE_JOB_MARK, flat_job, ignored_fields, readable
 from .problems import Problems, nearest
-from .request import Artefact, Request
+from .request import Artefact, Export, Request
 
 FOUNDATIONS = ("data", "participants", "jobs:")
 
@@ -59,10 +59,21 @@ class Plan:
     bases: dict[str, Training] = field(default_factory=dict)
     experiments: dict[tuple[str, str], Experiment] = field(default_factory=dict)
     baselines: dict[str, Training] = field(default_factory=dict)
+    exports: dict[str, Export] = field(default_factory=dict)
     artefacts: dict[str, Artefact] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     base_requests: int = 0  # base trainings that would run if each experiment trained its own
     source: str = "{}"  # the study as JSON
+
+    @property
+    def source_file(self) -> str:
+        """Where a run keeps the study for its jobs, named by content: a changed study is another file."""
+        return paths.SOURCE.format(digest=short_digest(self.source))
+
+    @property
+    def reaches(self) -> set[str]:
+        """Every training of this plan, by hash: what the store must not lose while the study is wanted."""
+        return {*self.bases, *(experiment.hash for experiment in self.experiments.values())}
 
     @property
     def lone_bases(self) -> list[str]:
@@ -112,6 +123,7 @@ class _Planner:
         self.problems.lines += [where + line for line in faults.lines]
 
     def _add(self, request: Request, problems: Problems) -> None:
+        request = self._globally(request)
         self.task.check(request, problems)
         resolved = self._base(request, problems)
         if resolved is None or problems.lines:
@@ -120,12 +132,32 @@ class _Planner:
         self._note(self.task.notes(request, base))
         if request.finetune is None:
             self._keep_base(base, base_hash, request)
+            self._keep_export(request, (base, None), self.plan.bases[base_hash], paths.base_model(base_hash))
             return
         finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints)
         if finetune.base:
             self._keep_base(base, base_hash, request)
             self.plan.base_requests += 1
         self._keep_experiment(request, base, finetune, problems)
+
+    def _globally(self, request: Request) -> Request:
+        """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""
+        processes = self.study.run.world_size * self.study.run.nodes
+        if not self.study.run.batch_size_per_gpu or processes == 1:
+            return request
+
+        def whole(section: Section | None) -> Section | None:
+            size = getattr(section, "batch_size", None)
+            return section if size is None else section.model_copy(update={"batch_size": size * processes})
+
+        base = whole(request.base)
+        parent = getattr(base, "parent", None)
+        if parent and isinstance(parent.get("batch_size"), int):
+            base = base.model_copy(update={"parent": parent | {"batch_size": parent["batch_size"] * processes}})
+        self._note(
+            [f"batch_size: {request.base.batch_size} a process, {base.batch_size} in all, over {processes} processes"]
+        )
+        return replace(request, base=base, finetune=whole(request.finetune))
 
     def _base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
         wish = (request.scope, request.data, request.base)
@@ -192,6 +224,8 @@ class _Planner:
                 "prefix", prefix, f"names two different experiments of {request.unit.name}; change the template"
             )
         self.plan.experiments[prefix, request.unit.name] = experiment
+        done = paths.experiment_done(prefix, request.unit.name)
+        self._keep_export(request, (base, spec), experiment, done)
 
     def _name(self, request: Request, settings: dict, problems: Problems) -> str:
         """The readable part of a prefix: the study's template, a job's own name, or the task's default."""
@@ -213,8 +247,24 @@ class _Planner:
             self.artefact_of[id(request.data)] = (request.data, self.task.artefact(request.data))
         artefact = self.artefact_of[id(request.data)][1]
         if artefact:
-            self.plan.artefacts[artefact.name] = artefact
+            self._keep_artefact(artefact)
         return artefact
+
+    def _keep_artefact(self, artefact: Artefact) -> None:
+        self.plan.artefacts[artefact.name] = artefact
+        for needed in artefact.needs:
+            self._keep_artefact(needed)
+
+    def _keep_export(
+        self, request: Request, specs: tuple[Section, Section | None], training: Training, source: str
+    ) -> None:
+        """An export of one training, where the task names a folder for it; two trainings cannot share one."""
+        folder = self.task.export_folder(request, *specs)
+        if folder is None:
+            return
+        export = Export(folder, training.hash, training.data, source)
+        if self.plan.exports.setdefault(folder, export) != export:
+            self.problems.add("export", folder, "names two different models; give their settings names of their own")
 
     def _folder(self, request: Request, artefact: Artefact | None) -> str:
         return paths.prepared(artefact.name) if artefact else self.task.data_folder(request.data)

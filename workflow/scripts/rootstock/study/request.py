@@ -29,7 +29,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something prepared once and shared: `prepared/<name>/`, complete when its manifest exists."""
+    """Something prepared once and shared: `prepared/<name>/`, complete when its manifest exists.
+
+    What it is made from (`needs`) is prepared before it and lies beside it.
+    """
 
     name: str
     spec: Section
+    needs: tuple["Artefact", ...] = ()
+    on_gpu: bool = False  # whether a GPU, where trainings have one, makes it faster
+
+
+@dataclass(frozen=True)
+class Export:
+    """A trained model in the form that others use: a folder, complete when its `export.json` exists."""
+
+    folder: str
+    hash: str
+    data: str  # the data folder of its training
+    source: str  # the published file of its training

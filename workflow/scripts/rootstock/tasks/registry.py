@@ -5,6 +5,8 @@ from types import ModuleType
 
 TASKS = {
     "activity": "rootstock.tasks.activity",
+    "distillation": "rootstock.tasks.distillation",
+    "language_model": "rootstock.tasks.language_model",
 }
 
 
@@ -16,6 +18,11 @@ def planner(task: str) -> ModuleType:
 def trainer(task: str) -> ModuleType:
     """The heavy side of a task: data, model, training."""
     return import_module(f"{TASKS[task]}.task")
+
+
+def reporter(task: str) -> ModuleType:
+    """What a task shows of its results: columns, table, figure. May import pandas."""
+    return import_module(f"{TASKS[task]}.report")
 
 
 def baselines(task: str) -> ModuleType:

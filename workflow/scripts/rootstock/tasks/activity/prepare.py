@@ -6,9 +6,9 @@ smartwatch", Physiological Measurement 39 (2018); data packaged with seglearn (B
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ...engine.files import to_bytes
 from ...store.files import write_atomically, write_json
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
+from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import DataIdentity
 from .source import SMARTWATCH_VERSION, SPLITS
@@ -25,8 +26,8 @@ LEFT_ARM = 0.0
 MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope
 
 
-def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
-    """Write `{participant}_{train,val,test}.pt` into `folder`, `manifest.json` last; return the manifest."""
+def prepare(identity: DataIdentity, folder: Path, run: Run, say: Callable[[str], None]) -> None:
+    """Write `{participant}_{train,val,test}.pt` into `folder`, `manifest.json` last."""
     recordings = load_recordings()
     windows: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
     short: list[str] = []
@@ -60,7 +61,7 @@ def prepare(identity: DataIdentity, folder: Path) -> dict[str, Any]:
         "hz": 50,
     }
     write_json(folder / "manifest.json", manifest)
-    return manifest
+    say(f"{sum(sum(parts.values()) for parts in counts.values())} windows of {len(counts)} people")
 
 
 def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:

@@ -51,6 +51,12 @@ def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model
     return model.model_copy(update={"settings": model.settings | overrides})
 
 
+def check_presets(own: dict[str, dict], problems: Problems) -> None:
+    """Faults of the user's own presets, also of those that no base uses yet."""
+    for name, entry in own.items():
+        _own_preset(name, entry, problems)
+
+
 def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
     key = f"models.{name}"
     settings = {k: v for k, v in entry.items() if k not in ("preset", "class")}

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ...study.fields import (
     Count,
@@ -167,8 +168,21 @@ class Model(Section):
     source: str | None = None
 
 
+def _resolved(spec: Section) -> Section:
+    """A spec given by hand must be as the plan makes it, or one training would have two names."""
+    people = getattr(spec, "participants", ())
+    if list(people) != sorted(set(people)):
+        raise PydanticCustomError("phrase", "participants sorted, each once")
+    given = {name for name in AUGMENTATION_DEFAULTS if getattr(spec, name) is not None}
+    if given != (set(AUGMENTATION_DEFAULTS) if spec.use_augmentation else set()):
+        raise PydanticCustomError("phrase", "all augmentation settings with use_augmentation, none without")
+    return spec
+
+
 class BaseSpec(Training):
     """All that determines the weights of a base model."""
+
+    _check = model_validator(mode="after")(_resolved)
 
     task: Literal["activity"] = "activity"
     recipe: int
@@ -180,6 +194,8 @@ class BaseSpec(Training):
 
 class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
     """All that determines a fine-tuned model; fields that its mode does not use are None."""
+
+    _check = model_validator(mode="after")(_resolved)
 
     task: Literal["activity"] = "activity"
     recipe: int

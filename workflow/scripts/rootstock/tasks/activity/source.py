@@ -8,6 +8,7 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, sha256_text, short_digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
+from .presets import check_presets
 from .settings import BaseSpec, Data, DataIdentity, FinetuneSpec, Scope
 
 SPLITS = ("train", "val", "test")
@@ -42,6 +43,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
     """The scope with its participants: all of the data where none are listed; each one's files must exist."""
+    check_presets(scope.models, problems)
     known = SMARTWATCH_PEOPLE if data.path is None else _people_in(Path(data.path), problems)
     people = scope.participants or known
     for name in sorted({p for p in people if people.count(p) > 1}):

@@ -7,6 +7,7 @@ from ...study.identity import canonical
 from ...study.problems import Problems
 from ...study.request import Request, Unit
 from ...study.validate import read_section
+from ..defaults import adopted, export_folder, is_meant
 from .presets import PRESETS, has_batch_norm, resolve_model
 from .settings import (
     AUGMENTATION_DEFAULTS,
@@ -42,12 +43,15 @@ __all__ = [
     "Finetune",
     "FinetuneSpec",
     "Scope",
+    "adopted",
     "artefact",
     "check_data",
     "complete_data",
     "complete_scope",
     "data_folder",
     "expectations",
+    "export_folder",
+    "is_meant",
 ]
 
 PreparedSpec = DataIdentity  # what is prepared is named by the identity of the data
@@ -62,6 +66,7 @@ FLAT = {
     "window_size": ("data", "window_size"),
     "base_participants": ("base", "participants"),
 }
+UNIT_HELP = {"fold": "which participant is the target, counted from 0"}
 OWN_FINETUNE_FIELDS = tuple(Personal.model_fields)
 
 

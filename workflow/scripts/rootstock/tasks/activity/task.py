@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from ...engine.files import load
 from ...engine.loop import Context, Fitted, Outcome, fit
 from ...engine.metrics import classification_metrics, confusion_counts
+from ...engine.optimizers import adamw
+from ...engine.schedule import make_schedule
 from ...engine.seeding import seed_step
 from ...study.identity import canonical
 from ...study.problems import Refusal
@@ -228,18 +230,20 @@ def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Wind
 
 
 def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, context: Context) -> Fitted:
+    optimizer = adamw(trainee.model, spec.lr, spec.weight_decay, compiled=context.compile)
+    steps = spec.max_epochs * len(trainee.batches(1))
     fitted = fit(
         trainee,
         context,
-        lr=spec.lr,
-        weight_decay=spec.weight_decay,
-        schedule=spec.schedule,
+        optimizer=optimizer,
+        schedule=make_schedule(spec.schedule, optimizer, spec.lr, steps),
         max_epochs=spec.max_epochs,
         gradient_clip=spec.gradient_clip,
         metric=spec.early_stopping_metric,
         patience=spec.early_stopping_patience,
         seed=spec.seed,
         precision=spec.precision,
+        keeps_state=spec.schedule == "constant",
     )
     trainee.model.load_state_dict(fitted.state)
     return fitted

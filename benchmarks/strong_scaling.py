@@ -1,0 +1,148 @@
+#!/usr/bin/env python
+"""Strong scaling: 2 processes of one thread against 1 process of one thread, at the same global batch, through the engine.
+
+A transformer is bound by computing, a small CNN by exchanging gradients. Repeats are interleaved, medians are shown:
+
+    .venv/bin/python benchmarks/strong_scaling.py [--repeats 5] [--processes 2]
+
+Efficiency is (seconds of 1) / (processes × seconds of n) for the same steps; the first steps are not counted.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "workflow/scripts"))
+
+WARM_UP = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=15, help="measured steps of each run")
+    parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(seconds_a_step(args.worker, args.steps)))
+        return
+    for workload in WORKLOADS:
+        alone, together = [], []
+        for _ in range(args.repeats):
+            alone.append(measure(workload, 1, args.steps))
+            together.append(measure(workload, args.processes, args.steps))
+        one, many = statistics.median(alone), statistics.median(together)
+        pairs = [100 * a / (args.processes * b) for a, b in zip(alone, together, strict=True)]
+        print(
+            f"{workload:<12} 1 process {1000 * one:7.1f} ms a step, {args.processes} processes {1000 * many:7.1f} ms; "
+            f"efficiency {100 * one / (args.processes * many):.1f} % (pairs {min(pairs):.0f} to {max(pairs):.0f} %)",
+            flush=True,
+        )
+
+
+def measure(workload: str, processes: int, steps: int) -> float:
+    """Median seconds a step of one fresh run."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", __file__]
+    command += ["--worker", workload, "--steps", str(steps)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[0])
+
+
+def seconds_a_step(workload: str, steps: int) -> float:
+    """Train through the engine's own loop; the median time between the starts of two steps."""
+    import torch
+
+    from rootstock.engine import loop
+    from rootstock.engine.distributed import world_of_environment
+    from rootstock.engine.optimizers import adamw
+
+    torch.set_num_threads(1)
+    times: list[float] = []
+    seed_step = loop.seed_step
+
+    def timed(*key: int) -> None:
+        times.append(time.perf_counter())
+        seed_step(*key)
+
+    loop.seed_step = timed
+    torch.manual_seed(0)
+    trainee = WORKLOADS[workload](steps + WARM_UP)
+    with world_of_environment(torch.device("cpu"), 600) as world:
+        context = loop.Context(torch.device("cpu"), world, say=lambda _: None)
+        loop.fit(
+            trainee,
+            context,
+            optimizer=adamw(trainee.model, 1e-3, 0.01),
+            schedule=None,
+            max_epochs=1,
+            gradient_clip=1.0,
+            metric="loss",
+            patience=None,
+            seed=0,
+        )
+        times.append(time.perf_counter())
+        gaps = [b - a for a, b in zip(times[WARM_UP:-1], times[WARM_UP + 1 : -1], strict=False)]
+        if not world.is_first:
+            sys.exit(0)
+    return statistics.median(gaps)
+
+
+class Workload:
+    """Random data and a model in the shape that the engine trains; evaluation costs nothing."""
+
+    def __init__(self, model, x, y, batch_size: int, steps: int):
+        self.model, self.x, self.y, self.batch_size, self.steps = model, x, y, batch_size, steps
+
+    def batches(self, epoch: int) -> list:
+        import torch
+
+        generator = torch.Generator().manual_seed(epoch)
+        return [torch.randint(len(self.x), (self.batch_size,), generator=generator) for _ in range(self.steps)]
+
+    def loss(self, model, samples, epoch: int):
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(model(self.x[samples]).flatten(0, -2), self.y[samples].flatten(), reduction="sum")
+
+    def evaluate(self) -> dict:
+        return {"loss": 0.0}
+
+    def train_mode(self) -> None:
+        self.model.train()
+
+
+def transformer(steps: int) -> Workload:
+    """4 layers, width 256, 128 tokens, global batch 16: about 3 million parameters."""
+    import torch
+    from torch import nn
+
+    layer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=0.0, batch_first=True, norm_first=True)
+    model = nn.Sequential(
+        nn.Embedding(512, 256), nn.TransformerEncoder(layer, 4, enable_nested_tensor=False), nn.Linear(256, 512)
+    )
+    tokens = torch.randint(512, (256, 129))
+    return Workload(model, tokens[:, :-1], tokens[:, 1:], 16, steps)
+
+
+def small_cnn(steps: int) -> Workload:
+    """The pooled network of the smartwatch study, global batch 64."""
+    import torch
+
+    from rootstock.tasks.activity.models import PooledConvNet
+    from rootstock.tasks.activity.presets import PRESETS
+
+    model = PooledConvNet(6, 7, **PRESETS["pooled"][1])
+    return Workload(model, torch.randn(512, 6, 200), torch.randint(7, (512,)), 64, steps)
+
+
+WORKLOADS = {"transformer": transformer, "small_cnn": small_cnn}
+
+if __name__ == "__main__":
+    main()

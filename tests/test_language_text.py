@@ -1,0 +1,192 @@
+"""Text to tokens: documents, splits, shards, tokenizers; interrupted, in parallel, damaged."""
+
+import json
+
+import numpy as np
+import pyarrow
+import pytest
+from conftest import plan
+from pyarrow import parquet
+from tiny import TINY, write_texts
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from rootstock.prepare import prepare
+from rootstock.study.problems import Refusal
+from rootstock.tasks.language_model import prepare as preparation
+from rootstock.tasks.language_model.settings import SPLITS
+from rootstock.tasks.language_model.shards import TokenStream, open_prepared, token_type
+from rootstock.tasks.language_model.source import Document
+from rootstock.tasks.language_model.text import read_texts, split_of
+from rootstock.tasks.language_model.tokenizer import encode_prompt, end_of_text, read_tokenizer
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch):
+    """The artefact of the tiny study, its text written, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path / "data/tiny")
+    return only_artefact()
+
+
+def only_artefact(**data):
+    (artefact,) = plan(**TINY["language_model"].content({"data": data})).artefacts.values()
+    return artefact
+
+
+def made(artefact, folder) -> dict[str, bytes]:
+    prepare("language_model", artefact.spec, folder, say=lambda _: None)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_every_document_comes_back_once_and_whole(spec, tmp_path):
+    made(spec, tmp_path / "p")
+    text = open_prepared(tmp_path / "p")
+    tokenizer, found = read_tokenizer(text.tokenizer, ""), []
+    end = end_of_text(tokenizer)
+    for split in SPLITS:
+        stream = text.stream(["plants"], split)
+        tokens = stream.read(0, len(stream))
+        assert tokens[-1] == end and text.documents("plants", split) == (tokens == end).sum()
+        parts = np.split(tokens, np.flatnonzero(tokens == end) + 1)[:-1]
+        found += [tokenizer.decode(part[:-1].tolist()) for part in parts]
+    assert sorted(found) == sorted((tmp_path / "data/tiny/plants.txt").read_text().split("\n\n"))
+
+
+def test_documents_that_say_the_same_stay_together():
+    texts = ["A cell of the retina.", "a CELL, of the  retina", "A cell of the retina!"]
+    for number in range(40):
+        one = {split_of(Document("", f"{text} {number}"), (0.5, 0.25, 0.25)) for text in texts}
+        assert len(one) == 1
+    splits = [split_of(Document("", str(n)), (0.8, 0.1, 0.1)) for n in range(4000)]
+    assert [splits.count(name) / 4000 for name in SPLITS] == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
+
+
+def test_an_interrupted_preparation_goes_on_and_gives_the_same(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "SHARD_CHARACTERS", 500)  # several shards a split
+    whole = made(spec, tmp_path / "whole")
+    assert sum(name.endswith(".tokens") for name in whole) > 8
+    made(spec, tmp_path / "torn")
+    shards = sorted((tmp_path / "torn").glob("*.json"))
+    kept = (tmp_path / "torn" / "animals-train-00000.tokens").stat().st_mtime_ns
+    (tmp_path / "torn/manifest.json").unlink()
+    shards[3].with_suffix(".tokens").write_bytes(b"torn")
+    shards[3].unlink()
+    assert made(spec, tmp_path / "torn") == whole
+    assert (tmp_path / "torn" / "animals-train-00000.tokens").stat().st_mtime_ns == kept
+
+
+def test_a_larger_share_contains_a_smaller_one(spec, tmp_path):
+    made(spec, tmp_path / "p")
+    text = open_prepared(tmp_path / "p")
+    shares = [text.stream(["animals"], "train", share, 7) for share in (0.01, 0.3, 0.6, 1.0)]
+    documents = [{bytes(piece) for piece in stream.pieces} for stream in shares[:3]]
+    assert len(documents[0]) == 1 and documents[0] <= documents[1] <= documents[2]
+    assert len(shares[1]) < len(shares[2]) < len(shares[3])
+    assert {bytes(p) for p in text.stream(["animals"], "train", 0.3, 8).pieces} != documents[1]
+
+
+def test_a_stream_has_no_end():
+    stream = TokenStream([np.arange(3), np.arange(3, 4), np.arange(4, 9)])
+    for start in range(20):
+        for length in (1, 4, 25):
+            assert stream.read(start, length).tolist() == [(start + i) % 9 for i in range(length)]
+
+
+def test_tokens_take_two_bytes_where_they_fit():
+    assert token_type(65_536) is np.uint16 and token_type(65_537) is np.uint32
+
+
+def test_lines_and_rows(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "één"}\n\n{"text": "two", "more": 1}\n')
+    parquet.write_table(pyarrow.table({"text": ["x", None, "y"], "n": [1, 2, 3]}), tmp_path / "b.parquet")
+    assert list(read_texts(tmp_path / "a.jsonl")) == ["één", "two"]
+    assert list(read_texts(tmp_path / "b.parquet")) == ["x", "y"]
+
+
+FAULTS = [
+    ("a.jsonl", b'{"text": "x"}\n{"txt": 1}\n', r"a.jsonl:2: is not a JSON object with a text field"),
+    ("a.jsonl", b"[1]\n", r"a.jsonl:1: is not"),
+    ("a.txt", b"\xff\xfe", "a.txt: is not UTF-8"),
+    ("a.parquet", b"PAR1", "a.parquet: is not a parquet file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "line"), FAULTS)
+def test_a_bad_file_is_named(tmp_path, name, content, line):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Refusal, match=line):
+        list(read_texts(tmp_path / name))
+
+
+def test_a_domain_needs_a_document_of_each_split(spec, tmp_path):
+    (tmp_path / "data/tiny/lonely.txt").write_text("one document")
+    with pytest.raises(Refusal, match="domain lonely has no"):
+        made(only_artefact(), tmp_path / "p")
+    assert not (tmp_path / "p/manifest.json").exists()
+
+
+def test_the_text_names_its_tokens(spec, tmp_path):
+    assert only_artefact().name == spec.name
+    (tmp_path / "data/tiny").rename(tmp_path / "data/moved")
+    assert only_artefact(path="data/moved").name == spec.name
+    (tmp_path / "data/moved/animals.txt").write_text("another text")
+    assert only_artefact(path="data/moved").name != spec.name
+
+
+@pytest.mark.parametrize("damage", ["tokenizer", "tokens", "missing"])
+def test_tokenizer_and_shards_that_do_not_belong_together_are_refused(spec, tmp_path, damage):
+    made(spec, tmp_path / "p")
+    if damage == "tokenizer":
+        other = only_artefact(vocab_size=280)
+        made(other, tmp_path / "other")
+        (tmp_path / "p/tokenizer.json").write_bytes((tmp_path / "other/tokenizer.json").read_bytes())
+    shard = tmp_path / "p/animals-train-00000.tokens"
+    if damage == "tokens":
+        shard.write_bytes(shard.read_bytes()[:-2])
+    if damage == "missing":
+        shard.unlink()
+    line = "not the one its shards were made with" if damage == "tokenizer" else "missing or not of the size"
+    with pytest.raises(Refusal, match=line):
+        open_prepared(tmp_path / "p")
+
+
+def words(unknown: str | None) -> Tokenizer:
+    names = {"<|endoftext|>": 0, "cat": 1, "dog": 2} | ({unknown: 3} if unknown else {})
+    tokenizer = Tokenizer(models.WordLevel(names, unk_token=unknown or "<none>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def test_a_tokenizer_that_was_given_is_used(spec, tmp_path):
+    words("[UNK]").save(str(tmp_path / "tokenizer.json"))
+    given = only_artefact(tokenizer=str(tmp_path), vocab_size=None)
+    assert given.name != spec.name
+    made(given, tmp_path / "p")
+    assert open_prepared(tmp_path / "p").vocab_size == 4
+    assert json.loads((tmp_path / "p/manifest.json").read_text())["spec"].get("vocab_size") is None
+
+
+def test_a_tokenizer_in_the_two_files_of_gpt2_is_used(spec, tmp_path):
+    made(spec, tmp_path / "p")
+    ours = read_tokenizer(open_prepared(tmp_path / "p").tokenizer, "")
+    (tmp_path / "gpt2").mkdir()
+    ours.model.save(str(tmp_path / "gpt2"))
+    given = only_artefact(tokenizer="gpt2", vocab_size=None)
+    assert given.name != spec.name
+    made(given, tmp_path / "q")
+    theirs = read_tokenizer(open_prepared(tmp_path / "q").tokenizer, "")
+    sentence = "cat number 3, größer<|endoftext|>oak"
+    assert theirs.encode(sentence).ids == ours.encode(sentence).ids and theirs.get_vocab_size() == ours.get_vocab_size()
+
+
+def test_unknown_characters_are_named():
+    assert encode_prompt(words("[UNK]"), "cat dog") == [1, 2]
+    with pytest.raises(Refusal, match="prompt: e s w unknown"):
+        encode_prompt(words("[UNK]"), "cat ewes")
+
+
+def test_a_tokenizer_without_an_end_is_refused():
+    with pytest.raises(Refusal, match="has no token that ends a text"):
+        read_tokenizer(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str(), "mine.json")
+    with pytest.raises(Refusal, match=r"mine.json: is not a tokenizer.json"):
+        read_tokenizer("{}", "mine.json")

@@ -1,0 +1,285 @@
+"""The programs around a language model, run as a user runs them: a session in a real terminal, pipes, resume, listings."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+
+import pandas
+import pexpect
+import pytest
+from conftest import Project, jobs_run, plan
+from test_engine import start
+from tiny import TINY
+
+from rootstock.prepare import prepare
+from rootstock.study import paths
+from rootstock.tasks.language_model.report import branch_table
+
+CONSTANT = {"base": {"schedule": "constant", "max_steps": 24}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Project:
+    """A project with one trained trunk, kept at steps 8, 16 and 24."""
+    folder = tmp_path_factory.mktemp("project")
+    project = Project(folder)
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        base = prepared_base(project, CONSTANT)
+    finally:
+        os.chdir(before)
+    flags = ("--spec", base.json, "--data_path", base.data, "--keep_checkpoints", "8")
+    project.script("train_base", *flags)
+    return project
+
+
+def prepared_base(project: Project, *more: dict):
+    """The trunk of the tiny study, its text prepared; the working folder is the project's."""
+    TINY["language_model"].write(project / "data/tiny")
+    planned = plan(**TINY["language_model"].content(*more))
+    for artefact in planned.artefacts.values():
+        prepare("language_model", artefact.spec, project / paths.prepared(artefact.name), say=lambda _: None)
+    return next(iter(planned.bases.values()))
+
+
+@pytest.fixture
+def project(trained, tmp_path) -> Project:
+    """A copy of the trained project, to be changed at will."""
+    shutil.copytree(trained.folder, tmp_path / "copy", symlinks=True)
+    copy = Project.__new__(Project)
+    copy.folder = tmp_path / "copy"
+    return copy
+
+
+# What prompt_toolkit sends when it begins to read a line and when it has one: it turns bracketed paste on and off.
+READS, HAS_READ = r"\x1b\[\?2004h", r"\x1b\[\?2004l"
+
+
+def model_of(project: Project) -> str:
+    (name,) = [file.stem for file in (project / "base_models").glob("*.pt")]
+    return name
+
+
+def talk(project: Project, *flags: str) -> pexpect.spawn:
+    command = ["workflow/scripts/interactive_inference.py", "--max-length", "30", "--seed", "1", *flags]
+    terminal = pexpect.spawn(
+        sys.executable, command, cwd=str(project.folder), encoding="utf-8", timeout=60, dimensions=(60, 200),
+        env=os.environ | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+    )  # fmt: skip
+    terminal.expect("step 24, epoch [0-9.]+, loss [0-9.]+ nats a token")
+    terminal.expect(READS)
+    return terminal
+
+
+def say(terminal: pexpect.spawn, line: str, answer: str) -> None:
+    """Type a line and wait for an answer to it, which its echo is not, and for the next prompt."""
+    terminal.send(line + "\r")
+    terminal.expect(HAS_READ)
+    terminal.expect(answer)
+    terminal.expect(READS)
+
+
+def test_a_session_in_a_real_terminal(trained):
+    terminal = talk(trained)
+    say(terminal, "help", r"set NAME VALUE")
+    say(terminal, "", "write the beginning of a text, or help")
+    say(terminal, "settings", r"temperature 0\.8\s+top-k 50\s+top-p 0\.9\s+seed 1")
+    say(terminal, "set temperature 0", r"temperature 0\.0")
+    say(terminal, "set top-p 3", "top-p: 3 needs a number of at most 1")
+    say(terminal, "set temperature -1", "temperature: -1 needs a number of at least 0")
+    say(terminal, "set max-length 5", "max-length 5")
+    say(terminal, "cat number", r"cat number[^\r\n>]+\r\n")
+    say(terminal, "Größe 猫 🙂", "猫 🙂")
+    say(terminal, "cat " * 60, r"cat cat cat[^>]*\r\n")
+    say(terminal, "clear", r"\x1b\[2J")
+    say(terminal, "\x1b[A\x1b[A", "cat cat cat")  # two lines back in the history: the long prompt
+    terminal.send("\x04")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_ctrl_c_stops_a_text_and_not_the_program(trained):
+    terminal = talk(trained, "--max-length", "1000000", "--top-k", "0", "--top-p", "1", "--temperature", "5")
+    terminal.send("oak\r")
+    terminal.expect(HAS_READ)
+    terminal.expect("oak.{40}")
+    terminal.sendintr()
+    terminal.expect("…")
+    terminal.expect(READS)
+    terminal.send("half a line\x03")
+    terminal.expect(HAS_READ)
+    terminal.expect(READS)
+    say(terminal, "set max-length 3", "max-length 3")
+    terminal.send("quit\r")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_prompts_without_a_terminal(trained):
+    one = trained.script("interactive_inference", "--prompt", "dog", "--temperature", "0", "--max-length", "8")
+    again = trained.script(
+        "interactive_inference", model_of(trained), "--prompt", "dog", "--temperature", "0", "--max-length", "8"
+    )
+    assert one.stdout == again.stdout and one.stdout.startswith("dog")
+    seeded = [trained.script("interactive_inference", "--prompt", "dog", "--seed", "5").stdout for _ in range(2)]
+    assert seeded[0] == seeded[1]
+
+
+BAD = [
+    (("--temperature", "-1"), "--temperature: -1 needs a number of at least 0"),
+    (("--top-p", "0"), "--top-p: 0 needs a number above 0"),
+    (("--top-p", "1.5"), "--top-p: 1.5 needs a number of at most 1"),
+    (("--top-k", "some"), '--top-k: "some" needs a whole number'),
+    (("ffff",), "ffff: is neither a file nor the hash"),
+    (("Snakefile",), "Snakefile: "),
+    (("--store", "empty"), "empty: holds no language model; train one first: make run STUDY="),
+    (("--device", "cuda:9"), "device: cuda:9 is not there"),
+    (("--device", "gpu"), "device: gpu unknown; use auto, cpu"),
+]
+
+
+@pytest.mark.parametrize(("flags", "line"), BAD)
+def test_bad_flags_are_told_in_one_line(trained, flags, line):
+    done = trained.script("interactive_inference", *flags, "--prompt", "x", check=False)
+    assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr
+
+
+def test_checkpoints_are_listed_and_checked(project):
+    listed = project.script("list_checkpoints").stdout
+    assert [re.search(rf"kept\s+{step}\s", listed) is not None for step in (8, 16, 24)] == [True] * 3
+    assert re.search(r"model\s+24\s+\d\.\d\d\s+\d\.\d{4}", listed) and re.search(r"state\s+24", listed)
+    (file,) = project.folder.glob(".rootstock/store/*/checkpoint_step_16.pt")
+    checked = project.script("check_checkpoint", str(file)).stdout
+    assert "its sha256 is the recorded one" in checked and "step 16" in checked and "can be trained on" in checked
+    assert (
+        "its sha256 is the recorded one"
+        in project.script("check_checkpoint", f"base_models/{model_of(project)}.pt").stdout
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.unlink()
+    file.write_bytes(content)
+    done = project.script("check_checkpoint", str(file), check=False)
+    assert done.returncode == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
+    nothing = project.script("list_checkpoints", "--store", "empty", check=False)
+    assert nothing.returncode == 1 and "train one first: make run" in nothing.stderr
+
+
+def weights(project: Project, name: str) -> bytes:
+    return (project / f"base_models/{name}.pt").read_bytes()
+
+
+def resumed(project: Project, *flags: str) -> tuple[str, str]:
+    """What `resume_training.py` printed, and the hash of what it trained."""
+    said = project.script("resume_training", *flags).stdout
+    return said, said.split()[-1]
+
+
+def test_a_finished_trunk_goes_on_to_what_a_straight_run_gives(project, monkeypatch):
+    said, longer = resumed(project, "--max-steps", "36")
+    assert "is what a straight run of 36 steps gives" in said and "epoch 6/6" in said
+    monkeypatch.chdir(project.folder)
+    base = prepared_base(project, CONSTANT, {"base": {"max_steps": 36}})
+    assert base.hash == longer
+    project.script(
+        "train_base", "--spec", base.json, "--data_path", base.data, "--store", "straight", "--output", "s.pt"
+    )
+    assert (project / "s.pt").read_bytes() == weights(project, longer)
+    recorded = json.loads((project / f"base_models/{longer}_metadata.json").read_text())["resumed_from"]
+    assert recorded == {"hash": model_of_start(project, longer), "step": 24}
+
+
+def model_of_start(project: Project, longer: str) -> str:
+    (name,) = {file.stem for file in (project / "base_models").glob("*.pt")} - {longer}
+    return name
+
+
+def test_a_chosen_checkpoint_goes_on_to_the_same_model(project):
+    name = model_of(project)
+    before = weights(project, name)
+    folder = project / f".rootstock/store/{name}"
+    for file in ("metadata.json", "model.pt", "state.pt"):  # as if it had been killed before its end
+        (folder / file).unlink()
+    said, again = resumed(project, "--checkpoint", str(folder / "checkpoint_step_8.pt"))
+    assert again == name and "its spec is unchanged" in said and "step 8, epoch 2" in said
+    assert weights(project, name) == before
+
+
+def test_another_batch_is_another_training(project):
+    (file,) = project.folder.glob(".rootstock/store/*/checkpoint_step_16.pt")
+    said, other = resumed(project, "--checkpoint", str(file), "--batch-size", "2")
+    assert "not as before: a step now takes another number of windows" in said
+    metadata = json.loads((project / f"base_models/{other}_metadata.json").read_text())
+    assert metadata["spec"]["resumed_from"] == {
+        "hash": model_of_start(project, other),
+        "step": 16,
+        "samples": 64,
+        "epoch": 3,
+        "batch": 4,
+    }
+    assert (
+        metadata["steps"] == 24 and f"{model_of_start(project, other)}@16" in project.script("list_checkpoints").stdout
+    )
+
+
+def test_a_killed_training_is_taken_up_again(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    base = prepared_base(project, {"base": {"max_steps": 4000, "eval_every": 2000, "warmup_steps": 10}})
+    process = start(project, "--spec", base.json, "--data_path", base.data, "--checkpoint_steps", "20")
+    deadline = time.monotonic() + 60
+    while not list(project.folder.glob(f".rootstock/store/{base.hash}/checkpoints/step_*.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    said, name = resumed(project, "--max-steps", "60", "--processes", "2")
+    assert "processes: 1 become 2" in said and "schedule is now one over 60 steps" in said and name != base.hash
+
+
+def test_what_cannot_be_resumed_is_told(project):
+    for flags, line in (
+        ((), "every training here is finished; give --max-steps"),
+        (("--max-steps", "10"), "--max-steps: 10 is not beyond step 24"),
+        (("--max-steps", "0"), "--max-steps: 0 needs a whole number of at least 1"),
+        (("--gpus", "99", "--max-steps", "30"), "--gpus: 99 are not there"),
+        (("--checkpoint", "nowhere.pt"), "nowhere.pt: nothing beside it says what it holds"),
+        (("--store", "empty"), "empty: holds no checkpoint of a language model; train one first"),
+    ):
+        done = project.script("resume_training", *flags, check=False)
+        assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr, (flags, done.stderr)
+
+
+@pytest.mark.workflow
+def test_a_whole_study_with_its_table_and_exports(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = Project(folder)
+    TINY["language_model"].write(project / "data/tiny")
+    finetune = [
+        {"mode": "cool_down", "max_steps": 8, "lr": 0.005, "warmup_steps": 1},
+        {"mode": "last_layers_only", "max_steps": 8, "lr": 0.005, "warmup_steps": 1, "schedule": "linear"},
+    ]
+    project.study("study", TINY["language_model"].content() | {"finetune": finetune, "export": True})
+    project.snakemake("--configfile", "study.yaml")
+    summary = pandas.read_csv(project / "results/study/summary.csv")
+    assert sorted(summary["domain"]) == ["animals", "general"]
+    table = branch_table(summary)
+    (branch,), (cooled,) = (summary[summary["domain"] == name].to_dict("records") for name in ("animals", "general"))
+    assert table["continued"].tolist() == [cooled["loss_animals"]] and table["branch"].tolist() == [
+        branch["loss_animals"]
+    ]
+    assert f"{branch['loss_animals']:.3f}" in (project / "results/study/table.txt").read_text()
+    exports = sorted(
+        file.parent.name.rpartition("_")[0] for file in (project / "artifacts/language_model").glob("*/export.json")
+    )
+    assert exports == ["cool_down_general", "last_layers_only_animals"]
+    before = branch["base_loss_animals"], branch["base_loss_general"]
+    assert before == (cooled["base_loss_animals"], cooled["base_loss_general"])
+    assert "train_" not in str(jobs_run(project.snakemake("-n", "--configfile", "study.yaml").stdout))

@@ -1,0 +1,70 @@
+"""Two controllers on one store, and an orphan beside a rerun: each model is trained once, and all succeed."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import Project
+from test_kill import COUNTING, kill, results, start, steps, tiny_project, trainings
+
+
+@pytest.fixture
+def calm(tmp_path, monkeypatch) -> Project:
+    """The undisturbed study; steps of every project are counted in a file of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(COUNTING))
+    project = tiny_project(tmp_path / "calm", "activity")
+    monkeypatch.setenv("STEPS", str(project / "steps"))
+    project.snakemake("--configfile", "study.yaml")
+    return project
+
+
+@pytest.mark.workflow
+def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monkeypatch):
+    monkeypatch.setenv("STEPS", str(tmp_path / "steps"))
+    store = tmp_path / "store"
+    pair = [tiny_project(tmp_path / name, "activity") for name in ("one", "two")]
+    for project in pair:
+        (project / ".rootstock").mkdir()
+        (project / ".rootstock/store").symlink_to(store)
+    store.mkdir()
+    controllers = [start(project) for project in pair]
+    assert [controller.wait(300) for controller in controllers] == [0, 0], (pair[0] / "run.log").read_text()[-3000:]
+    assert (tmp_path / "steps").stat().st_size == steps(calm)
+    logs = "".join(log.read_text() for project in pair for log in project.folder.glob("logs/**/*.log"))
+    assert logs.count("trained meanwhile") + logs.count("is in the store") == len(results(calm))
+    for project in pair:
+        assert results(project) == results(calm)
+
+
+@pytest.mark.workflow
+def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
+    project = tiny_project(tmp_path / "orphaned", "activity")
+    monkeypatch.setenv("STEPS", str(project / "steps"))
+    controller = start(project)
+    deadline = time.monotonic() + 60
+    while steps(project) == 0:
+        assert time.monotonic() < deadline and controller.poll() is None
+        time.sleep(0.01)
+    kill(controller.pid)
+    controller.wait()
+    orphans = trainings(project)
+    for pid in orphans:
+        os.kill(pid, signal.SIGSTOP)  # so that they are still there when the rerun comes to them
+    project.snakemake("--unlock", "--configfile", "study.yaml")
+    rerun = start(project)
+    while not (
+        said := [log for log in project.folder.glob("logs/**/*.log") if "waiting for process" in log.read_text()]
+    ):
+        assert time.monotonic() < deadline + 60 and rerun.poll() is None
+        time.sleep(0.05)
+    assert any(f"process {pid}" in log.read_text() for log in said for pid in orphans)
+    for pid in orphans:
+        os.kill(pid, signal.SIGCONT)
+    try:
+        assert rerun.wait(300) == 0, (project / "run.log").read_text()[-3000:]
+    except subprocess.TimeoutExpired:
+        kill(rerun.pid)
+        raise
+    assert steps(project) == steps(calm) and results(project) == results(calm)

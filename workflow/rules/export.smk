@@ -1,0 +1,31 @@
+# In:   a base model or an experiment that the study exports
+# Out:  a folder in the form that others use, complete when its export.json exists
+
+
+rule export:
+    """Write one trained model in the form that others use, from what the store keeps of it."""
+    input:
+        model=lambda wildcards: ancient(PLAN.exports[wildcards.export].source),
+    output:
+        done=paths.EXPORT_DONE,
+    log:
+        paths.EXPORT_LOG,
+    conda:
+        "../envs/rootstock.yaml"
+    threads: 1
+    resources:
+        store=STORE,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        hash=lambda wildcards: PLAN.exports[wildcards.export].hash,
+        data=lambda wildcards: PLAN.exports[wildcards.export].data,
+        study=PLAN.source_file,
+    shell:
+        "python workflow/scripts/export_model.py"
+        " --hash {params.hash}"
+        " --store {resources.store:q}"
+        " --data_path {params.data:q}"
+        " --study {params.study:q}"
+        " --output {wildcards.export:q}"
+        " > {log:q} 2>&1"

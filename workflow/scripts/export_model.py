@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Write a trained model of the store as a folder in the form that others use; its export.json is written last."""
+
+import json
+from pathlib import Path
+
+from rootstock import cli
+from rootstock.store.files import write_json
+from rootstock.store.objects import stored
+from rootstock.study import paths
+from rootstock.tasks.registry import trainer
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--hash", required=True, help="the model: a base model or a fine-tune")
+    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    parser.add_argument("--data_path", help="the data folder of its training")
+    parser.add_argument("--study", type=Path, help="file with the study as JSON, for the record")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    args = parser.parse_args()
+    kept = stored(args.store, args.hash)
+    metadata = kept.read()
+    study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
+    trainer(metadata["task"]).export(kept.model, metadata, args.data_path, study, args.output, cli.say)
+    write_json(args.output / "export.json", {"hash": args.hash, "task": metadata["task"]})
+    cli.say(f"exported {args.hash} to {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

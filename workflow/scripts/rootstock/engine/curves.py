@@ -1,0 +1,31 @@
+"""Losses and metrics as curves for TensorBoard, where the run settings ask for them."""
+
+from pathlib import Path
+from typing import Any
+
+from ..study.problems import Refusal
+
+
+class Curves:
+    """Writes the numbers of each epoch into `folder`; without a folder it does nothing.
+
+    A training that is taken up at `step` overwrites what it had shown beyond.
+    """
+
+    def __init__(self, folder: Path | None, step: int):
+        self.writer = None
+        if folder is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise Refusal("run.tensorboard: true needs a package: pip install tensorboard, or leave it out") from None
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def add(self, step: int, row: dict[str, Any]) -> None:
+        if self.writer is None:
+            return
+        for name, value in row.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(name.replace("train_", "train/").replace("val_", "val/"), value, step)
+        self.writer.flush()

@@ -1,0 +1,104 @@
+"""Optimizers as torch has them, without loading torch's compiler: that import takes longer than many a fine-tune."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+_PLAIN_STEP = getattr(torch.optim.AdamW.step, "__wrapped__", None)
+
+
+class _AdamW(torch.optim.AdamW):
+    """The same update. torch's own `step` imports `torch._dynamo` (1 to 5 s) only to break a graph that is not there."""
+
+    step = torch.no_grad()(_PLAIN_STEP or torch.optim.AdamW.step)
+
+
+def adamw(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    *,
+    compiled: bool = False,
+    betas: tuple[float, float] = (0.9, 0.999),
+    decay_vectors: bool = True,
+) -> Optimizer:
+    """AdamW over the parameters of `model` that are not frozen; without `decay_vectors` weight decay is for matrices only."""
+    plain = _PLAIN_STEP is not None and not compiled
+    if plain:
+        _leave_compiler_unloaded()
+    groups = _groups(trainable(model), weight_decay, decay_vectors)
+    return (_AdamW if plain else torch.optim.AdamW)(groups, lr=lr, betas=betas, weight_decay=weight_decay)
+
+
+def muon(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    *,
+    compiled: bool = False,
+    betas: tuple[float, float] = (0.9, 0.999),
+    decay_vectors: bool = True,
+) -> Optimizer:
+    """Muon (Jordan et al. 2024) for the matrices of linear layers that are not frozen, AdamW for all else.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
+    """
+    matrices = [
+        layer.weight for layer in model.modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad
+    ]
+    chosen = {id(matrix) for matrix in matrices}
+    rest = [parameter for parameter in trainable(model) if id(parameter) not in chosen]
+    return _Joined(
+        torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(_groups(rest, weight_decay, decay_vectors), lr=lr, betas=betas, weight_decay=weight_decay),
+    )
+
+
+class _Joined(Optimizer):
+    """Several optimizers as one, each over parameters of its own."""
+
+    def __init__(self, *parts: Optimizer):
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share_groups()
+
+    def step(self, closure: None = None) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """The very groups of the parts, so that a schedule that sets a learning rate here sets it there."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def _groups(parameters: list[nn.Parameter], weight_decay: float, decay_vectors: bool) -> list[dict[str, Any]]:
+    if decay_vectors:
+        return [{"params": parameters}]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _leave_compiler_unloaded() -> None:
+    """Call the methods that torch keeps from being compiled as they are: torch looks for `__dynamo_disable` on each and
+    loads its compiler to make one. Where a later torch does it otherwise this changes nothing."""
+    for method in vars(torch.optim.Optimizer).values():
+        code, wrapped = getattr(method, "__code__", None), getattr(method, "__wrapped__", None)
+        if wrapped is not None and code is not None and code.co_filename == torch._compile.__file__:
+            setattr(wrapped, "__dynamo_disable", wrapped)

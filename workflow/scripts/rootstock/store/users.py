@@ -1,0 +1,53 @@
+"""Who uses a store: every study that runs on it leaves a record of what it reaches."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..study.identity import short_digest
+from ..study.problems import Refusal
+from .files import write_json
+from .lock import user_name
+
+FOLDER = "users"
+
+
+@dataclass(frozen=True)
+class User:
+    """One study of one project, as it was when it ran last."""
+
+    project: str
+    study: str
+    person: str
+    reaches: frozenset[str]
+
+
+def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
+    """Note what a study reaches; its former record is replaced, so what only the former study reached is let go."""
+    content = {"project": str(project), "study": study, "person": user_name(), "reaches": sorted(reaches)}
+    write_json(_file(store, project, study), content)
+
+
+def users_of(store: str | Path) -> list[User]:
+    """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage."""
+    found = []
+    for file in sorted((Path(store) / FOLDER).glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            reaches = frozenset(content["reaches"])
+            found.append(User(content["project"], content["study"], content["person"], reaches))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Refusal(f"{file}: cannot be read ({error}); run its study again, or delete the record") from None
+    return found
+
+
+def retire_user(store: str | Path, project: Path, study: str) -> bool:
+    """Take a study's record back; whether there was one."""
+    file = _file(store, project, study)
+    was_there = file.exists()
+    file.unlink(missing_ok=True)
+    return was_there
+
+
+def _file(store: str | Path, project: Path, study: str) -> Path:
+    return Path(store) / FOLDER / f"{short_digest([str(project), study])}.json"

@@ -1,0 +1,112 @@
+"""What is shown of activity recognition: columns of `summary.csv`, the table over people and seeds, the figure."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...results.figure import dots_by_row
+from ...results.summary import as_text, swept_columns
+
+UNIT_COLUMNS = ("fold", "target")
+SEED_COLUMNS = ("seed", "base_seed")
+MEASURED = (
+    ("base_test", "loss"),
+    ("base_test", "accuracy"),
+    ("base_test", "f1"),
+    ("base_all", "accuracy"),
+    ("test", "loss"),
+    ("test", "accuracy"),
+    ("test", "f1"),
+)
+
+
+def columns(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The result columns of one experiment; accuracies are fractions."""
+    counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
+    measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
+    return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts}
+
+
+def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
+    """All of it as text for a terminal."""
+    parts = ["Personalised: accuracy on the target's test part, %", as_text(table_of(summary))]
+    unseen = unseen_people(summary)
+    if len(unseen):
+        people = 100 * unseen.groupby("target")["base_all_accuracy"].mean()
+        windows = int(unseen.drop_duplicates("target")["n_test_all"].sum())
+        parts.append(
+            f"Base models on all windows of the person left out: mean {people.mean():.1f} %, sd {people.std():.1f}, "
+            f"worst {people.min():.1f} ({people.idxmin()}); {windows} windows of {len(people)} people, "
+            f"{unseen['base_hash'].nunique()} base models"
+        )
+    if baselines:
+        parts += ["Classical models on the same windows, %", as_text(baseline_table(baselines))]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(summary: pd.DataFrame, path: Path) -> None:
+    """A dot a person, a bar for the mean, a row a setting; base models first."""
+    rows = [("base model", 100 * summary.groupby("target")["base_test_accuracy"].mean().dropna())]
+    for key, group in summary.groupby(_varied(summary), sort=False, dropna=False):
+        label = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in key if v == v and v is not None)
+        rows.append((label, 100 * group.groupby("target")["test_accuracy"].mean()))
+    dots_by_row(rows, "accuracy on the person's test part, %  (dot: a person, line: mean)", path)
+
+
+def table_of(summary: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy in % on the target's test part, for each swept setting: mean ± sd over people, worst person, gain.
+
+    With several seeds each person's value is the mean over seeds, and `sd of seeds` is the sd of the mean over people.
+    """
+    by = _varied(summary)
+    rows = []
+    for key, group in summary.groupby(by, sort=False, dropna=False):
+        people = 100 * group.groupby("target")["test_accuracy"].mean()
+        gain = 100 * (group["test_accuracy"] - group["base_test_accuracy"]).groupby(group["target"]).mean()
+        seed = next((name for name in ("seed", "base_seed") if name in group and group[name].notna().any()), "mode")
+        seeds = 100 * group.groupby(seed)["test_accuracy"].mean()
+        rows.append(
+            dict(zip(by, key, strict=True))
+            | {
+                "people": len(people),
+                "windows": int(group.groupby("target")["n_test"].first().sum()),
+                "n train": group["n_target_train"].mean(),
+                "mean": people.mean(),
+                "sd": people.std(),
+                "worst": people.min(),
+                "gain": gain.mean(),
+                "macro F1": 100 * group.groupby("target")["test_f1"].mean().mean(),
+                "seeds": len(seeds),
+                "sd of seeds": seeds.std() if len(seeds) > 1 else None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def unseen_people(summary: pd.DataFrame) -> pd.DataFrame:
+    """The base models on all windows of the person they never saw, one value a person and seed."""
+    measured = summary.dropna(subset=["base_all_accuracy"])
+    return measured.drop_duplicates(["target", "base_hash"])[["target", "base_hash", "base_all_accuracy", "n_test_all"]]
+
+
+def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Classical models over people: accuracy in % by what they learned on."""
+    frame = pd.DataFrame(rows)
+    frame["accuracy"] *= 100
+    groups = frame.groupby(["method", "learned_on", "target_data_pct", "measured_on"], sort=False, dropna=False)
+    table = groups["accuracy"].agg(people="count", mean="mean", sd="std", worst="min").reset_index()
+    table["windows"] = groups["n"].sum().to_numpy()
+    return table
+
+
+def _varied(summary: pd.DataFrame) -> list[str]:
+    """The settings that differ between experiments, other than who it is about and the seed."""
+    varied = swept_columns(summary, (*UNIT_COLUMNS, *SEED_COLUMNS))
+    return [name for name in varied if not (name == "base_participants" and _follows_target(summary))]
+
+
+def _follows_target(summary: pd.DataFrame) -> bool:
+    """Whether the people of a base differ by target only, as they do when one is left out."""
+    others = [name for name in ("mode", "target", "n_base_participants") if name in summary]
+    return bool((summary.groupby(others, dropna=False)["base_participants"].nunique() <= 1).all())

@@ -1,0 +1,122 @@
+"""A study of ours from a file in the form that users of two-phase distillation have: model, phase1, phase2, training, paths."""
+
+from itertools import product
+from typing import Any
+
+from ...study.fields import Count, Section
+from ...study.problems import Problems
+from ...study.validate import read_value
+from .settings import Base, Data, Finetune, Scope
+
+
+class PerGPU(Section):
+    """What their phases say of a step, and ours do not."""
+
+    batch_size: Count = 32
+    gradient_accumulation_steps: Count = 1
+
+
+MODEL = ("teacher", "student", "teacher_dim", "student_dim", "projection_hidden_dim", "use_projection")
+SAME = ("warmup_steps", "mse_weight", "max_length")
+RENAMED = {"learning_rate": "lr", "num_epochs": "max_epochs"}
+STEP = ("batch_size", "gradient_accumulation_steps")
+PHASE1 = (*STEP, *RENAMED, *SAME, "cosine_weight", "max_samples_per_dataset")
+PHASE2 = (*STEP, *RENAMED, *SAME, "infonce_weight", "temperature", "num_negatives", "max_samples")
+TRAINING = ("skip_phase1", "skip_phase2", "save_to_artifacts")
+PATHS = ("artifacts_dir", "output_dir")
+SECTIONS = {"model": MODEL, "phase1": PHASE1, "phase2": PHASE2, "training": TRAINING, "paths": PATHS}
+KINDS = {
+    "model": (Data, Base),
+    "phase1": (PerGPU, Base),
+    "phase2": (PerGPU, Finetune),
+    "training": (),
+    "paths": (Scope,),
+}
+BESIDE = ("study", "task", "description", "data", "run", "store", "prefix")
+
+
+def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The study that such a file means; None where it is not one. Faults raise all at once, in the file's own words.
+
+    Its batch size is that of one GPU and one step: ours, the global one, is that × `gradient_accumulation_steps` ×
+    `run.gpus`. A list sweeps, as in any study.
+    """
+    if not isinstance(content.get("model"), dict) or not {"phase1", "phase2"} & set(content):
+        return None
+    problems = Problems()
+    _check(content, problems)
+    problems.raise_if_any()
+    model, phase1, phase2, training, paths, data, run = (
+        dict(content.get(key) or {}) for key in (*SECTIONS, "data", "run")
+    )
+    gpus = next((n for n in (run.get("processes"), run.get("gpus")) if _whole(n) and n > 0), 1)
+    data |= {key: model[key] for key in ("teacher", "teacher_dim") if key in model}
+    if "max_length" in phase1:
+        data.setdefault("teacher_max_length", phase1["max_length"])
+    base = {key: model[key] for key in MODEL if key in model and not key.startswith("teacher")}
+    base |= _phase(phase1, gpus)
+    finetune = _phase(phase2, gpus) | {"in_batch_negatives": False}
+    study = {key: content[key] for key in BESIDE if key in content}
+    study |= {
+        "study": content.get("study", name),
+        "task": "distillation",
+        "data": data,
+        "base": base,
+        "finetune": {"mode": "base_only"} if training.get("skip_phase2") else finetune,
+        "run": run | _micro_batch(phase1, phase2),
+        "artifacts_dir": paths.get("artifacts_dir", "artifacts"),
+        "save_to_artifacts": training.get("save_to_artifacts", False),
+        "artifact_config": content.get("study", name),
+        "artifact_hash": _sweeps(data, base, finetune),
+    }
+    return study | ({"train_bases": False} if training.get("skip_phase1") else {})
+
+
+def _check(content: dict[str, Any], problems: Problems) -> None:
+    """Keys and values of the file's own sections; the rest is checked with the study that it becomes."""
+    for key, section in content.items():
+        if key not in (*SECTIONS, *BESIDE):
+            problems.unknown_key(key, (*SECTIONS, *BESIDE))
+        elif key in (*SECTIONS, "data", "run") and not isinstance(section, dict | None):
+            problems.add(key, section, "needs keys and values")
+        elif key in SECTIONS:
+            for field, value in (section or {}).items():
+                _check_field(key, field, value, problems)
+
+
+def _check_field(section: str, field: str, value: Any, problems: Problems) -> None:
+    key, ours = f"{section}.{field}", RENAMED.get(field, field)
+    if field not in SECTIONS[section]:
+        problems.unknown_key(key, SECTIONS[section])
+        return
+    if field in TRAINING and not isinstance(value, bool):
+        problems.add(key, value, "needs true or false")
+    fields = next((kind for kind in KINDS[section] if ours in kind.model_fields), None)
+    for choice in _listed(value) if fields else ():
+        read_value(fields, ours, choice, key, problems)
+
+
+def _phase(section: dict[str, Any], gpus: int) -> dict[str, Any]:
+    """The settings of one phase under our names, its batch size that of all GPUs and accumulated steps."""
+    ours = {RENAMED.get(key, key): value for key, value in section.items() if key not in STEP}
+    batch, accumulated = (_listed(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
+    sizes = [b * a * gpus for b, a in product(batch, accumulated)]
+    return ours | {"batch_size": sizes[0] if len(sizes) == 1 else list(dict.fromkeys(sizes))}
+
+
+def _micro_batch(*phases: dict[str, Any]) -> dict[str, Any]:
+    """The pairs at a time in memory that the file's user is used to: the smallest batch of one GPU and step."""
+    sizes = [size for phase in phases for size in _listed(phase.get("batch_size")) if _whole(size)]
+    return {"micro_batch_size": min(sizes)} if sizes else {}
+
+
+def _sweeps(*sections: dict[str, Any]) -> bool:
+    return any(isinstance(value, list) and len(value) > 1 for section in sections for value in section.values())
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

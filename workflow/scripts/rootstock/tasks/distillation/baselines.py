@@ -1,0 +1,62 @@
+"""What a student is compared with: the teacher's scores on the same text, and how fast either is on this machine."""
+
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from ...study.identity import short_digest
+from .export import sentence_transformer
+from .retrieval import retrieval
+from .settings import BaselineSpec
+from .student import pretrained_student
+from .task import open_data
+from .teacher import load_teacher
+from .text import Text
+
+TEXTS = 512
+ROUNDS = 5
+BATCH = 32
+
+
+def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
+    """The teacher's scores by its prepared vectors, and sentences a second of teacher and student.
+
+    Speed depends on the architecture, not on what was learned, so the student is measured as phase 1 starts.
+    """
+    text, vectors = open_data(folder)
+    query_rows, passage_rows = text.queries_of("test"), text.passages_of("test")
+    queries, passages = (
+        torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
+        for array, rows in ((vectors.queries, query_rows), (vectors.passages, passage_rows))
+    )
+    scores = retrieval(queries, passages, query_rows, passage_rows, text.positives())
+    speed = sentences_per_second(spec, text, vectors.dimension)
+    common = {
+        "student": short_digest([spec.student, spec.use_projection, spec.max_length]),
+        "threads": torch.get_num_threads(),
+    }
+    return [common | scores | {"teacher_per_second": speed[0], "student_per_second": speed[1]}]
+
+
+def sentences_per_second(spec: BaselineSpec, text: Text, dimension: int) -> tuple[float, float]:
+    """Teacher and student on the same held-out passages, by turns, so that a busy machine slows both; medians."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    identity = spec.data.teacher
+    with TemporaryDirectory() as beside:
+        student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
+    both = [load_teacher(identity.model, spec.max_length, identity.precision, device), student.to(device)]
+    texts = text.passages.take(text.passages_of("test")[:TEXTS])
+    seconds = [[_seconds(model, texts) for model in both] for _ in range(ROUNDS + 1)][1:]  # the first one warms up
+    return tuple(len(texts) / median(column) for column in zip(*seconds, strict=True))
+
+
+def _seconds(model: SentenceTransformer, texts: list[str]) -> float:
+    started = time.perf_counter()
+    model.encode(texts, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
+    return time.perf_counter() - started

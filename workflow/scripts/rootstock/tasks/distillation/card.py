@@ -1,0 +1,71 @@
+"""The README of an exported student: what it is, what it learned from, how well it does, under which licence."""
+
+from pathlib import Path
+from typing import Any
+
+from .source import manifest_of, prepared_text
+
+SCORES = (("recall_at_1", "R@1"), ("recall_at_10", "R@10"), ("mrr", "MRR"), ("ndcg_at_10", "nDCG@10"))
+
+
+def card(name: str, content: dict[str, Any], metadata: dict[str, Any], data: Path) -> str:
+    """Markdown with the header that the hub reads. `content` is the model file, `metadata` what the store keeps beside it."""
+    text = manifest_of(prepared_text(data))
+    base = metadata.get("base_spec") or metadata["spec"]
+    teacher, student = base["data"]["teacher"]["model"]["name"], base["student"]["model"]["name"]
+    measured = metadata["metrics"]
+    return "\n".join(
+        [
+            "---",
+            "library_name: sentence-transformers",
+            "pipeline_tag: sentence-similarity",
+            "tags: [sentence-transformers, sentence-similarity, distillation]",
+            f"base_model: {student if '/' in student else 'unknown'}",
+            "---",
+            "",
+            f"# {name}",
+            "",
+            f"A student of {measured['layers']} layers and {measured['parameters']:,} parameters, distilled from "
+            f"{teacher}; it gives vectors of {measured['dimension']} dimensions, mean pooling, unit length. It starts from {student}"
+            + (f", layers {', '.join(map(str, base['student']['layers']))}." if base["student"].get("layers") else "."),
+            "",
+            "```python",
+            "from sentence_transformers import SentenceTransformer",
+            "",
+            f'model = SentenceTransformer("{name}")  # the path of this folder',
+            'model.encode(["a query", "a passage"])',
+            "```",
+            "",
+            "## Scores",
+            "",
+            f"Retrieval of {measured['n_passages']:,} held-out passages by {measured['n_queries']:,} queries; no passage, nor a "
+            "near-duplicate of one, was trained on.",
+            "",
+            "| | " + " | ".join(label for _, label in SCORES) + " |",
+            "|---|" + "---|" * len(SCORES),
+            *(_row(label, measured[part]) for label, part in _rows(measured)),
+            *(_row(f"first {d} dimensions", scores) for d, scores in measured["dimensions"].items()),
+            "",
+            f"Correlation with the teacher's similarities (Spearman): {measured['test']['teacher_correlation']:.3f}.",
+            "",
+            "## Data",
+            "",
+            f"{text['counts']['train']['pairs']:,} pairs of query and passage from {', '.join(text['datasets'])}.",
+            *([f"Sources: {'; '.join(text['sources'])}."] if text["sources"] else []),
+            "",
+            "## Licence",
+            "",
+            "The weights derive from the student and the teacher named above and from the data; the licences of all three "
+            "apply. How it was trained stands in `study.yaml`.",
+            "",
+        ]
+    )
+
+
+def _rows(measured: dict[str, Any]) -> list[tuple[str, str]]:
+    phase1 = [("after phase 1", "base_test")] if "base_test" in measured else []
+    return [("teacher", "teacher"), *phase1, ("this model", "test")]
+
+
+def _row(label: str, scores: dict[str, float]) -> str:
+    return f"| {label} | " + " | ".join(f"{scores[name]:.3f}" for name, _ in SCORES) + " |"

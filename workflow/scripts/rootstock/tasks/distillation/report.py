@@ -1,0 +1,103 @@
+"""What is shown of distillation: columns of `summary.csv`, the table against the teacher, the figure."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from ...results.figure import dots_by_row
+from ...results.summary import swept_columns
+
+SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_10": "nDCG@10"}
+APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
+
+
+def columns(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The result columns of one experiment; recalls are fractions."""
+    found = {name: metrics["test"][name] for name in (*SCORES, "teacher_correlation")}
+    found |= {f"teacher_{name}": metrics["teacher"][name] for name in SCORES}
+    for dimension, scores in metrics["dimensions"].items():
+        found |= {f"{name}_at_dim_{dimension}": scores[name] for name in ("recall_at_1", "recall_at_10")}
+    sizes = ("layers", "parameters", "dimension", "n_queries", "n_passages", "n_train", "effective_batch")
+    return found | {name: metrics[name] for name in sizes}
+
+
+def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
+    """The teacher, then each student after phase 1 and phase 2, as text for a terminal."""
+    first = summary.iloc[0]
+    parts = [
+        f"Retrieval of {first['n_passages']} held-out passages by {first['n_queries']} queries, %; "
+        "in brackets, % of the teacher's",
+        _text(table_of(summary, baselines)),
+    ]
+    nested = nested_table(summary)
+    if len(nested):
+        parts += ["By its first dimensions alone, %", _text(nested)]
+    if baselines:
+        parts.append(
+            "ρ to teacher: Spearman's correlation with the teacher's similarities. Sentences a second: held-out passages, "
+            f"float32, {baselines[0]['threads']} thread(s), medians of turns"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row the teacher, a row an experiment."""
+    first = summary.iloc[0]
+    teacher = {"model": f"teacher {first['teacher']}", "phase": "", "layers": ""} | {
+        label: f"{100 * first[f'teacher_{name}']:.1f}" for name, label in SCORES.items()
+    }
+    speeds = {row["student"]: row for row in baselines}
+    if speeds:
+        teacher["sentences/s"] = f"{max(row['teacher_per_second'] for row in baselines):.0f}"
+    rows = [teacher]
+    varied = [name for name in swept_columns(summary, APART) if name != "mode"]
+    for _, one in summary.iterrows():
+        row = _who(one) | {name: f"{v:g}" if isinstance(v := one[name], float) else str(v) for name in varied}
+        for name, label in SCORES.items():
+            row[label] = f"{100 * one[name]:.1f} ({100 * one[name] / one[f'teacher_{name}']:.1f})"
+        row |= {
+            "ρ to teacher": f"{one['teacher_correlation']:.3f}",
+            "parameters": f"{one['parameters'] / 1e6:.1f} M",
+        }
+        speed = speeds.get(one["architecture"])
+        if speed:
+            times = speed["student_per_second"] / speed["teacher_per_second"]
+            row["sentences/s"] = f"{speed['student_per_second']:.0f} ({times:.2f}×)"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Recalls by the first so many dimensions, a row an experiment."""
+    dimensions = [name.rpartition("_")[2] for name in summary if name.startswith("recall_at_1_at_dim_")]
+    rows = [
+        _who(one)
+        | {
+            f"{label} at {d}": f"{100 * one[f'{name}_at_dim_{d}']:.1f}"
+            for name, label in (("recall_at_1", "R@1"), ("recall_at_10", "R@10"))
+            for d in dimensions
+        }
+        for _, one in summary.iterrows()
+    ]
+    return pd.DataFrame(rows) if dimensions else pd.DataFrame()
+
+
+def _who(one: pd.Series) -> dict[str, str]:
+    phase = "1" if one["mode"] == "base_only" else "2"
+    return {"model": one["student_name"], "phase": phase, "layers": str(one["layers"])}
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Cells as they are: each is formatted already."""
+    return tabulate(table.fillna(""), headers="keys", showindex=False, tablefmt="simple", disable_numparse=True)
+
+
+def draw(summary: pd.DataFrame, path: Path) -> None:
+    """R@1 of the teacher and of each student after each phase."""
+    rows = [("teacher", 100 * summary["teacher_recall_at_1"][:1])]
+    for name, one in summary.groupby(["student_name", "layers", "mode"], sort=False):
+        student, layers, mode = name
+        rows.append((f"{student}, {layers} layers, phase {1 if mode == 'base_only' else 2}", 100 * one["recall_at_1"]))
+    dots_by_row(rows, "R@1 on held-out text, %  (dot: a setting, line: mean)", path)

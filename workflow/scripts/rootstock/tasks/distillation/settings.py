@@ -1,0 +1,223 @@
+"""What a user may set for distillation, and the resolved specs it becomes. Light: no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...study.fields import (
+    Count,
+    Float,
+    Int,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    inheriting,
+)
+
+Ontology = Literal["mondo", "uberon", "cl", "efo", "pato"]
+Precision = Literal["float32", "bf16", "fp16"]
+Mode = Literal["phase2", "base_only"]
+MOST_NEGATIVES = 64  # so many are mined for each query; a training uses the nearest `num_negatives` of them
+
+
+class Scope(Section):
+    """What a study says beside its data and settings."""
+
+    save_to_artifacts: bool = Field(False, description="write each fine-tune as a sentence-transformers folder")
+    artifacts_dir: str = Field("artifacts", description="folder of these, in the project")
+    artifact_hash: bool = Field(
+        True, description="end its name with the setting's short hash; false for a study of one"
+    )
+    artifact_config: Name | None = Field(None, description="the name after the model's in `artifacts/{model}-{config}`")
+
+
+class Data(Section):
+    """The text, and the teacher whose vectors of it are learned."""
+
+    name: Literal["ontologies"] | None = Field(None, description="built-in pairs; the default without path")
+    path: str | None = Field(
+        None,
+        description="your own pairs: a .jsonl or .parquet of query, positive, negatives; or a folder of such files",
+    )
+    ontologies: Annotated[tuple[Ontology, ...], Field(min_length=1)] | None = Field(
+        None, description="which of them (default: all five)"
+    )
+    max_queries: Count | None = Field(
+        None, description="queries of one passage at most, the term's label first (default: 3 for ontologies, else all)"
+    )
+    split: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="shares of the passages for train, val and test (default: [0.83, 0.03, 0.14])"
+    )
+    split_seed: Natural = Field(0, description="which passages fall into which share")
+    teacher: str = Field("all-MiniLM-L6-v2", description="a sentence-transformers model: a name or a folder")
+    teacher_dim: Count | None = Field(None, description="its dimensions, checked where given")
+    teacher_max_length: Annotated[Int, Field(ge=8)] = Field(128, description="tokens of a text that the teacher sees")
+    teacher_precision: Precision = Field("float32", description="in which it computes")
+
+
+class Training(Section):
+    """What both phases have in common."""
+
+    lr: Positive = Field(
+        1e-4, description="peak learning rate of AdamW, after a linear warmup and before a linear decay"
+    )
+    warmup_steps: Natural = Field(0, description="steps of linear warmup; the decay takes the rest of the run")
+    weight_decay: NonNegative = Field(0.01, description="decoupled weight decay of AdamW")
+    batch_size: Count = Field(64, description="pairs in a step, over all processes and accumulated micro-batches")
+    max_epochs: Count = Field(1, description="passes over the pairs")
+    gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
+    max_length: Annotated[Int, Field(ge=4)] = Field(128, description="tokens of a text that the student sees")
+    precision: Precision = Field("float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling")
+    seed: Natural = Field(0, description="seed of the projection, the order of the pairs and dropout")
+
+
+class Base(Training):
+    """Phase 1: the student learns the teacher's vectors of any text."""
+
+    student: str = Field("all-MiniLM-L6-v2", description="a transformer: a name or a folder")
+    student_dim: Count | None = Field(None, description="its dimensions, checked where given")
+    layers: Annotated[tuple[Natural, ...], Field(min_length=1)] | None = Field(
+        None, description="which of its layers are kept, counted from 0 (default: all); keep the last one"
+    )
+    dropout: Annotated[Float, Field(ge=0, lt=1)] | None = Field(
+        None, description="null: as the student's own configuration"
+    )
+    freeze_word_embeddings: bool = Field(False, description="keep the student's word embeddings as they are")
+    use_projection: bool = Field(
+        True,
+        description="a projection onto the teacher's dimensions; false: the student's own dimensions learn the teacher's first ones",
+    )
+    projection_hidden_dim: Count | None = Field(
+        None, description="width of the projection (default: 4 × the student's)"
+    )
+    mrl_dimensions: Annotated[tuple[Count, ...], Field(min_length=1)] | None = Field(
+        None, description="nested dimensions that shall be good vectors of their own; without projection only"
+    )
+    mse_weight: NonNegative = Field(1.0, description="weight of the mean squared error to the teacher's vectors")
+    cosine_weight: NonNegative = Field(1.0, description="weight of 1 - cosine to the teacher's vectors")
+    max_samples_per_dataset: Count | None = Field(
+        None, description="pairs of one ontology or file in an epoch at most, drawn anew each epoch"
+    )
+
+
+class Contrast(Section):
+    """What only phase 2 has."""
+
+    mode: Mode = Field("phase2", description="phase2: train; base_only: phase 1 as it is, measured")
+    infonce_weight: NonNegative = Field(1.0, description="weight of InfoNCE: find the query's passage among others")
+    mse_weight: NonNegative = Field(0.0, description="weight of the mean squared error to the teacher's vectors")
+    temperature: Positive = Field(0.05, description="similarities are divided by it")
+    num_negatives: Annotated[Natural, Field(le=MOST_NEGATIVES)] = Field(
+        0, description="hard negatives of each query: given by the user, else the nearest by the teacher"
+    )
+    in_batch_negatives: bool = Field(True, description="all other passages of the global batch are negatives too")
+    max_samples: Count | None = Field(None, description="pairs in an epoch at most, drawn anew each epoch")
+    seed_finetune: Natural | None = Field(None, description="null: the base's seed")
+
+
+_Inherited = inheriting("Inherited", Training, "null: as phase 1 has it", without=("seed",))
+
+
+class Finetune(_Inherited, Contrast):
+    """Phase 2: the student learns to retrieve. A value not given is phase 1's."""
+
+
+class ModelIdentity(Section):
+    """Which pretrained model: a pinned package's by version, a folder by its content, else a name on the hub."""
+
+    name: str
+    version: str | None = None
+    content: str | None = None
+
+
+class TextIdentity(Section):
+    """Which text, split how."""
+
+    recipe: int
+    name: str
+    version: str | None = None
+    ontologies: tuple[str, ...] | None = None
+    content: str | None = None
+    max_queries: int | None = None
+    split: tuple[float, ...]
+    seed: int
+
+
+class TeacherIdentity(Section):
+    """Which vectors: a teacher's, of a text cut at max_length."""
+
+    recipe: int
+    model: ModelIdentity
+    dimension: int | None = None
+    max_length: int
+    precision: str
+
+
+class DataIdentity(Section):
+    """All that a training reads."""
+
+    text: TextIdentity
+    teacher: TeacherIdentity
+
+
+class PreparedSpec(Section):
+    """What to prepare: a text, or with `teacher` the teacher's vectors of one; where its inputs lie is not its identity."""
+
+    task: Literal["distillation"] = "distillation"
+    text: TextIdentity
+    path: str | None = None  # the user's own pairs
+    teacher: TeacherIdentity | None = None
+
+
+class Student(Section):
+    """An architecture, resolved."""
+
+    model: ModelIdentity
+    dimension: int | None = None
+    layers: tuple[int, ...] | None = None
+    dropout: float | None = None
+    projection_hidden_dim: int | None = None  # with a projection
+    mrl_dimensions: tuple[int, ...] | None = None  # without
+
+
+class BaseSpec(Training):
+    """All that determines the weights of a phase-1 model."""
+
+    task: Literal["distillation"] = "distillation"
+    recipe: int
+    data: DataIdentity
+    student: Student
+    freeze_word_embeddings: bool
+    use_projection: bool
+    mse_weight: float
+    cosine_weight: float
+    max_samples_per_dataset: int | None = None
+
+
+class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
+    """All that determines a phase-2 model; fields that its mode does not use are None."""
+
+    task: Literal["distillation"] = "distillation"
+    recipe: int
+    base: str | None = None
+    data: DataIdentity
+    mode: Mode
+    infonce_weight: float | None = None
+    mse_weight: float | None = None
+    temperature: float | None = None
+    num_negatives: int | None = None
+    in_batch_negatives: bool | None = None
+    max_samples: int | None = None
+
+
+class BaselineSpec(Section):
+    """What a student is compared with: the teacher's own scores on this text, and both models' speed."""
+
+    task: Literal["distillation"] = "distillation"
+    recipe: int
+    data: DataIdentity
+    student: Student
+    use_projection: bool
+    max_length: int

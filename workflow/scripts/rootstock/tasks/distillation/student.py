@@ -1,0 +1,197 @@
+"""The student: a transformer, perhaps with some of its layers only, mean pooling, and a projection or none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ...study.problems import Refusal
+from .settings import Student
+from .source import locate
+
+TOKENIZER_FILES = (".json", ".txt", ".model")
+LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")  # BERT and MPNet, DistilBERT, others
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
+TEXTS_AT_ONCE = {"cpu": 32}  # texts of about one length computed together: little padding; a GPU prefers large pieces
+TEXTS_AT_ONCE_GPU = 512
+
+
+logging.disable_progress_bar()  # a job's log is not a terminal
+
+
+class Projection(nn.Sequential):
+    """Linear, LayerNorm, GELU, Linear, LayerNorm: from the student's dimensions to the teacher's."""
+
+    def __init__(self, width: int, hidden: int, dimension: int):
+        super().__init__(
+            nn.Linear(width, hidden),
+            nn.LayerNorm(hidden),
+            nn.GELU(),
+            nn.Linear(hidden, dimension),
+            nn.LayerNorm(dimension),
+        )
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """What its last linear layer sees [N, hidden] of pooled vectors [N, width]."""
+        for layer in list(self)[:3]:
+            pooled = layer(pooled)
+        return pooled
+
+
+class SentenceEncoder(nn.Module):
+    """Texts as token numbers to unit vectors."""
+
+    def __init__(self, transformer: nn.Module, projection: Projection | None):
+        super().__init__()
+        self.transformer, self.projection = transformer, projection
+
+    @property
+    def width(self) -> int:
+        return self.transformer.config.hidden_size
+
+    @property
+    def dimension(self) -> int:
+        return self.width if self.projection is None else self.projection[3].out_features
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Unit vectors float32 [N, dimension] of token numbers [N, L], each text's own `lengths` [N] of them, then padding."""
+        pooled = self.pooled(tokens, lengths)
+        vectors = pooled if self.projection is None else self.projection(pooled)
+        return F.normalize(vectors.float(), dim=1)
+
+    def pooled(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The mean of each text's token vectors, float32 [N, width].
+
+        Texts of about one length are computed together, so that little is spent on padding.
+        """
+        order = torch.argsort(lengths, stable=True)
+        at_once = TEXTS_AT_ONCE.get(tokens.device.type, TEXTS_AT_ONCE_GPU)
+        parts = [self._mean(tokens[rows], lengths[rows]) for rows in order.split(at_once)]
+        return torch.cat(parts)[torch.argsort(order)]
+
+    def _mean(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        tokens = tokens[:, : int(lengths.max())]
+        mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (n, l)
+        hidden = self.transformer(input_ids=tokens, attention_mask=mask.long()).last_hidden_state.float()
+        weight = mask[:, :, None].float()  # (n, l, 1) against (n, l, width)
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+
+class Tokenizer:
+    """A pretrained tokenizer and the files that it is made of, so that a model file can carry it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+        self.tokenizer, self.max_length = tokenizer, max_length
+        tokenizer.padding_side = "right"
+
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token numbers int64 [N, L], cut at `max_length` and padded at the right, and the length of each text [N]."""
+        found = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt")
+        return found["input_ids"], found["attention_mask"].sum(1)
+
+    def files(self) -> dict[str, str]:
+        """Its files by name, as text."""
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder:
+            self.tokenizer.save_pretrained(folder)
+            return {file.name: file.read_text(encoding="utf-8") for file in sorted(Path(folder).iterdir())}
+
+    @classmethod
+    def of_files(cls, files: dict[str, str], max_length: int) -> "Tokenizer":
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, Path(name).name).write_text(content, encoding="utf-8")
+            return cls(AutoTokenizer.from_pretrained(folder), max_length)
+
+
+def pretrained_student(spec: Student, max_length: int, dimension: int | None) -> tuple[SentenceEncoder, Tokenizer]:
+    """The student as phase 1 starts: pretrained weights, the layers asked for, a new projection onto `dimension`."""
+    where = locate(spec.model)
+    try:
+        transformer = AutoModel.from_pretrained(
+            where, config=_with_dropout(AutoConfig.from_pretrained(where), spec.dropout)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise Refusal(
+            f"base.student: {spec.model.name} cannot be loaded or fetched ({reason}); give a folder"
+        ) from None
+    if tokenizer.pad_token_id is None:
+        raise Refusal(f"base.student: {spec.model.name} has a tokenizer without padding token; add one to its folder")
+    if spec.layers is not None:
+        keep_layers(transformer, spec.layers, spec.model.name)
+    if spec.dimension not in (None, transformer.config.hidden_size):
+        raise Refusal(
+            f"base.student_dim: {spec.dimension} is not the student's; it has {transformer.config.hidden_size}"
+        )
+    return _assembled(transformer, spec.projection_hidden_dim, dimension), Tokenizer(tokenizer, max_length)
+
+
+def stored_student(content: dict[str, Any], where: str) -> tuple[SentenceEncoder, Tokenizer]:
+    """The student of a `model.pt`, rebuilt from what the file itself holds."""
+    try:
+        shape = content["architecture"]
+        config = AutoConfig.for_model(**shape["config"])
+        tokenizer = Tokenizer.of_files(content["tokenizer"], shape["max_length"])
+        transformer = AutoModel.from_config(config)
+        model = _assembled(transformer, shape["projection_hidden_dim"], shape["dimension"])
+        model.load_state_dict(content["model"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
+    return model, tokenizer
+
+
+def architecture_of(model: SentenceEncoder, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Plain values from which `stored_student` rebuilds the model without its weights."""
+    projected = model.projection is not None
+    config = json.loads(model.transformer.config.to_json_string(use_diff=False))
+    return {
+        "config": {
+            name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")
+        },
+        "projection_hidden_dim": model.projection[0].out_features if projected else None,
+        "dimension": model.dimension if projected else None,
+        "max_length": tokenizer.max_length,
+    }
+
+
+def keep_layers(transformer: nn.Module, layers: tuple[int, ...], name: str) -> None:
+    """Keep these layers of a transformer, in the order given."""
+    for path in LAYER_LISTS:
+        try:
+            parent, _, last = path.rpartition(".")
+            owner = transformer.get_submodule(parent)
+            found = getattr(owner, last)
+        except AttributeError:
+            continue
+        if max(layers) >= len(found):
+            raise Refusal(f"base.layers: {max(layers)} is not there, {name} has layers 0 to {len(found) - 1}")
+        setattr(owner, last, nn.ModuleList(found[i] for i in layers))
+        transformer.config.num_hidden_layers = len(layers)
+        return
+    raise Refusal(
+        f"base.layers: the layers of {name} ({type(transformer).__name__}) were not found; give a smaller student"
+    )
+
+
+def _with_dropout(config: Any, dropout: float | None) -> Any:
+    for name in DROPOUTS:
+        if dropout is not None and hasattr(config, name):
+            setattr(config, name, dropout)
+    return config
+
+
+def _assembled(transformer: nn.Module, hidden: int | None, dimension: int | None) -> SentenceEncoder:
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler.requires_grad_(False)  # not used; kept so that the exported model is a whole one
+    projection = None if hidden is None else Projection(transformer.config.hidden_size, hidden, dimension)
+    return SentenceEncoder(transformer, projection)

@@ -1,0 +1,60 @@
+"""How well a model predicts text: loss in nats a token and perplexity."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...engine.loop import PRECISIONS, Context
+from .shards import TokenStream
+
+EVALUATION_WINDOWS = 32
+
+
+class Measure:
+    """Loss on a text, cut into windows that do not overlap, so that each token is predicted once."""
+
+    def __init__(self, model: nn.Module, context_length: int, precision: str | None, context: Context):
+        self.model, self.context_length = model, context_length
+        self.device, self.world, self.precision = context.device, context.world, precision or "float32"
+
+    @torch.no_grad()
+    def __call__(self, stream: TokenStream, most_tokens: int | None = None) -> dict[str, float | int]:
+        """Over all ranks. With `most_tokens` windows spread evenly over the text stand for all of it."""
+        self.model.eval()
+        loss_sum, tokens = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+        mine = self.world.share(window_starts(len(stream), self.context_length, most_tokens))
+        for starts in mine.split(EVALUATION_WINDOWS) if len(mine) else ():
+            x, y = inputs_and_targets(stream, starts, self.context_length, self.device)
+            y[starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)] = -100
+            counted = (y != -100).sum(1)
+            with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
+                losses = self.model(x, y)
+            loss_sum += (losses.double() * counted).sum().item()
+            tokens += counted.sum().item()
+        return _measured(self.world.sum(loss_sum).item(), int(self.world.sum(tokens).item()))
+
+
+def together(parts: list[dict[str, float | int]]) -> dict[str, float | int]:
+    """What several texts measure as one."""
+    return _measured(sum(part["loss"] * part["tokens"] for part in parts), sum(part["tokens"] for part in parts))
+
+
+def window_starts(length: int, context_length: int, most_tokens: int | None) -> Tensor:
+    """Where windows begin that cover a text of `length` tokens, int64; or as many of them, evenly spread, as are wanted."""
+    starts = torch.arange(0, max(length - 1, 1), context_length)
+    most = len(starts) if most_tokens is None else max(1, most_tokens // context_length)
+    return starts if most >= len(starts) else starts[torch.linspace(0, len(starts) - 1, most).long()]
+
+
+def _measured(loss_sum: float, tokens: int) -> dict[str, float | int]:
+    loss = loss_sum / max(tokens, 1)
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": tokens}
+
+
+def inputs_and_targets(
+    stream: TokenStream, starts: Tensor, context_length: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Tokens [N, context_length] from each start on, and for each the token that follows it."""
+    tokens = stream.windows(starts, context_length + 1).to(device)
+    return tokens[:, :-1], tokens[:, 1:].contiguous()

@@ -1,0 +1,163 @@
+"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, tied embeddings.
+
+RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Weights and order of operations
+are those of a Llama, so that a model can be exported as one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .settings import Model
+
+ROPE_THETA = 10_000.0
+NORM_EPSILON = 1e-5
+INITIAL_STD = 0.02
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens read so far, [layers, batch, heads, room, d_head], and each row's left padding."""
+
+    keys: Tensor
+    values: Tensor
+    padding: Tensor  # int64 [batch]
+    length: int = 0
+
+
+class LanguageModel(nn.Module):
+    """Token numbers in, logits over the vocabulary out."""
+
+    def __init__(self, vocab_size: int, shape: Model):
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(vocab_size, shape.d_model)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
+        self.norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
+        cos, sin = rotary_tables(shape.context_length, shape.d_model // shape.n_heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.apply(_initialise)
+        for block in self.blocks:  # the residual stream sums 2 × n_layers outputs: keep its variance (GPT-2)
+            for last in (block.attention.output, block.feed_forward.down):
+                nn.init.normal_(last.weight, std=INITIAL_STD / math.sqrt(2 * shape.n_layers))
+
+    @property
+    def vocab_size(self) -> int:
+        return self.embedding.num_embeddings
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of tokens [B, T]; with targets [B, T] each window's mean loss in nats, [B].
+
+        A target of -100 does not count.
+        """
+        t = tokens.shape[1]
+        hidden = self._blocks(tokens, self.cos[:t], self.sin[:t], None, None)
+        logits = F.linear(hidden, self.embedding.weight)  # (b, t, v); the embedding is the output layer too
+        if targets is None:
+            return logits
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=-100)
+        return loss.view_as(targets).sum(1) / (targets != -100).sum(1)
+
+    def new_cache(self, padding: Tensor) -> Cache:
+        """Room for `context_length` tokens of a batch whose rows begin with so many padding tokens [B]."""
+        room = (len(padding), self.shape.n_heads, self.shape.context_length, self.shape.d_model // self.shape.n_heads)
+        keys = torch.zeros(self.shape.n_layers, *room, device=padding.device)
+        return Cache(keys, torch.zeros_like(keys), padding)
+
+    def next_logits(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """Logits [B, V] after tokens [B, T] that follow those in `cache`, which grows by them."""
+        index = torch.arange(cache.length, cache.length + tokens.shape[1], device=tokens.device)  # (t)
+        position = (index[None] - cache.padding[:, None]).clamp(min=0)  # (b, t)
+        cos, sin = self.cos[position][:, None], self.sin[position][:, None]  # (b, 1, t, d_head)
+        seen = torch.arange(int(index[-1]) + 1, device=tokens.device)  # (s)
+        mask = (seen[None, None] <= index[None, :, None]) & (seen[None, None] >= cache.padding[:, None, None])
+        mask = mask | (
+            seen[None, None] == index[None, :, None]
+        )  # padding sees itself: an empty softmax is not a number
+        hidden = self._blocks(tokens, cos, sin, cache, mask[:, None])
+        cache.length += tokens.shape[1]
+        return F.linear(hidden[:, -1], self.embedding.weight)
+
+    def _blocks(self, tokens: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, mask: Tensor | None) -> Tensor:
+        hidden = self.embedding(tokens)  # (b, t, c)
+        for number, block in enumerate(self.blocks):
+            room = None if cache is None else (cache.keys[number], cache.values[number], cache.length)
+            hidden = block(hidden, cos, sin, room, mask)
+        return self.norm(hidden)
+
+
+class Block(nn.Module):
+    """Attention, then the feed-forward part, each on the normalised stream and added to it."""
+
+    def __init__(self, shape: Model):
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
+        self.attention = Attention(shape)
+        self.feed_forward_norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
+        self.feed_forward = SwiGLU(shape)
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, room: tuple | None, mask: Tensor | None) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), cos, sin, room, mask)
+        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+
+
+class Attention(nn.Module):
+    """Causal attention over the sequence axis, positions rotated into queries and keys."""
+
+    def __init__(self, shape: Model):
+        super().__init__()
+        self.n_heads = shape.n_heads
+        self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.output = nn.Linear(shape.d_model, shape.d_model, bias=False)
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, room: tuple | None, mask: Tensor | None) -> Tensor:
+        b, t, c = hidden.shape
+        q, k, v = (
+            layer(hidden).view(b, t, self.n_heads, c // self.n_heads).transpose(1, 2)  # (b, h, t, d_head)
+            for layer in (self.query, self.key, self.value)
+        )
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        if room is not None:
+            keys, values, length = room
+            keys[:, :, length : length + t], values[:, :, length : length + t] = k, v
+            k, v = keys[:, :, : length + t].to(q.dtype), values[:, :, : length + t].to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.output(mixed.transpose(1, 2).reshape(b, t, c))
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, shape: Model):
+        super().__init__()
+        self.gate = nn.Linear(shape.d_model, shape.d_ff, bias=False)
+        self.up = nn.Linear(shape.d_model, shape.d_ff, bias=False)
+        self.down = nn.Linear(shape.d_ff, shape.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def rotary_tables(length: int, d_head: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [length, d_head] of position × frequency; each half of the head holds all frequencies."""
+    frequency = ROPE_THETA ** (-torch.arange(0, d_head, 2, dtype=torch.float32) / d_head)
+    angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency  # (t, d_head / 2)
+    angle = torch.cat([angle, angle], dim=1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (i, i + d_head / 2) of x [.., T, d_head] by its position's angle; computed in the tables' float32."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)

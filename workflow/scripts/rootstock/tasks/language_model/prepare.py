@@ -1,0 +1,118 @@
+"""Text becomes tokens, once for all trainings: documents split, a tokenizer trained, shards written in parallel.
+
+Killed and run again, it takes up the shards that are whole and belong to the same text and tokenizer.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from ...store.files import write_atomically, write_json
+from ...study.identity import canonical, sha256_file
+from ...study.optimisation import Run
+from ...study.problems import Refusal
+from .settings import SPLITS, PreparedSpec
+from .shards import write_shard
+from .source import tokenizer_files
+from .text import documents, split_of
+from .tokenizer import given_tokenizer, load_tokenizer, train_tokenizer
+
+SHARD_CHARACTERS = 8_000_000
+TOKENIZER_CHARACTERS = 100_000_000  # a BPE learns nothing more from more text than this
+
+Shard = tuple[str, str, str, list[str]]  # domain, split, name, texts
+
+
+def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
+    """Write tokenizer and shards into `folder`, `manifest.json` last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(spec, folder)
+    content: dict[str, dict[str, list]] = {name: {split: [] for split in SPLITS} for name in spec.domains}
+    for (domain, split, *_), described in _in_parallel(folder, _shards(spec), tokenizer):
+        content[domain][split].append({key: described[key] for key in ("name", "documents", "tokens")})
+    _check_filled(content)
+    for domain, splits in content.items():
+        counts = {split: sum(shard["tokens"] for shard in splits[split]) for split in SPLITS}
+        say(f"{domain}: " + ", ".join(f"{count} tokens to {split}" for split, count in counts.items()))
+    manifest = {
+        "spec": json.loads(canonical(spec)),
+        "domains": content,
+        "vocab_size": load_tokenizer(tokenizer).get_vocab_size(),
+        "tokenizer_sha256": sha256_file(tokenizer),
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
+    """The tokenizer that was given, or a BPE of the train part; what lies there from an interrupted run is kept.
+
+    Which text it was trained on is what the folder is named by.
+    """
+    file = folder / "tokenizer.json"
+    if spec.tokenizer_path is not None:
+        write_atomically(file, given_tokenizer(tokenizer_files(spec.tokenizer_path)).encode())
+    elif not file.exists():
+        texts = (d.text for name in spec.domains for d in documents(spec, name) if split_of(d, spec.split) == "train")
+        write_atomically(file, train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True).encode())
+    return file
+
+
+def _limited(texts: Iterator[str]) -> Iterator[str]:
+    read = 0
+    for text in texts:
+        yield text
+        read += len(text)
+        if read > TOKENIZER_CHARACTERS:
+            return
+
+
+def _shards(spec: PreparedSpec) -> Iterator[Shard]:
+    """The texts of each shard: documents of one domain and split, in order."""
+    for domain in spec.domains:
+        texts: dict[str, list[str]] = {split: [] for split in SPLITS}
+        sizes, numbers = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+        for document in documents(spec, domain):
+            split = split_of(document, spec.split)
+            texts[split].append(document.text)
+            sizes[split] += len(document.text)
+            if sizes[split] >= SHARD_CHARACTERS:
+                yield domain, split, f"{domain}-{split}-{numbers[split]:05d}", texts[split]
+                texts[split], sizes[split], numbers[split] = [], 0, numbers[split] + 1
+        for split in SPLITS:
+            if texts[split]:
+                yield domain, split, f"{domain}-{split}-{numbers[split]:05d}", texts[split]
+
+
+def _in_parallel(folder: Path, shards: Iterator[Shard], tokenizer: Path) -> Iterator[tuple[Shard, dict]]:
+    """Each shard with its description, in order; as many at work as this process has cores, so memory stays small."""
+    workers = len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the tokenizer library's threads
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        waiting: list[tuple[Shard, Future]] = []
+
+        def submit(count: int) -> None:
+            for shard in islice(shards, count):
+                waiting.append((shard, pool.submit(write_shard, folder, shard[2], shard[3], tokenizer)))
+
+        submit(2 * workers)
+        while waiting:
+            shard, future = waiting.pop(0)
+            yield shard, future.result()
+            submit(1)
+
+
+def _one_thread() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _check_filled(content: dict[str, dict[str, list]]) -> None:
+    for domain, splits in content.items():
+        for split in SPLITS:
+            if not splits[split]:
+                raise Refusal(
+                    f"data: domain {domain} has no {split} document; give it more text, or another data.split"
+                )

@@ -1,0 +1,41 @@
+"""From logits to the next token: temperature, top-k, top-p, greedy."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ...study.fields import Count, Fraction, Natural, NonNegative, Section
+
+
+class Sampling(Section):
+    """How text is drawn from a model."""
+
+    max_length: Count = Field(100, description="new tokens at most")
+    temperature: NonNegative = Field(0.8, description="0 takes the likeliest token; above 1 flattens the distribution")
+    top_k: Natural = Field(50, description="only the so many likeliest tokens; 0: all")
+    top_p: Fraction = Field(0.9, description="only the likeliest tokens that together have this probability; 1: all")
+    seed: Natural | None = Field(None, description="the same seed gives the same text; null: another text each time")
+
+
+def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
+    """Probabilities [B, V] of the next token from logits [B, V]. Temperature first, then top-k, then top-p, which keeps
+    the smallest set of likeliest tokens that reaches top_p (Holtzman et al. 2020); what is left is scaled to 1.
+    """
+    if settings.temperature == 0:
+        return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
+    sorted_logits, order = (logits.double() / settings.temperature).sort(dim=1, descending=True, stable=True)
+    if settings.top_k:
+        sorted_logits[:, settings.top_k :] = -torch.inf
+    likely = sorted_logits.softmax(1)
+    before = likely.cumsum(1) - likely  # probability of all likelier tokens
+    likely[before >= settings.top_p] = 0.0
+    likely /= likely.sum(1, keepdim=True)
+    return torch.zeros_like(likely).scatter_(1, order, likely)
+
+
+def draw(chances: Tensor, generators: list[torch.Generator]) -> list[int]:
+    """A token for each row of [B, V], each from a generator of its own: a row does not depend on its neighbours."""
+    return [
+        int(torch.multinomial(row, 1, generator=generator))
+        for row, generator in zip(chances.cpu(), generators, strict=True)
+    ]

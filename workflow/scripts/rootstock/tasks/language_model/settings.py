@@ -1,0 +1,161 @@
+"""What a user may set for a language model, and the resolved specs it becomes. Light: no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...study.fields import (
+    Count,
+    Float,
+    Fraction,
+    Int,
+    Introduced,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    inheriting,
+)
+
+Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
+SPLITS = ("train", "val", "test")
+GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
+
+
+class Scope(Section):
+    """Top-level keys of a language-model study."""
+
+    domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        None, description="what branches are about; null: every domain of the data"
+    )
+    export: bool = Field(False, description="also write each model as a Hugging Face folder below artifacts/")
+
+
+class Data(Section):
+    """Where text comes from: the built-in ontologies, or a folder of files."""
+
+    name: Literal["ontologies"] | None = Field(None, description="biomedical definitions, built in")
+    path: str | None = Field(
+        None, description="a folder of .txt, .jsonl (a text field) or .parquet; a subfolder or a file is a domain"
+    )
+    domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        None, description="which domains the text has; null: all that are there"
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="a tokenizer.json, or a folder with one or with vocab.json and merges.txt; null: a BPE trained on the text",
+    )
+    vocab_size: Annotated[Int, Field(ge=257)] | None = Field(None, description="size of the BPE that is trained")
+    split: tuple[Fraction, Fraction, Fraction] | None = Field(
+        None, description="shares of documents for train, val and test"
+    )
+
+
+class Training(Section):
+    """What pretraining and fine-tuning have in common. Each field changes weights, so each is part of a spec."""
+
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for matrices, with AdamW for the rest")
+    lr: Positive = Field(1e-3, description="learning rate at its peak")
+    weight_decay: NonNegative = Field(0.1, description="decoupled weight decay of matrices")
+    batch_size: Count = Field(32, description="windows of context_length tokens in a step, over all processes")
+    max_steps: Count = Field(1000, description="steps, obeyed to the step")
+    warmup_steps: Natural = Field(50, description="steps over which the learning rate rises from 0")
+    schedule: Literal["constant", "wsd", "cosine", "linear"] = Field(
+        "constant", description="after warm-up: constant; wsd: constant, then down to 0; cosine or linear down to 0"
+    )
+    decay_pct: Fraction | None = Field(None, description="share of max_steps over which wsd decays (default 0.2)")
+    gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
+    eval_every: Count = Field(250, description="steps between evaluations; the best one's weights are kept")
+    eval_tokens: Count = Field(65_536, description="tokens of the val part, at most, that such an evaluation reads")
+    early_stopping_patience: Count | None = Field(
+        None, description="evaluations without a lower loss before training stops; null never stops early"
+    )
+    precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="float32, or mixed precision")
+    seed: Natural = Field(0, description="seed of initial weights and of the order of the text")
+
+
+class Model(Section):
+    """A decoder-only transformer; its vocabulary is the tokenizer's."""
+
+    d_model: Count = Field(384, description="width of the residual stream")
+    n_heads: Count = Field(8, description="attention heads; d_model / n_heads must be even")
+    n_layers: Count = Field(6, description="transformer blocks")
+    d_ff: Count = Field(1536, description="hidden width of the SwiGLU")
+    context_length: Annotated[Int, Field(ge=2)] = Field(256, description="tokens the model sees at once")
+
+
+class Base(Training, Model):
+    """The trunk: pretrained on all domains."""
+
+
+class Branch(Section):
+    """What only a fine-tune has."""
+
+    mode: Mode = Field("full_fine_tuning", description="what the trunk goes on with, and which layers are trained")
+    target_data_pct: Fraction = Field(1.0, description="share of the domain's training documents, 0.1 is 10 %")
+    trained_layers: Count | None = Field(None, description="last_layers_only: how many of the last blocks (default 1)")
+    seed_finetune: Natural | None = Field(None, description="null: the base's seed")
+    branch_at: Count | None = Field(None, description="only on trunks of so many max_steps; null: on every one")
+
+
+_Inherited = inheriting("Inherited", Training, "null: as the base has it", without=("seed",))
+
+
+class Finetune(_Inherited, Branch):
+    """A branch of the trunk. A value not given is the trunk's."""
+
+
+class TextIdentity(Section):
+    """What text a training read and how it was tokenised: built-in text by version, a folder by its content."""
+
+    name: str
+    version: str | None = None
+    domains: tuple[str, ...]
+    content: dict[str, str] | None = None  # domain to fingerprint
+    tokenizer: str | None = None  # fingerprint of a tokenizer that was given
+    vocab_size: int | None = None  # of one that is trained
+    split: tuple[float, float, float]
+
+
+class PreparedSpec(TextIdentity):
+    """The same, and where it lies now."""
+
+    path: str | None = None
+    tokenizer_path: str | None = None
+
+
+class ResumedFrom(Section):
+    """Where a training with changed settings was taken up: not at its start but in the middle of another one."""
+
+    hash: str  # of the training that it was taken up from
+    step: int
+    samples: int  # windows seen until then
+    epoch: int  # of the engine's loop: the stretch between two evaluations
+    batch: int  # steps of that stretch that were done
+
+
+class BaseSpec(Training):
+    """All that determines the weights of a trunk."""
+
+    task: Literal["language_model"] = "language_model"
+    recipe: int
+    data: TextIdentity
+    model: Model
+    parent: Annotated[str | None, Introduced(None)] = None
+    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
+
+
+class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
+    """All that determines a branch; fields that its mode does not use are None."""
+
+    task: Literal["language_model"] = "language_model"
+    recipe: int
+    base: str | None = None
+    data: TextIdentity
+    model: Model
+    mode: Mode
+    domain: str | None = None  # None: the trunk's own text
+    target_data_pct: Float | None = None
+    trained_layers: int | None = None
+    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None

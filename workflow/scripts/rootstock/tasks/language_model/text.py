@@ -1,0 +1,85 @@
+"""Documents of a folder: paragraphs of .txt, lines of .jsonl, rows of .parquet; and which split each belongs to."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...study.problems import Refusal
+from .ontologies import read_ontology
+from .settings import SPLITS, PreparedSpec
+from .source import Document, files_by_domain
+
+_NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+
+
+def documents(spec: PreparedSpec, domain: str) -> Iterator[Document]:
+    """Every document of a domain, in a stable order."""
+    if spec.path is None:
+        yield from read_ontology(domain)
+        return
+    for file in files_by_domain(Path(spec.path)).get(domain, ()):
+        yield from (Document(text, text) for text in read_texts(file) if text.strip())
+
+
+def read_texts(file: Path) -> Iterator[str]:
+    """The texts of one file. In a .txt an empty line ends a document. `Refusal` names file and line of a fault."""
+    try:
+        match file.suffix:
+            case ".txt":
+                yield from _paragraphs(file)
+            case ".jsonl":
+                yield from _json_lines(file)
+            case ".parquet":
+                yield from _parquet_rows(file)
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start}); convert it") from None
+
+
+def split_of(document: Document, shares: tuple[float, float, float]) -> str:
+    """`train`, `val` or `test`, by a hash of the normalised key: documents that say the same stay together."""
+    normal = _NO_LETTER_OR_DIGIT.sub(" ", document.key.casefold()).strip()
+    position = int.from_bytes(hashlib.sha256(normal.encode()).digest()[:7]) / 2**56  # uniform in [0, 1)
+    return SPLITS[0 if position < shares[0] else 1 if position < shares[0] + shares[1] else 2]
+
+
+def _paragraphs(file: Path) -> Iterator[str]:
+    lines: list[str] = []
+    with open(file, encoding="utf-8") as text:
+        for line in text:
+            if line.strip():
+                lines.append(line)
+            elif lines:
+                yield "".join(lines).strip()
+                lines = []
+    if lines:
+        yield "".join(lines).strip()
+
+
+def _json_lines(file: Path) -> Iterator[str]:
+    with open(file, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                text = json.loads(line)["text"]
+            except (ValueError, KeyError, TypeError):
+                text = None
+            if not isinstance(text, str):
+                raise Refusal(f'{file}:{number}: is not a JSON object with a text field; write {{"text": "…"}}')
+            yield text
+
+
+def _parquet_rows(file: Path) -> Iterator[str]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(file) as table:
+            if "text" not in table.schema_arrow.names:
+                raise Refusal(f"{file}: has no column text; it has {', '.join(table.schema_arrow.names)}")
+            for batch in table.iter_batches(columns=["text"]):
+                yield from (value for value in batch.column(0).to_pylist() if isinstance(value, str))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise Refusal(f"{file}: is not a parquet file ({str(error).splitlines()[0][:120]})") from None

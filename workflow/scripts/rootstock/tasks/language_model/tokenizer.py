@@ -1,0 +1,81 @@
+"""Text to token numbers and back: a byte-level BPE trained here, or a tokenizer that was given."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ...study.problems import Refusal
+
+END_OF_TEXT = "<|endoftext|>"
+KNOWN_ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE (Sennrich et al. 2016): every character has an encoding. Equal texts give equal tokenizers."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def given_tokenizer(files: list[Path]) -> str:
+    """The text of a tokenizer.json: a user's own as it is, or one made of GPT-2's vocab.json and merges.txt."""
+    if len(files) == 1:
+        load_tokenizer(files[0])
+        return files[0].read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer(models.BPE.from_file(*map(str, files)))
+    except Exception as error:  # the library raises nothing more precise
+        raise Refusal(f"{files[0]}: is not the vocabulary of a BPE ({str(error).splitlines()[0][:120]})") from None
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([tokenizer.id_to_token(end_of_text(tokenizer, str(files[0])))])
+    return tokenizer.to_str(pretty=True)
+
+
+def read_tokenizer(content: str, where: str) -> Tokenizer:
+    """A tokenizer from the text of its tokenizer.json; `Refusal` where it is none or has no end of text."""
+    try:
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:  # the library raises nothing more precise
+        raise Refusal(f"{where}: is not a tokenizer.json ({str(error).splitlines()[0][:120]})") from None
+    end_of_text(tokenizer, where)
+    return tokenizer
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    try:
+        return read_tokenizer(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"{file}: cannot be read ({error})") from None
+
+
+def end_of_text(tokenizer: Tokenizer, where: str = "tokenizer") -> int:
+    """The number of the token that ends a document."""
+    for name in KNOWN_ENDS:
+        if (number := tokenizer.token_to_id(name)) is not None:
+            return number
+    raise Refusal(f"{where}: has no token that ends a text; add one of {', '.join(KNOWN_ENDS)}")
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Token numbers of a prompt; `Refusal` names the characters that the tokenizer does not know."""
+    encoded = tokenizer.encode(prompt, add_special_tokens=False)
+    known = [False] * len(prompt)
+    unknown_token = getattr(tokenizer.model, "unk_token", None)
+    for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True):
+        if token != unknown_token:
+            known[start:end] = [True] * (end - start)
+    lost = {c for c, is_known in zip(prompt, known, strict=True) if not is_known and not c.isspace()}
+    if lost:
+        shown = " ".join(sorted(lost)[:10])
+        raise Refusal(f"prompt: {shown} unknown to this model's tokenizer; leave such characters out")
+    return encoded.ids
