@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import servers
 from conftest import PEOPLE, ROOT, Project, write_people
-from slurm_cluster import until
+from slurm_cluster import missing_programs, until
 
 from rootstock.cluster.cache import make_room, on_this_node
 from rootstock.cluster.config import Server, read_cluster_config
@@ -103,6 +103,33 @@ def test_an_unreachable_server_is_one_line_and_starts_nothing(project, tmp_path,
         assert done.returncode == 1 and not (tmp_path / "root").exists()
 
 
+@pytest.mark.slurm
+@pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
+def test_localhost_is_a_server_no_other_user_may_submit_and_down_leaves_nothing(project, monkeypatch):
+    root = Path(f"/var/tmp/rootstock-test-local-{os.getpid()}")
+    monkeypatch.setenv("ROOTSTOCK_CLUSTER_ROOT", str(root))
+    (project / "cluster_config.json").write_text(json.dumps({"servers": [{"host": "localhost", "gpus": 0}]}))
+    environment = os.environ | {"SLURM_CONF": str(root / "etc/slurm.conf")}
+    try:
+        assert project.script("cluster", "up").stdout.count("ready") == 1
+        submit = ["srun", "-n1", "id", "-u"]
+        mine = subprocess.run(submit, env=environment, capture_output=True, text=True, timeout=60)
+        assert mine.stdout.strip() == str(os.getuid()), mine.stderr
+        assert root.stat().st_mode & 0o077 == 0
+        if os.getuid() == 0:  # even one who knows the configuration has no way to our munged
+            root.chmod(0o711)
+            (root / "etc").chmod(0o755)
+            (root / "etc/slurm.conf").chmod(0o644)
+            stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *submit]
+            other = subprocess.run(stranger, env=environment, capture_output=True, text=True, timeout=60)
+            assert other.returncode != 0 and "munge.socket" in other.stderr and not other.stdout
+    finally:
+        down = project.script("cluster", "down", check=False)
+    assert down.returncode == 0 and not root.exists()
+    running = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True).stdout
+    assert str(root) not in running
+
+
 class ServerProject(Project):
     """A project whose code is its own copy, for it is looked at from servers too."""
 
@@ -134,7 +161,7 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
         (project / "cluster_config.json").write_text(json.dumps(config))
         up = project.script("cluster", "up")
         assert up.stdout.count("ready") == 2 and up.stdout.count("mounted") == 2
-        assert (root / "munge/munge.key").stat().st_mode & 0o777 == 0o600
+        assert (root / "munge/munge.key").stat().st_mode & 0o777 == 0o600 and root.stat().st_mode & 0o077 == 0
         assert project.script("cluster", "up").stdout.count("ready") == 2  # a second time changes nothing
 
         environment = os.environ | {"SLURM_CONF": str(root / "etc/slurm.conf")}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from .gpus import granted_gpus
 from .store.lock import hold
 from .study.fields import Section
 from .study.identity import canonical
@@ -20,7 +21,10 @@ def prepare(
         if _is_prepared(folder, spec):
             say(f"{folder} is there; nothing to prepare")
             return
-        trainer(task).prepare(spec, folder, run or Run(), say)
+        run = run or Run()
+        asked = None if run.gpus_asked is None else min(run.gpus_asked, 1)
+        with granted_gpus(asked, run.device, say):
+            trainer(task).prepare(spec, folder, run, say)
     say(f"prepared {folder}")
 
 

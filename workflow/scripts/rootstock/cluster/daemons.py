@@ -10,12 +10,12 @@ from .ssh import script_on
 
 ROOT = "ROOTSTOCK_CLUSTER_ROOT"
 
-# Every folder below a root that belongs to us and that nobody else can write; munge insists that its socket's is open.
+# Every folder below a root that nobody else can enter. munge wants its socket open to all users of the machine, and is
+# told that it shall not be (--force): daemons that are not root run every job as their own user, whoever submits it.
 FOLDERS = r"""
 umask 077; root=$1; mkdir -p -- "$root" && test -O "$root" && test ! -L "$root" || { echo "$root belongs to someone else" >&2; exit 1; }
-chmod 711 "$root"
+chmod 700 "$root"
 for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done
-chmod 711 "$root/socket"
 """
 WRITE = 'umask 077; cat > "$1.new" && mv -f -- "$1.new" "$1"'
 # A daemon is running when its pid file names a process of its own name.
