@@ -157,40 +157,58 @@ def test_a_job_without_gpus_sees_none(slurm):
         assert told.stdout.strip() == seen, told.stderr
 
 
-def test_a_study_survives_what_slurm_does_to_its_jobs(tiny, slurm, tmp_path):
-    """Cancelled, out of time, on a node that dies, preempted: each training goes on from its checkpoint, to the same bits."""
-    study = LONG | {"base": LONG["base"] | {"seed": [0, 1, 2, 3]}}
-    tiny.study("faults", study)
-    (tmp_path / "calm").mkdir()
-    calm = Project(tmp_path / "calm")
-    write_people(calm / "data/tiny")
-    calm.study("faults", study)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    """The models of the study LONG, run here without Slurm."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    write_people(project / "data/tiny")
+    project.study("alone", LONG)
+    project.snakemake("--configfile", "alone.yaml")
+    return {path.parent.name: path.read_bytes() for path in (project / ".rootstock/store").glob("*/model.pt")}
 
-    run = tiny.start("--configfile", "faults.yaml")
-    plan = json.loads(calm.script("generate_jobs", "--configfile", "faults.yaml", "--json").stdout)
-    names = list(plan["sharing"])
-    jobs = {name: tiny.hold(name) for name in names}
-    met = {name: tiny.checkpoints(name)[-1] for name in names}
-    at = {name: slurm.jobs()[job]["node"] for name, job in jobs.items()}
-    cancelled, late, *others = sorted(names, key=at.get)  # two GPUs a node: the last two are on another one
-    slurm.run("scancel", jobs[cancelled])
-    slurm.run("scontrol", "update", f"JobId={jobs[late]}", "EndTime=now")
-    node = at[others[0]]
+
+def cancel(slurm: Cluster, job: str, node: str) -> None:
+    slurm.run("scancel", job)
+
+
+def end_its_time(slurm: Cluster, job: str, node: str) -> None:
+    slurm.run("scontrol", "update", f"JobId={job}", "EndTime=now")  # looked at every 30 s
+
+
+def lose_its_node(slurm: Cluster, job: str, node: str) -> None:
     slurm.kill_node(node)
     until(lambda: "down" in slurm.states()[node], "the node to be missed", slurm.describe, 60)
     slurm.start_node(node)
-    until(lambda: "idle" in slurm.states()[node] or "mix" in slurm.states()[node], "the node to be back", seconds=60)
-    until(lambda: slurm.jobs()[jobs[late]]["state"] != "RUNNING", "the time limit", slurm.describe, 90)
-    slurm.run("sbatch", "--partition=high", "--exclusive", "--nodes=3", "--wrap=sleep 2")
-    calm.snakemake("--configfile", "faults.yaml")
+
+
+def preempt(slurm: Cluster, job: str, node: str) -> None:
+    slurm.run("sbatch", "--partition=high", "--exclusive", "--nodes=3", "--wrap=sleep 1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "states"),
+    [
+        (cancel, {"CANCELLED"}),
+        (end_its_time, {"TIMEOUT", "FAILED"}),
+        (lose_its_node, {"COMPLETED"}),  # these two start the same job again
+        (preempt, {"COMPLETED"}),
+    ],
+)
+def test_a_training_goes_on_after(fault, states, tiny, slurm, undisturbed):
+    """From its checkpoint, to the same bits, and the study ends complete."""
+    tiny.study("alone", LONG)
+    (name,) = undisturbed
+    run = tiny.start("--configfile", "alone.yaml")
+    job = tiny.hold(name)
+    met = tiny.checkpoints(name)[-1]
+    fault(slurm, job, slurm.jobs()[job]["node"])
     tiny.finish(run)
 
-    assert tiny.models() == {p.parent.name: p.read_bytes() for p in (calm / ".rootstock/store").glob("*/model.pt")}
-    for name, metadata in tiny.metadata().items():
-        assert metadata["trained_steps"] <= metadata["steps"] - met[name], name  # nothing was trained twice
-    states = {job: entry["state"] for job, entry in slurm.jobs().items()}
-    assert states[jobs[cancelled]] == "CANCELLED" and states[jobs[late]] in ("TIMEOUT", "FAILED")
-    assert int(slurm.jobs()[jobs[others[0]]]["restarts"]) >= 1
+    assert tiny.models() == undisturbed
+    (metadata,) = tiny.metadata().values()
+    assert 0 < metadata["trained_steps"] <= metadata["steps"] - met  # no step of the first part was trained again
+    assert slurm.jobs()[job]["state"] in states
+    assert (int(slurm.jobs()[job]["restarts"]) > 0) == (states == {"COMPLETED"})
 
 
 def test_killed_controllers_leave_no_second_writer(tiny, slurm):
