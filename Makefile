@@ -16,7 +16,7 @@ test: .venv/installed-tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-kill: .venv/installed-tests
-	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s
+	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
