@@ -86,20 +86,15 @@ class Cluster:
         kill_trees(self.steps(name))
 
     def steps(self, node: str | None = None) -> list[int]:
-        """The slurmstepd processes of this cluster, of one node or of all."""
-        mark = f"SLURM_CONF={self.root}/".encode()
-        mine = [pid for pid, command, env in _processes() if command.startswith("slurmstepd") and mark in env]
-        return [pid for pid in mine if node is None or self._node_of(pid) == node]
+        """What the jobs of this cluster run, on one node or on all, each with the slurmstepd above it.
 
-    def _node_of(self, pid: int) -> str:
-        """By the environment of what the step runs."""
-        for child in descendants(pid):
-            with contextlib.suppress(OSError):
-                variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-                names = [v.partition(b"=")[2].decode() for v in variables if v.startswith(b"SLURMD_NODENAME=")]
-                if names:
-                    return names[0]
-        return ""
+        Known by the environment of a job's processes; slurmstepd writes its title over its own.
+        """
+        marks = [f"SLURM_CONF={self.root}/".encode(), b"SLURM_JOB_ID="]
+        marks += [f"SLURMD_NODENAME={node}\0".encode()] if node else []
+        found = {pid for pid, _, environment in _processes() if all(mark in environment for mark in marks)}
+        above = {parent for pid in found if (parent := step_above(pid))}
+        return sorted(found | above)
 
     def signal_training(self, job: str, number: int) -> None:
         """A signal to the training of a job: SIGSTOP holds it where it is, whatever the speed of the machine."""
@@ -153,6 +148,15 @@ class Cluster:
         self.processes[key or program] = subprocess.Popen(
             [program, *flags], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
+
+
+def step_above(pid: int) -> int | None:
+    """The slurmstepd that is the parent of a process, if one is."""
+    with contextlib.suppress(OSError):
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        if Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd"):
+            return parent
+    return None
 
 
 def kill_trees(pids: list[int]) -> None:
