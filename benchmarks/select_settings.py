@@ -12,7 +12,12 @@ test parts of the nine others.
     make run STUDY=selection_base.json
     python benchmarks/select_settings.py table results/selection_base/summary.csv
 
-and the same with `finetune`. The table also says what the chosen candidates reach on the targets themselves.
+and the same with `finetune`. The table also says what the chosen candidates reach on the targets themselves. The base
+models of the choice learn from six people; what the chosen settings reach with all nine others, over three seeds:
+
+    python benchmarks/select_settings.py judge results/selection_base/summary.csv > judged.json
+    make run STUDY=judged.json
+    python benchmarks/select_settings.py judgement results/judged/summary.csv
 """
 
 import json
@@ -44,6 +49,7 @@ FINETUNE = {
     "a quarter of target windows": {"target_batch_pct": 0.25},
 }
 FRACTIONS = (0.1, 1.0)
+SEEDS = (0, 1, 2)
 
 
 def base_jobs() -> list[dict]:
@@ -70,10 +76,7 @@ def finetune_jobs() -> list[dict]:
 
 def table(path: str) -> None:
     """Each target's candidates by what they reach on other people, the one it chooses, and what that one reaches."""
-    import pandas as pd
-
-    rows = pd.read_csv(path)
-    rows["candidate"] = rows["path"].str.extract(r"candidate(\d)_").astype(int)
+    rows = read(path)
     is_base = (rows["mode"] == "base_only").all()
     names = list(BASE if is_base else FINETUNE)
     value = "base_all_accuracy" if is_base else "test_accuracy"
@@ -81,11 +84,7 @@ def table(path: str) -> None:
         print(f"\n{share}: mean accuracy on other people, %")
         reached = []
         for target in PEOPLE:
-            group = next(pair for pair in PAIRS if target in pair) if is_base else [target]
-            others = part[~part["target"].isin(group)]
-            if is_base:  # only models that saw nobody of the target's pair
-                others = others[~others["base_participants"].str.split().map(set(group).intersection).astype(bool)]
-            score = 100 * others.groupby("candidate")[value].mean()
+            score = scores_without(part, target, is_base, value)
             chosen = score.idxmax()
             own = 100 * part[(part["candidate"] == chosen) & (part["target"] == target)][value].mean()
             reached.append(own)
@@ -95,13 +94,58 @@ def table(path: str) -> None:
         print(f"chosen for each person by the others: {sum(reached) / len(reached):.2f}")
 
 
+def scores_without(rows, target: str, is_base: bool, value: str):
+    """Accuracy of each candidate, %, on people that are not the target, by models that count for it."""
+    group = next(pair for pair in PAIRS if target in pair) if is_base else [target]
+    others = rows[~rows["target"].isin(group)]
+    if is_base:  # only models that saw nobody of the target's pair
+        others = others[~others["base_participants"].str.split().map(set(group).intersection).astype(bool)]
+    return 100 * others.groupby("candidate")[value].mean()
+
+
+def judge(path: str) -> list[dict]:
+    """Each person left out of a base with the settings that the others chose for that person, for each seed."""
+    rows = read(path)
+    chosen = {p: scores_without(rows, p, True, "base_all_accuracy").idxmax() for p in PEOPLE}
+    settings = list(BASE.values())
+    return [
+        SHIPPED | settings[candidate] | {"mode": "base_only", "fold": PEOPLE.index(person), "seed": seed}
+        for seed in SEEDS
+        for person, candidate in chosen.items()
+    ]
+
+
+def judgement(path: str) -> None:
+    """Leave one out with the chosen settings: over people, and over seeds."""
+    import pandas as pd
+
+    rows = pd.read_csv(path)
+    people = 100 * rows.groupby("target")["base_all_accuracy"].mean()
+    seeds = 100 * rows.groupby("base_seed")["base_all_accuracy"].mean()
+    print(f"mean {people.mean():.2f}, sd of people {people.std():.2f}, worst {people.min():.2f} ({people.idxmin()})")
+    print(f"seeds {', '.join(f'{value:.2f}' for value in seeds)}, sd {seeds.std():.2f}")
+
+
+def read(path: str):
+    """A summary with the number of each experiment's candidate."""
+    import pandas as pd
+
+    rows = pd.read_csv(path)
+    rows["candidate"] = rows["path"].str.extract(r"candidate(\d)_").astype(int)
+    return rows
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["base"]:
             print(json.dumps(base_jobs()))
         case ["finetune"]:
             print(json.dumps(finetune_jobs()))
+        case ["judge", path]:
+            print(json.dumps(judge(path)))
         case ["table", path]:
             table(path)
+        case ["judgement", path]:
+            judgement(path)
         case _:
             sys.exit(__doc__)
