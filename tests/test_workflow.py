@@ -57,7 +57,8 @@ def test_a_run_leaves_exactly_these_files(done):
     assert len(folders) == 6 and all({f.name for f in folder.iterdir()} == experiment for folder in folders)
     bases = sorted(f.name for f in done.folder.glob("base_models/*"))
     assert len(bases) == 6 and sum(name.endswith("_metadata.json") for name in bases) == 3
-    stored = list((done / ".rootstock/store").glob("*"))
+    stored = [metadata.parent for metadata in done.folder.glob(".rootstock/store/*/metadata.json")]
+    assert len(list(done.folder.glob(".rootstock/store/users/*.json"))) == len(list(done.folder.glob("results/*")))
     contents = sorted(" ".join(sorted(f.name for f in s.iterdir())) for s in stored)
     assert (
         contents == ["metadata.json model.pt"] * 6 + ["metadata.json model.pt state.pt"] * 3
@@ -162,7 +163,7 @@ def test_same_spec_same_weights_bit_for_bit(done, project):
     for place in (done, project):
         place.study("exact", STUDY | {"base": augmented, "baselines": [], "finetune": {"mode": "full_fine_tuning"}})
         rerun(place, "exact.yaml")
-    names = {p.name for p in (project / ".rootstock/store").iterdir()}
+    names = {metadata.parent.name for metadata in project.folder.glob(".rootstock/store/*/metadata.json")}
     assert len(names) == 6
     for name in names:
         one, other = (place / f".rootstock/store/{name}/model.pt" for place in (done, project))
