@@ -104,26 +104,35 @@ def scores_without(rows, target: str, is_base: bool, value: str):
 
 
 def judge(path: str) -> list[dict]:
-    """Each person left out of a base with the settings that the others chose for that person, for each seed."""
+    """Each person, for each seed, with the settings that the others chose for that person."""
     rows = read(path)
-    chosen = {p: scores_without(rows, p, True, "base_all_accuracy").idxmax() for p in PEOPLE}
-    settings = list(BASE.values())
-    return [
-        SHIPPED | settings[candidate] | {"mode": "base_only", "fold": PEOPLE.index(person), "seed": seed}
-        for seed in SEEDS
-        for person, candidate in chosen.items()
-    ]
+    if (rows["mode"] == "base_only").all():
+        plans = [(rows, BASE, {"mode": "base_only"}, True, "base_all_accuracy")]
+    else:
+        parts = rows.groupby("target_data_pct")
+        plans = [(part, FINETUNE, FULL | {"target_data_pct": share}, False, "test_accuracy") for share, part in parts]
+    found = []
+    for part, candidates, common, is_base, value in plans:
+        for person in PEOPLE:
+            chosen = list(candidates.values())[scores_without(part, person, is_base, value).idxmax()]
+            job = SHIPPED | common | chosen | {"fold": PEOPLE.index(person)}
+            found += [job | {"seed": seed} for seed in SEEDS]
+    return found
 
 
 def judgement(path: str) -> None:
-    """Leave one out with the chosen settings: over people, and over seeds."""
+    """What the chosen settings reach, over people and over seeds."""
     import pandas as pd
 
     rows = pd.read_csv(path)
-    people = 100 * rows.groupby("target")["base_all_accuracy"].mean()
-    seeds = 100 * rows.groupby("base_seed")["base_all_accuracy"].mean()
-    print(f"mean {people.mean():.2f}, sd of people {people.std():.2f}, worst {people.min():.2f} ({people.idxmin()})")
-    print(f"seeds {', '.join(f'{value:.2f}' for value in seeds)}, sd {seeds.std():.2f}")
+    is_base = (rows["mode"] == "base_only").all()
+    value, seed = ("base_all_accuracy", "base_seed") if is_base else ("test_accuracy", "seed")
+    for share, part in [("all windows", rows)] if is_base else rows.groupby("target_data_pct"):
+        people, seeds = 100 * part.groupby("target")[value].mean(), 100 * part.groupby(seed)[value].mean()
+        print(
+            f"{share}: mean {people.mean():.2f}, sd of people {people.std():.2f}, worst {people.min():.2f} ({people.idxmin()}); "
+            f"seeds {', '.join(f'{v:.2f}' for v in seeds)}, sd {seeds.std():.2f}"
+        )
 
 
 def read(path: str):
