@@ -61,12 +61,14 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
         before = storm.kills
         while storm.kills < KILLS and disturb(stormy, storm, generator):
             stormy.snakemake("--unlock", "--configfile", "study.yaml")
-        stormy.snakemake("--configfile", "study.yaml")  # orphans of killed controllers are waited for, by their locks
+        last = stormy.snakemake("--configfile", "study.yaml")  # orphans are waited for, by their locks
         found, extra = results(stormy), steps(stormy) - steps(calm)
         storm.recovered += len(found)
         storm.lost += len(expected.keys() - found.keys())
         storm.extra_steps += extra
-        assert found == expected
+        told = f"{(stormy / 'run.log').read_text()[-20000:]}\n=== the last run\n{last.stdout}\n{last.stderr}"
+        assert found.keys() == expected.keys(), told
+        assert [name for name in found if found[name] != expected[name]] == [], told
         assert extra <= (storm.kills - before) * CHECKPOINT_STEPS * 2, (
             "two trainings run at once, each loses one interval"
         )
@@ -79,6 +81,24 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
     )
     assert storm.lost == 0 and storm.kills == KILLS
     assert whole >= 0.8 * storm.moments.total()
+
+
+@pytest.mark.parametrize("task", ["activity", "language_model"])
+def test_a_job_that_outlives_its_controller_leaves_nothing_undone(tmp_path, task):
+    """Its output is there, whole, and Snakemake holds it for incomplete: what comes after it must run all the same."""
+    project = tiny_project(tmp_path / "project", task)
+    project.study("study", TINY[task].content())
+    controller = start(project)
+    while not jobs_of(project):
+        time.sleep(0.02)
+    kill(controller.pid)
+    controller.wait(60)
+    while jobs_of(project):
+        time.sleep(0.1)
+    assert list(project.folder.glob("base_models/*.pt" if task == "activity" else "prepared/*/manifest.json"))
+    project.snakemake("--unlock", "--configfile", "study.yaml")
+    project.snakemake("--configfile", "study.yaml")
+    assert list(project.folder.glob("experiments/*/*/metrics.json")) and (project / "results/study/table.txt").exists()
 
 
 def tiny_project(folder: Path, task: str) -> Project:
@@ -132,13 +152,18 @@ def start(project: Project) -> subprocess.Popen:
 
 
 def trainings(project: Project) -> dict[int, Path]:
-    """Processes of this project that train, found by their command and working folder, and the log of each."""
+    """Processes of this project that train, and the log of each."""
+    return jobs_of(project, b"train_base.py", b"train_finetune.py")
+
+
+def jobs_of(project: Project, *scripts: bytes) -> dict[int, Path]:
+    """Processes of this project that run one of `scripts`, else any, found by command and working folder; the log of each."""
     found = {}
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0")
             ours = os.readlink(entry / "cwd") == str(project.folder.resolve())
-            if ours and any(part.endswith((b"train_base.py", b"train_finetune.py")) for part in command[:2]):
+            if ours and any(part.endswith(scripts or b".py") for part in command[:2]):
                 found[int(entry.name)] = Path(os.readlink(entry / "fd/1"))
         except (OSError, ValueError):
             continue

@@ -7,9 +7,11 @@ rule train_base:
     input:
         parent=lambda wildcards: published(PLAN.bases[wildcards.hash].parent),
         shorter=lambda wildcards: published(PLAN.bases[wildcards.hash].continues),
+        vouched=lambda wildcards: vouched(PLAN.bases[wildcards.hash].parent, PLAN.bases[wildcards.hash].continues),
         data=lambda wildcards: prepared_for(PLAN.bases[wildcards.hash]),
     output:
         model=paths.BASE_MODEL,
+        metadata=paths.BASE_METADATA,
     log:
         paths.BASE_LOG,
     conda:

@@ -47,12 +47,19 @@ wildcard_constraints:
 
 def prepared_for(training):
     """The marker of what a training's data is prepared from; a user's own folder has none."""
-    return ancient(paths.prepared_done(training.artefact.name)) if training.artefact else []
+    return paths.prepared_done(training.artefact.name) if training.artefact else []
 
 
 def published(base_hash):
     """A base model as an input; a newer file of the same name changes nothing."""
     return ancient(paths.base_model(base_hash)) if base_hash else []
+
+
+def vouched(*base_hashes):
+    """The metadata of base models, as an input beside them. It is small, so Snakemake compares its content and not its
+    time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
+    """
+    return [str(paths.base_metadata(paths.base_model(name))) for name in base_hashes if name]
 
 
 def start_of_run(scheduler):

@@ -5,7 +5,7 @@
 rule export:
     """Write one trained model in the form that others use, from what the store keeps of it."""
     input:
-        model=lambda wildcards: ancient(PLAN.exports[wildcards.export].source),
+        model=lambda wildcards: PLAN.exports[wildcards.export].source,
     output:
         done=paths.EXPORT_DONE,
     log:

@@ -6,6 +6,7 @@ rule train_finetune:
     """Fine-tune one model on its base, or take it from the store, and publish it as an experiment."""
     input:
         base=lambda wildcards: published(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
+        vouched=lambda wildcards: vouched(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         data=lambda wildcards: prepared_for(PLAN.experiments[wildcards.prefix, wildcards.unit]),
     output:
         metrics=paths.EXPERIMENT_DONE,

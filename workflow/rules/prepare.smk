@@ -5,9 +5,7 @@
 rule prepare:
     """Prepare what a task makes once and every training shares."""
     input:
-        needs=lambda wildcards: [
-            ancient(paths.prepared_done(needed.name)) for needed in PLAN.artefacts[wildcards.name].needs
-        ],
+        needs=lambda wildcards: [paths.prepared_done(needed.name) for needed in PLAN.artefacts[wildcards.name].needs],
     output:
         manifest=paths.PREPARED_DONE,
     log:
