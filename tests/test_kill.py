@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from conftest import Project
@@ -124,14 +125,15 @@ def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
         controller.wait(600)
         return False
     if kind == "training":
-        victims = dict(list(victims.items())[:1])
+        victims = victims[:1]
+    logs = [log for pid in victims if (log := log_of(pid))] if kind != "controller" else []
     if kind != "training":
         kill(controller.pid)
     if kind != "controller":
         for pid in victims:
             kill(pid)
         time.sleep(0.05)
-        storm.moments.update(moment(project, pid, log) for pid, log in victims.items())
+        storm.moments.update(moment(project, pid, log) for pid, log in logs)
     storm.kinds[kind] += 1
     if kind == "training":
         os.kill(controller.pid, signal.SIGINT)  # it would go on with the other jobs, undisturbed
@@ -151,28 +153,37 @@ def start(project: Project) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def trainings(project: Project) -> dict[int, Path]:
-    """Processes of this project that train, and the log of each."""
+def trainings(project: Project) -> list[int]:
+    """Processes of this project that train."""
     return jobs_of(project, b"train_base.py", b"train_finetune.py")
 
 
-def jobs_of(project: Project, *scripts: bytes) -> dict[int, Path]:
-    """Processes of this project that run one of `scripts`, else any, found by command and working folder; the log of each."""
-    found = {}
+def jobs_of(project: Project, *scripts: bytes) -> list[int]:
+    """Processes of this project that run one of `scripts`, else any, found by command and working folder."""
+    found = []
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0")
             ours = os.readlink(entry / "cwd") == str(project.folder.resolve())
             if ours and any(part.endswith(scripts or b".py") for part in command[:2]):
-                found[int(entry.name)] = Path(os.readlink(entry / "fd/1"))
-        except (OSError, ValueError):
+                found.append(int(entry.name))
+        except OSError:
             continue
     return found
 
 
-def moment(project: Project, pid: int, log: Path) -> str:
+def log_of(pid: int) -> tuple[int, TextIO] | None:
+    """A process and its log, which stays readable where Snakemake has removed the file for the job that comes after."""
+    try:
+        return pid, open(f"/proc/{pid}/fd/1")
+    except OSError:  # it ended meanwhile
+        return None
+
+
+def moment(project: Project, pid: int, log: TextIO) -> str:
     """Where a killed process was, told by what it said and what it left on disk."""
-    said = log.read_text()
+    with log:
+        said = log.read()
     if "training " not in said:
         return "start"
     name = re.findall(r"training ([0-9a-f]{16})", said)[-1]

@@ -63,3 +63,10 @@ def inheriting(name: str, section: type[Section], doc: str, without: tuple[str, 
         if key not in without
     }
     return create_model(name, __base__=Section, __doc__=doc, **fields)
+
+
+def inherited(section: type[Section], base: Section, wish: Section, **renamed: str) -> dict[str, Any]:
+    """The values of `section`'s fields: what `wish` gives, else what `base` has; `renamed` says under which other name
+    `wish` gives a field."""
+    given = {name: getattr(wish, renamed.get(name, name), None) for name in section.model_fields}
+    return {name: getattr(base, name) if value is None else value for name, value in given.items()}

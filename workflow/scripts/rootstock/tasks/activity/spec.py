@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Problems
@@ -303,13 +304,8 @@ def _training(wish: Training, data: Data) -> dict:
 
 def _inherit(base: Base, wish: Finetune) -> Training:
     """The fine-tune's own training settings over the base's."""
-    values = {name: getattr(base, name) for name in Training.model_fields}
-    values |= {name: v for name in Training.model_fields if (v := getattr(wish, name, None)) is not None}
-    if wish.seed_finetune is not None:
-        values["seed"] = wish.seed_finetune
-    if wish.early_stopping_patience_target is not None:
-        values["early_stopping_patience"] = wish.early_stopping_patience_target
-    return Training(**values)
+    patience = "early_stopping_patience_target"
+    return Training(**inherited(Training, base, wish, seed="seed_finetune", early_stopping_patience=patience))
 
 
 def flat_job_of(base: BaseSpec) -> dict:

@@ -1,5 +1,6 @@
 """From requests to specs for distillation: which text, which teacher, which student, how trained. Light: no torch, no numpy."""
 
+from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
 from ...study.problems import Problems
@@ -134,10 +135,7 @@ def finetune_spec(request: Request, base: BaseSpec, base_hash: str, fingerprints
     common = {"recipe": RECIPE, "data": base.data, "mode": wish.mode, "base": base_hash}
     if wish.mode == "base_only":
         return FinetuneSpec(**common)
-    training = {name: getattr(base, name) for name in Training.model_fields}
-    training |= {name: v for name in Training.model_fields if (v := getattr(wish, name, None)) is not None}
-    if wish.seed_finetune is not None:
-        training["seed"] = wish.seed_finetune
+    training = inherited(Training, base, wish, seed="seed_finetune")
     own = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
     return FinetuneSpec(**training, **common, **{name: getattr(wish, name) for name in own})
 

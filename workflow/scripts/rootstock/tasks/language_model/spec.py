@@ -1,5 +1,6 @@
 """From requests to specs for language models: which trunk, which branch of it, on which text. Light: no torch, no numpy."""
 
+from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
 from ...study.problems import Problems, nearest
@@ -225,12 +226,9 @@ def _training(wish: Training) -> dict:
 def _inherit(request: Request) -> Training:
     """The branch's own training settings over the trunk's; a cool-down ends at a learning rate of 0 unless told otherwise."""
     base, wish = request.base, request.finetune
-    values = {name: getattr(base, name) for name in Training.model_fields}
     if wish.mode == "cool_down":
-        values |= {"schedule": "linear", "decay_pct": None}
-    values |= {name: v for name in Training.model_fields if (v := getattr(wish, name, None)) is not None}
-    if values["schedule"] != "wsd" and wish.decay_pct is None:
-        values["decay_pct"] = None
-    if wish.seed_finetune is not None:
-        values["seed"] = wish.seed_finetune
+        base = base.model_copy(update={"schedule": "linear", "decay_pct": None})
+    values = inherited(Training, base, wish, seed="seed_finetune")
+    if values["schedule"] != "wsd":
+        values["decay_pct"] = wish.decay_pct
     return Training(**values)
