@@ -1,21 +1,21 @@
 #!/usr/bin/env python
 """Choose settings for each person without looking at that person.
 
-Base settings. The ten people are five pairs. For every two pairs a base model is trained on the other six people and
-measured on those four. For a target in pair P a candidate counts by its mean accuracy on the eight people of the other
-pairs, by models that saw neither them nor anybody of P. Each of the ten base models serves both its pairs.
-
-Fine-tune settings. Each person is left out, as in the study. For a target a candidate counts by its mean accuracy on the
-test parts of the nine others.
+The ten people are five pairs. For every two pairs a base model is trained on the other six people. For a target in pair P
+a candidate counts by its mean accuracy on the eight people of the other pairs, by models that saw neither them nor anybody
+of P: base settings on all windows of these people, fine-tune settings on their test parts, after fine-tuning on the person
+measured, on base models of the settings that P chose. So both of a pair choose alike, and nothing of theirs is looked at.
 
     python benchmarks/select_settings.py base > selection_base.json
     make run STUDY=selection_base.json
     python benchmarks/select_settings.py table results/selection_base/summary.csv
+    python benchmarks/select_settings.py finetune results/selection_base/summary.csv > selection_finetune.json
+    make run STUDY=selection_finetune.json
+    python benchmarks/select_settings.py table results/selection_finetune/summary.csv
 
-and the same with `finetune`. The table also says what the chosen candidates reach on the targets themselves. The base
-models of the choice learn from six people; what the chosen settings reach with all nine others, over three seeds:
+What the chosen settings reach on the targets themselves, with base models of all nine others, over three seeds:
 
-    python benchmarks/select_settings.py judge results/selection_base/summary.csv > judged.json
+    python benchmarks/select_settings.py judge results/selection_{base,finetune}/summary.csv > judged.json
     make run STUDY=judged.json
     python benchmarks/select_settings.py judgement results/judged/summary.csv
 """
@@ -50,6 +50,7 @@ FINETUNE = {
 }
 FRACTIONS = (0.1, 1.0)
 SEEDS = (0, 1, 2)
+LEFT_OUT = "left out, all windows"
 
 
 def base_jobs() -> list[dict]:
@@ -64,59 +65,67 @@ def base_jobs() -> list[dict]:
     return found
 
 
-def finetune_jobs() -> list[dict]:
-    """For each candidate, fraction and person: a fine-tune of the base without that person."""
-    return [
-        SHIPPED | FULL | settings | {"target_data_pct": share, "fold": fold, "prefix": f"candidate{number}"}
-        for number, settings in enumerate(FINETUNE.values())
-        for share in FRACTIONS
-        for fold in range(len(PEOPLE))
-    ]
+def finetune_jobs(base_summary: str) -> list[dict]:
+    """For each pair, candidate and fraction: fine-tunes on each person of the other pairs, of bases without both pairs."""
+    rows, found = read(base_summary), []
+    for pair in PAIRS:
+        base = list(BASE.values())[chosen_by(pair, rows)]
+        for other in PAIRS:
+            rest = [person for person in PEOPLE if person not in pair + other]
+            for person in other if other != pair else []:
+                for number, settings in enumerate(FINETUNE.values()):
+                    job = {"fold": PEOPLE.index(person), "base_participants": rest, "prefix": f"candidate{number}"}
+                    found += [SHIPPED | base | FULL | settings | job | {"target_data_pct": v} for v in FRACTIONS]
+    return found
 
 
 def table(path: str) -> None:
-    """Each target's candidates by what they reach on other people, the one it chooses, and what that one reaches."""
+    """Each pair's candidates by what they reach on other people, and the one it chooses."""
     rows = read(path)
-    is_base = (rows["mode"] == "base_only").all()
-    names = list(BASE if is_base else FINETUNE)
-    value = "base_all_accuracy" if is_base else "test_accuracy"
-    for share, part in [("all windows", rows)] if is_base else rows.groupby("target_data_pct"):
-        print(f"\n{share}: mean accuracy on other people, %")
-        reached = []
-        for target in PEOPLE:
-            score = scores_without(part, target, is_base, value)
-            chosen = score.idxmax()
-            own = 100 * part[(part["candidate"] == chosen) & (part["target"] == target)][value].mean()
-            reached.append(own)
-            print(f"{target}  {'  '.join(f'{v:6.2f}' for v in score)}  chooses {names[chosen]}: {own:.1f} on itself")
-        every = 100 * part.groupby("candidate")[value].mean()
-        print("each candidate on everybody:", ", ".join(f"{name} {every[n]:.2f}" for n, name in enumerate(names)))
-        print(f"chosen for each person by the others: {sum(reached) / len(reached):.2f}")
+    for what, part in parts(rows):
+        names = list(BASE if what == LEFT_OUT else FINETUNE)
+        print(f"\n{what}: mean accuracy on other people, %")
+        for pair in PAIRS:
+            score = scores(pair, part)
+            listed = "  ".join(f"{names[number]} {value:.2f}" for number, value in score.items())
+            print(f"{' '.join(pair)}: {listed}; chosen: {names[score.idxmax()]}")
 
 
-def scores_without(rows, target: str, is_base: bool, value: str):
-    """Accuracy of each candidate, %, on people that are not the target, by models that count for it."""
-    group = next(pair for pair in PAIRS if target in pair) if is_base else [target]
-    others = rows[~rows["target"].isin(group)]
-    if is_base:  # only models that saw nobody of the target's pair
-        others = others[~others["base_participants"].str.split().map(set(group).intersection).astype(bool)]
-    return 100 * others.groupby("candidate")[value].mean()
+def parts(rows):
+    """What was measured, and its rows: bases on the person left out, fine-tunes at each fraction."""
+    bases, tuned = rows[rows["mode"] == "base_only"], rows[rows["mode"] != "base_only"]
+    found = [(LEFT_OUT, bases)] if len(bases) else []
+    shares = tuned.groupby("target_data_pct") if len(tuned) else []
+    return found + [(f"fine-tuned on {100 * share:g} %", part) for share, part in shares]
 
 
-def judge(path: str) -> list[dict]:
-    """Each person, for each seed, with the settings that the others chose for that person."""
-    rows = read(path)
-    if (rows["mode"] == "base_only").all():
-        plans = [(rows, BASE, {"mode": "base_only"}, True, "base_all_accuracy")]
-    else:
-        parts = rows.groupby("target_data_pct")
-        plans = [(part, FINETUNE, FULL | {"target_data_pct": share}, False, "test_accuracy") for share, part in parts]
-    found = []
-    for part, candidates, common, is_base, value in plans:
-        for person in PEOPLE:
-            chosen = list(candidates.values())[scores_without(part, person, is_base, value).idxmax()]
-            job = SHIPPED | common | chosen | {"fold": PEOPLE.index(person)}
-            found += [job | {"seed": seed} for seed in SEEDS]
+def scores(pair: list[str], rows):
+    """Accuracy of each candidate, %, on people outside the pair, by models that saw nobody of it."""
+    others = rows[~rows["target"].isin(pair)]
+    others = others[~others["base_participants"].str.split().map(set(pair).intersection).astype(bool)]
+    return 100 * others.groupby("candidate")[value_of(rows)].mean()
+
+
+def chosen_by(pair: list[str], rows) -> int:
+    """The number of the candidate that is best for a pair."""
+    return scores(pair, rows).idxmax()
+
+
+def value_of(rows) -> str:
+    return "base_all_accuracy" if (rows["mode"] == "base_only").all() else "test_accuracy"
+
+
+def judge(base_summary: str, finetune_summary: str) -> list[dict]:
+    """Each person, for each seed, with the settings chosen for that person: the base, and a fine-tune at each fraction."""
+    bases, tuned, found = read(base_summary), read(finetune_summary), []
+    for pair in PAIRS:
+        base = SHIPPED | list(BASE.values())[chosen_by(pair, bases)]
+        jobs = [base | {"mode": "base_only"}]
+        for share, rows in tuned.groupby("target_data_pct"):
+            jobs.append(base | FULL | list(FINETUNE.values())[chosen_by(pair, rows)] | {"target_data_pct": share})
+        found += [
+            job | {"fold": PEOPLE.index(person), "seed": seed} for job in jobs for person in pair for seed in SEEDS
+        ]
     return found
 
 
@@ -124,13 +133,11 @@ def judgement(path: str) -> None:
     """What the chosen settings reach, over people and over seeds."""
     import pandas as pd
 
-    rows = pd.read_csv(path)
-    is_base = (rows["mode"] == "base_only").all()
-    value, seed = ("base_all_accuracy", "base_seed") if is_base else ("test_accuracy", "seed")
-    for share, part in [("all windows", rows)] if is_base else rows.groupby("target_data_pct"):
-        people, seeds = 100 * part.groupby("target")[value].mean(), 100 * part.groupby(seed)[value].mean()
+    for what, part in parts(pd.read_csv(path)):
+        value = value_of(part)
+        people, seeds = 100 * part.groupby("target")[value].mean(), 100 * part.groupby("base_seed")[value].mean()
         print(
-            f"{share}: mean {people.mean():.2f}, sd of people {people.std():.2f}, worst {people.min():.2f} ({people.idxmin()}); "
+            f"{what}: mean {people.mean():.2f}, sd of people {people.std():.2f}, worst {people.min():.2f} ({people.idxmin()}); "
             f"seeds {', '.join(f'{v:.2f}' for v in seeds)}, sd {seeds.std():.2f}"
         )
 
@@ -148,10 +155,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["base"]:
             print(json.dumps(base_jobs()))
-        case ["finetune"]:
-            print(json.dumps(finetune_jobs()))
-        case ["judge", path]:
-            print(json.dumps(judge(path)))
+        case ["finetune", path]:
+            print(json.dumps(finetune_jobs(path)))
+        case ["judge", base_path, finetune_path]:
+            print(json.dumps(judge(base_path, finetune_path)))
         case ["table", path]:
             table(path)
         case ["judgement", path]:
