@@ -8,7 +8,7 @@ from rootstock import cli
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
 from rootstock.study import paths
-from rootstock.tasks.registry import trainer
+from rootstock.tasks.registry import exporter
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
     study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
-    trainer(metadata["task"]).export(kept.model, metadata, args.data_path, study, args.output, cli.say)
+    exporter(metadata["task"]).export(kept.model, metadata, args.data_path, study, args.output, cli.say)
     write_json(args.output / "export.json", {"hash": args.hash, "task": metadata["task"]})
     cli.say(f"exported {args.hash} to {args.output}")
     return 0

@@ -9,7 +9,7 @@ from .store.lock import hold
 from .study.fields import Section
 from .study.identity import canonical
 from .study.optimisation import Run
-from .tasks.registry import trainer
+from .tasks.registry import preparer
 
 
 def prepare(
@@ -24,7 +24,7 @@ def prepare(
         run = run or Run()
         asked = None if run.gpus_asked is None else min(run.gpus_asked, 1)
         with granted_gpus(asked, run.device, say):
-            trainer(task).prepare(spec, folder, run, say)
+            preparer(task).prepare(spec, folder, run, say)
     say(f"prepared {folder}")
 
 

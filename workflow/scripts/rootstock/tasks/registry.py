@@ -15,9 +15,19 @@ def planner(task: str) -> ModuleType:
     return import_module(f"{TASKS[task]}.spec")
 
 
+def preparer(task: str) -> ModuleType:
+    """How a task makes once what its trainings share."""
+    return import_module(f"{TASKS[task]}.prepare")
+
+
 def trainer(task: str) -> ModuleType:
     """The heavy side of a task: data, model, training."""
     return import_module(f"{TASKS[task]}.task")
+
+
+def exporter(task: str) -> ModuleType:
+    """How a task writes a trained model in the form that others use, where it can; apart, for that may need their libraries."""
+    return import_module(f"{TASKS[task]}.export")
 
 
 def reporter(task: str) -> ModuleType:

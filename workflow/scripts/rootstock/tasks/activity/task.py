@@ -20,10 +20,7 @@ from .augment import Augmentation, epoch_key, mixup_draws
 from .batches import composed_batches, even_batches
 from .data import Windows, join, read_people, take_share
 from .models import Standardised, build_model, last_layer, try_out
-from .prepare import prepare
 from .settings import BaseSpec, FinetuneSpec, Model
-
-__all__ = ["load_published", "prepare", "train_base", "train_finetune"]
 
 EVALUATION_BATCH = 512
 

@@ -12,17 +12,13 @@ from ...engine.optimizers import adamw
 from ...engine.schedule import make_schedule
 from ...engine.seeding import seed_step
 from ...study.problems import Refusal
-from .export import export
-from .prepare import prepare
 from .retrieval import retrieval, similarity_correlation
 from .settings import BaseSpec, FinetuneSpec
 from .source import prepared_text
 from .student import SentenceEncoder, architecture_of, pretrained_student, stored_student
-from .teacher import Vectors
 from .text import Text
 from .trainee import Encoder, General, Retrieval, _Phase
-
-__all__ = ["export", "prepare", "train_base", "train_finetune"]
+from .vectors import Vectors
 
 PROJECTION_TEXTS = 4096  # from which the projection's last layer gets its first weights
 RIDGE = 1e-2

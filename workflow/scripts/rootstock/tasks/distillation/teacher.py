@@ -18,6 +18,7 @@ from ...study.problems import Refusal
 from .settings import MOST_NEGATIVES, ModelIdentity, PreparedSpec
 from .source import locate
 from .text import NONE, Lines, Text, write_array
+from .vectors import read_vectors
 
 BLOCK = 2048  # texts between two notes of how far we are
 QUERIES_AT_ONCE = 512
@@ -26,25 +27,6 @@ MARGIN = 0.95  # a negative scores below this share of the query's own passage (
 
 
 logging.disable_progress_bar()  # a job's log is not a terminal
-
-
-class Vectors:
-    """What `prepare_vectors` made: float16 unit vectors of queries and passages, on disk, and mined negatives.
-
-    queries [Q, d], passages [P, d]; mined: int32 [Q, MOST_NEGATIVES] passages of the train split for queries of train
-    and val, nearest first, padded with -1.
-    """
-
-    def __init__(self, folder: Path):
-        try:
-            self.queries, self.passages = _vectors(folder)
-            self.mined = np.load(folder / "mined.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise Refusal(f"{folder}: no prepared vectors ({error}); delete the folder and run again") from None
-
-    @property
-    def dimension(self) -> int:
-        return self.queries.shape[1]
 
 
 def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
@@ -67,7 +49,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
     ):
         embed(lines, encode, dimension, folder / f"{role}.npy", say)
     say(f"mining up to {MOST_NEGATIVES} hard negatives of each query")
-    write_array(folder / "mined.npy", mine(text, *_vectors(folder), device))
+    write_array(folder / "mined.npy", mine(text, *read_vectors(folder), device))
     manifest = {
         "spec": json.loads(canonical(spec)),
         "text": text_name,
@@ -144,7 +126,3 @@ def _read_done(note: Path) -> int:
         return int(json.loads(note.read_text())["done"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-
-
-def _vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    return np.load(folder / "queries.npy", mmap_mode="r"), np.load(folder / "passages.npy", mmap_mode="r")

@@ -13,8 +13,8 @@ from .losses import cosine_distance, info_nce, mse, nested
 from .sampling import even_batches, pairs_of_epoch
 from .settings import BaseSpec, FinetuneSpec
 from .student import SentenceEncoder, Tokenizer
-from .teacher import Vectors
 from .text import NONE, Text
+from .vectors import Vectors
 
 TEXTS_PER_EVALUATION = 256
 

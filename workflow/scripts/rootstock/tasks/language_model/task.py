@@ -10,14 +10,10 @@ from ...engine.optimizers import adamw, muon
 from ...engine.schedule import make_schedule
 from ...engine.seeding import seed_step
 from ...study.problems import Refusal
-from .export import export
 from .measure import Measure, inputs_and_targets, together
 from .model import LanguageModel
-from .prepare import prepare
 from .settings import GENERAL, BaseSpec, FinetuneSpec, Model, ResumedFrom
 from .shards import Prepared, TokenStream, open_prepared
-
-__all__ = ["export", "prepare", "train_base", "train_finetune"]
 
 BETAS = (0.9, 0.95)  # a shorter memory of squared gradients than AdamW's default: usual where batches are noisy
 NOT_RESUMED = ResumedFrom(hash="", step=0, samples=0, epoch=1, batch=0)
