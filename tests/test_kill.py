@@ -184,10 +184,10 @@ def moment(project: Project, pid: int, log: TextIO) -> str:
     """Where a killed process was, told by what it said and what it left on disk."""
     with log:
         said = log.read()
-    if "training " not in said:
+    begun = re.search(r"training ([0-9a-f]{16})", said)
+    if begun is None:  # loading, or waiting for an orphan
         return "start"
-    name = re.findall(r"training ([0-9a-f]{16})", said)[-1]
-    folder = project / f".rootstock/store/{name}"
+    folder = project / f".rootstock/store/{begun[1]}"
     if (folder / "metadata.json").exists():
         return "publish"
     if (folder / "model.pt").exists() or list(folder.glob(f".*.{pid}.*")):

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """A Slurm cluster out of a list of servers with SSH: up, then `snakemake --profile slurm`, then down.
 
-    cluster.py up     --cluster-config cluster_config.json     check the servers, say what is missing, start the rest
+    cluster.py up     --cluster-config cluster_config.json     check the servers, say what is missing, start the rest;
+                                                               --unpack brings Slurm to those without it, where nobody is root
     cluster.py check  --cluster-config cluster_config.json     only check
     cluster.py status                                          what each server is, and what Slurm says of it
     cluster.py logs HOST                                       the end of a server's slurmd log
@@ -34,13 +35,16 @@ def main() -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
     parser.add_argument("host", nargs="?", help="for logs: which server")
     parser.add_argument("--cluster-config", default="cluster_config.json", help="default: cluster_config.json")
+    parser.add_argument(
+        "--unpack", action="store_true", help="for up: bring Slurm to servers that lack it, without root"
+    )
     args = parser.parse_args()
     config = read_cluster_config(args.cluster_config)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
     match args.command:
         case "up":
-            return _up(config)
+            return _up(config, args.unpack)
         case "check":
             return _show(cluster.probe_all(config))
         case "status":
@@ -49,13 +53,13 @@ def main() -> int:
             return _logs(config, args.host)
         case "clean":
             return _clean(config)
-    left = cluster.down(config, cli.say)
+    left = cluster.down(config)
     print(*left, sep="\n", end="\n" if left else "")
     return 1 if left else 0
 
 
-def _up(config: ClusterConfig) -> int:
-    status = _show(cluster.up(config, cli.say), with_slurm=True)
+def _up(config: ClusterConfig, may_unpack: bool) -> int:
+    status = _show(cluster.up(config, may_unpack), with_slurm=True)
     if cluster.node_states(cluster.layout()):
         print(f"Now: snakemake --profile slurm     (sinfo, squeue: export SLURM_CONF={cluster.layout().slurm_conf})")
     return status

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import time
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +18,9 @@ from .cache import FOLDER as CACHE
 from .config import ClusterConfig, Server
 from .mount import is_mounted, mount, unmount
 from .probe import Probe, can_run_python, probe, slurm_version
-from .slurm_files import Head, Layout, Node, configuration
+from .slurm_files import Head, Layout, Node, configuration, files_of
 from .ssh import Unreachable, script_on
+from .unpacked import archive, unpack
 
 HERE = Server("head", "localhost", "", 0, 22, None, None)
 MARK = Path(".rootstock/cluster_mark")
@@ -46,13 +46,21 @@ def probe_all(config: ClusterConfig) -> list[Probe]:
         MARK.unlink()
 
 
-def up(config: ClusterConfig, say: Callable[[str], None]) -> list[Probe]:
-    """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it."""
+def up(config: ClusterConfig, may_unpack: bool = False) -> list[Probe]:
+    """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it.
+
+    With `may_unpack`, servers without Slurm get this machine's packages of it.
+    """
     if not slurm_version():
         raise Refusal(
             "slurmctld: not found here; sudo apt-get install -y --no-install-recommends slurmctld slurm-client munge"
         )
     probes, place = probe_all(config), layout()
+    if may_unpack and any(found.lacks_slurm for found in probes):
+        refusals = _unpack([found.server for found in probes if found.lacks_slurm], place)
+        probes = probe_all(config)
+        for found in probes:
+            found.faults += refusals.get(found.server.name, [])
     able = [found for found in probes if not found.faults]
     if not able:
         return probes
@@ -69,12 +77,27 @@ def up(config: ClusterConfig, say: Callable[[str], None]) -> list[Probe]:
     return probes
 
 
+def _unpack(servers: list[Server], place: Layout) -> dict[str, list[str]]:
+    """Bring Slurm to servers that lack it; by server, why that was not possible."""
+    packages = archive()
+
+    def bring(server: Server) -> list[str]:
+        try:
+            unpack(server, place, packages)
+        except (Refusal, Unreachable) as error:
+            return [f"--unpack: {error}"]
+        return []
+
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip((server.name for server in servers), pool.map(bring, servers), strict=True))
+
+
 def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes) -> None:
     """One server; what goes wrong becomes its fault."""
     server, project = found.server, Path.cwd()
     try:
         if not server.is_local:
-            daemons.write_files(server, place, files, key)
+            daemons.write_files(server, place, files_of(files, found.plugins), key)
             daemons.start_munge(server, place)
         if not found.shares_disk:
             if not is_mounted(server, project):
@@ -120,7 +143,7 @@ def node_states(place: Layout) -> dict[str, str]:
     return dict(line.split()[:2] for line in told.splitlines())
 
 
-def down(config: ClusterConfig, say: Callable[[str], None]) -> list[str]:
+def down(config: ClusterConfig) -> list[str]:
     """End everything and remove all that `up` made. Returns a line for each server where that was not possible."""
     place, left = layout(), []
     if node_states(place):

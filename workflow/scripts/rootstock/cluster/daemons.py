@@ -18,27 +18,39 @@ chmod 700 "$root"
 for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done
 """
 WRITE = 'umask 077; cat > "$1.new" && mv -f -- "$1.new" "$1"'
-# A daemon is running when its pid file names a process of its own name.
-RUNS = r"""
-runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
+# The programs are those installed, or those that `unpacked` put below the root.
+PROGRAMS = r"""
+root=$1; stepd=
+for plugins in "$root"/unpacked/usr/lib/*/slurm-wlm; do
+    test -d "$plugins" || continue
+    libraries=${plugins%/slurm-wlm}; stepd=$root/unpacked/usr/sbin/slurmstepd
+    PATH=$root/unpacked/usr/sbin:$root/unpacked/usr/bin:$PATH
+    LD_LIBRARY_PATH=$plugins:$libraries:$root/unpacked${libraries#"$root/unpacked/usr"}; export LD_LIBRARY_PATH
+done
 PATH=$PATH:/usr/sbin:/sbin; export PATH
 """
+# A daemon is running when its pid file names a process of its own name.
+RUNS = (
+    PROGRAMS
+    + r"""
+runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
+"""
+)
 START_MUNGE = r"""
-root=$1
 runs "$root/run/munged.pid" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
     --pid-file="$root/run/munged.pid" --log-file="$root/log/munged.log" --seed-file="$root/munge/seed"
 """
 # A slurmd that runs is started anew, for the configuration may be another one; its jobs do not notice.
 START_NODE = r"""
-root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmd-$2.pid"
+export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmd-$2.pid"
 if runs "$file" slurmd; then
     kill "$pid"; n=0
     while runs "$file" slurmd && test $n -lt 100; do sleep 0.1; n=$((n + 1)); done
 fi
-slurmd -N "$2"
+slurmd ${stepd:+-d "$stepd"} -N "$2"
 """
 START_HEAD = r"""
-root=$1; export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmctld.pid"
+export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmctld.pid"
 if runs "$file" slurmctld; then
     kill "$pid"; n=0
     while runs "$file" slurmctld && test $n -lt 300; do sleep 0.1; n=$((n + 1)); done
@@ -46,7 +58,7 @@ fi
 slurmctld
 """
 STOP = r"""
-root=$1; shift
+shift
 for name; do
     file="$root/run/$name.pid"; program=${name%%-*}
     runs "$file" "$program" || continue

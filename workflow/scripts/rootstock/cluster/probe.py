@@ -9,21 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .config import Server
+from .daemons import PROGRAMS, cluster_root
 from .ssh import Unreachable, run_on, script_on
 
 CLOCK_SECONDS = 60  # munge refuses credentials that are minutes off
 PACKAGES = "slurmd slurm-client munge"
-PROBE = r"""
-PATH=$PATH:/usr/sbin:/sbin
+# $1 the root of the cluster, $2 our Python, $3 a file of the project, $4 the project
+PROBE = (
+    PROGRAMS
+    + r"""
 echo "uid=$(id -u)"; echo "hostname=$(hostname -s)"; echo "clock=$(date +%s)"
 echo "slurmd=$(slurmd -V 2>/dev/null)"; echo "munged=$(command -v munged)"; echo "srun=$(command -v srun)"
 echo "cpus=$(nproc)"; echo "memory_kb=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 echo "gpus=$(ls -d /dev/nvidia[0-9] /dev/nvidia[0-9][0-9] 2>/dev/null | tr '\n' ' ')"
-echo "python=$("$1" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null)"
+echo "python=$("$2" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null)"
 echo "sshfs=$(command -v sshfs)"; echo "fuse=$(test -w /dev/fuse && echo yes)"
-echo "mark=$(cat "$2" 2>/dev/null)"
-echo "mounted=$(grep -sF " $3 fuse.sshfs " /proc/mounts)"
+echo "mark=$(cat "$3" 2>/dev/null)"
+echo "mounted=$(grep -sF " $4 fuse.sshfs " /proc/mounts)"
+echo "plugins=${stepd:+$plugins}"
 """
+)
 
 
 @dataclass
@@ -37,9 +42,14 @@ class Probe:
     cpus: int = 0
     memory_mb: int = 0
     devices: tuple[str, ...] = ()
+    plugins: str = ""  # where its Slurm's plugins lie, if it is one that `unpacked` put there
     shares_disk: bool = False
     reachable: bool = False
     faults: list[str] = field(default_factory=list)
+
+    @property
+    def lacks_slurm(self) -> bool:
+        return self.reachable and any(fault.startswith("Slurm or munge missing") for fault in self.faults)
 
 
 def slurm_version() -> str:
@@ -55,7 +65,7 @@ def probe(server: Server, mark: Path) -> Probe:
     """Ask one server. `mark` is a file of the project whose content it sees where the disk is shared."""
     found = Probe(server)
     try:
-        told = script_on(server, PROBE, sys.executable, str(mark), str(Path.cwd()))
+        told = script_on(server, PROBE, str(cluster_root()), sys.executable, str(mark), str(Path.cwd()))
     except (Unreachable, subprocess.CalledProcessError) as error:
         found.faults.append(f"not reachable: {error}")
         return found
@@ -63,6 +73,7 @@ def probe(server: Server, mark: Path) -> Probe:
     found.reachable, found.hostname = True, answers["hostname"]
     found.slurm, found.python = _release(answers["slurmd"]), answers["python"]
     found.cpus, found.memory_mb = int(answers["cpus"]), int(answers["memory_kb"]) // 1024 * 95 // 100
+    found.plugins = answers["plugins"]
     found.devices = tuple(sorted(answers["gpus"].split(), key=lambda d: int(d.removeprefix("/dev/nvidia"))))
     found.shares_disk = answers["mark"] == mark.read_text() and not answers["mounted"]
     found.faults += _faults(found, answers, slurm_version())
@@ -73,7 +84,8 @@ def probe(server: Server, mark: Path) -> Probe:
 def _faults(found: Probe, answers: dict[str, str], ours: str) -> list[str]:
     faults = []
     if not (found.slurm and answers["munged"] and answers["srun"]):
-        faults.append(f"Slurm or munge missing: sudo apt-get install -y --no-install-recommends {PACKAGES}")
+        apt = f"sudo apt-get install -y --no-install-recommends {PACKAGES}"
+        faults.append(f"Slurm or munge missing: {apt}; without root: cluster.py up --unpack")
     elif found.slurm != ours:
         faults.append(f"Slurm {found.slurm}, here it is {ours or 'missing'}: install the same release on both")
     if int(answers["uid"]) != os.getuid():

@@ -62,6 +62,11 @@ def configuration(name: str, user: str, head: Head, nodes: list[Node], layout: L
     }
 
 
+def files_of(files: dict[str, str], plugins: str) -> dict[str, str]:
+    """The files as one node needs them; `plugins` is where its Slurm's plugins lie, if not where its packages say."""
+    return files | {"slurm.conf": files["slurm.conf"] + f"PluginDir={plugins}\n"} if plugins else files
+
+
 def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layout) -> str:
     """Jobs share nodes by CPUs, memory and GPUs; a job whose node dies or that is preempted goes back into the queue."""
     root = layout.root
@@ -93,6 +98,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SchedulerType": "sched/backfill",
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2",
         "SlurmdParameters": "config_overrides",
+        "DebugFlags": "NO_CONF_HASH",  # PluginDir may differ from node to node
         "GresTypes": "gpu",
         # A node that was away takes part again as soon as its slurmd answers.
         "ReturnToService": 2,

@@ -1,0 +1,61 @@
+"""Slurm on a server where nobody is root: this machine's Debian packages of it, unpacked below the cluster's folder there."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..study.problems import Refusal
+from .config import Server
+from .daemons import FOLDERS, PROGRAMS, reason_of
+from .slurm_files import Layout
+from .ssh import script_on
+
+PACKAGES = ("slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
+EVERYWHERE = ("libc6", "libpam0g")  # libraries that every Debian has, and that must be its own
+UNPACK = 'umask 077; mkdir -p -- "$1/unpacked" && tar -xzf - -C "$1/unpacked"'
+TRY = PROGRAMS + "slurmd -V && munged --version && srun -V"
+REMOVE = 'rm -rf -- "$1/unpacked"'
+
+
+def archive() -> bytes:
+    """What a node needs as a .tar.gz: the packages and their libraries, fetched by apt-get, which needs no root for that."""
+    with TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        try:
+            _run(folder, "apt-get", "--quiet", "download", *PACKAGES, *_libraries())
+            for package in sorted(Path(folder).glob("*.deb")):
+                _run(folder, "dpkg-deb", "--extract", str(package), str(tree))
+        except FileNotFoundError as error:
+            raise Refusal(f"--unpack: {error.filename} not found here; it works from Debian and Ubuntu only") from None
+        except subprocess.CalledProcessError as error:
+            raise Refusal(f"--unpack: the packages cannot be fetched here: {reason_of(error)}") from None
+        written = io.BytesIO()
+        with tarfile.open(fileobj=written, mode="w:gz") as tar:
+            for part in ("usr/bin", "usr/sbin", "usr/lib", "lib"):
+                if (tree / part).is_dir():
+                    tar.add(tree / part, part)
+        return written.getvalue()
+
+
+def unpack(server: Server, place: Layout, packages: bytes) -> None:
+    """Put `packages` on a server; `Refusal` where they do not run there, and then nothing of them stays."""
+    script_on(server, FOLDERS, str(place.root))
+    try:
+        script_on(server, UNPACK, str(place.root), content=packages, seconds=300)
+        script_on(server, TRY, str(place.root))
+    except subprocess.CalledProcessError as error:
+        script_on(server, REMOVE, str(place.root))
+        raise Refusal(f"packages of this machine do not run there: {reason_of(error)}") from None
+
+
+def _libraries() -> list[str]:
+    """The libraries that the packages name as dependencies."""
+    told = _run(".", "apt-cache", "depends", "--no-recommends", "--no-suggests", *PACKAGES)
+    named = {line.split()[-1] for line in told.splitlines() if line.strip().startswith("Depends: lib")}
+    return sorted(named.difference(EVERYWHERE))
+
+
+def _run(folder: str, *command: str) -> str:
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout.decode(errors="replace")
