@@ -7,7 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-# $1 host name, $2 folder hidden by an empty one (it has the project in it), $3 folder of keys and configuration
+# $1 host name, $2 folder hidden by an empty one (it has the project in it), $3 folder of keys and configuration, $4 sshd,
+# $5 whether Slurm and munge are installed
 BOOT = r"""
 set -eu
 hostname "$1"; mount --make-rprivate /
@@ -17,6 +18,10 @@ mount -t tmpfs -o mode=755 tmpfs /mnt; mkdir /mnt/pts /mnt/shm
 cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty /dev/fuse /mnt; chmod 1777 /mnt/shm
 ln -s pts/ptmx /mnt/ptmx; ln -s /proc/self/fd /mnt/fd
 mknod /mnt/nvidia0 c 195 0; mknod /mnt/nvidia1 c 195 1
+if [ "$5" = no ]; then
+    for program in slurmd slurmstepd munged srun; do mount --bind /dev/null "$(command -v $program)"; done
+    for folder in /usr/lib/*/slurm-wlm; do mount -t tmpfs tmpfs "$folder"; done
+fi
 mount --bind /mnt /dev; mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
 exec "$4" -D -e -f "$3/sshd_config"
 """
@@ -36,8 +41,9 @@ def missing() -> str:
 class Servers:
     """`server1`, `server2`, …: this machine reaches each by ssh; each reaches this machine by no more than its network."""
 
-    def __init__(self, folder: Path, hidden: Path, count: int = 2):
+    def __init__(self, folder: Path, hidden: Path, count: int = 2, has_slurm: bool = True):
         self.folder, self.hidden, self.tag = folder, hidden, f"rs{os.getpid() % 10000}"
+        self.has_slurm = "yes" if has_slurm else "no"
         self.net = f"10.{77 + os.getpid() % 100}.{os.getpid() % 250}"
         self.names = [f"server{number + 1}" for number in range(count)]
         self.processes: dict[str, subprocess.Popen] = {}
@@ -70,7 +76,7 @@ class Servers:
             self._ip("-n", space, *words)
         self._ip("-n", space, "link", "set", "lo", "up")
         kinds = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        boot = ["sh", "-c", BOOT, "sh", name, str(self.hidden), str(self.folder), "/usr/sbin/sshd"]
+        boot = ["sh", "-c", BOOT, "sh", name, str(self.hidden), str(self.folder), "/usr/sbin/sshd", self.has_slurm]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{space}", "unshare", *kinds, *boot],

@@ -189,3 +189,33 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
     finally:
         project.script("cluster", "down", check=False)
         rack.stop()
+
+
+@pytest.mark.slurm
+@pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "can run")
+def test_a_server_without_slurm_gets_it_without_root(tmp_path, monkeypatch):
+    (tmp_path / "work/project").mkdir(parents=True)
+    project = ServerProject(tmp_path / "work/project")
+    root = Path(f"/var/tmp/rootstock-test-unpacked-{os.getpid()}")
+    monkeypatch.setenv("ROOTSTOCK_CLUSTER_ROOT", str(root))
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    rack = servers.Servers(tmp_path / "servers", hidden=tmp_path / "work", count=1, has_slurm=False)
+    try:
+        config = {"servers": rack.entries(), "known_hosts": str(tmp_path / "servers/known_hosts")}
+        (project / "cluster_config.json").write_text(json.dumps(config))
+        told = project.script("cluster", "up", check=False)
+        assert told.returncode == 1 and "without root: cluster.py up --unpack" in told.stdout
+        up = project.script("cluster", "up", "--unpack", check=False)
+        if "cannot be fetched" in up.stdout + up.stderr:
+            pytest.skip("apt-get cannot fetch packages here")
+        assert up.returncode == 0, up.stdout + up.stderr
+        environment = os.environ | {"SLURM_CONF": str(root / "etc/slurm.conf")}
+        job = ["srun", "-n1", "--gpus=1", "sh", "-c", "hostname; echo $CUDA_VISIBLE_DEVICES"]
+        ran = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=60)
+        assert ran.stdout.split() == ["server1", "0"], ran.stderr
+        assert project.script("cluster", "up").stdout.count("ready") == 1  # it stays there until down
+        project.script("cluster", "down")
+        assert root.name not in rack.ssh("server1", "ls /var/tmp").stdout
+    finally:
+        project.script("cluster", "down", check=False)
+        rack.stop()

@@ -15,7 +15,7 @@ from .ssh import script_on
 PACKAGES = ("slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
 EVERYWHERE = ("libc6", "libpam0g")  # libraries that every Debian has, and that must be its own
 UNPACK = 'umask 077; mkdir -p -- "$1/unpacked" && tar -xzf - -C "$1/unpacked"'
-TRY = PROGRAMS + "slurmd -V && munged --version && srun -V"
+TRY = PROGRAMS + "slurmd -V && munged --version"
 REMOVE = 'rm -rf -- "$1/unpacked"'
 
 
@@ -31,6 +31,8 @@ def archive() -> bytes:
             raise Refusal(f"--unpack: {error.filename} not found here; it works from Debian and Ubuntu only") from None
         except subprocess.CalledProcessError as error:
             raise Refusal(f"--unpack: the packages cannot be fetched here: {reason_of(error)}") from None
+        for program in tree.glob("usr/*bin/*-wlm"):  # the plain names are Debian's alternatives, made at installation
+            program.with_name(program.name.removesuffix("-wlm")).symlink_to(program.name)
         written = io.BytesIO()
         with tarfile.open(fileobj=written, mode="w:gz") as tar:
             for part in ("usr/bin", "usr/sbin", "usr/lib", "lib"):
