@@ -13,7 +13,7 @@ run: .venv/installed
 	@$(BIN)/snakemake --profile local $(study_flags) $(ARGS)
 
 test: .venv/installed-tests
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)

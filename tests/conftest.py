@@ -16,6 +16,7 @@ from rootstock.study.plan import make_plan
 __all__ = ["PEOPLE", "ROOT", "Project", "jobs_run", "plan", "write_people"]
 
 ROOT = Path(__file__).parent.parent
+COSTLY = ("slurm", "done", "trained")  # fixtures of a module
 
 
 def plan(**study):
@@ -80,6 +81,19 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def people(project: Project) -> Path:
     return write_people(project / "data/tiny")
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long begins first, and tests that share a costly fixture stay in one process of xdist."""
+    sharing = {item.module.__name__ for item in items if any(name in item.fixturenames for name in COSTLY)}
+    for item in items:
+        if item.module.__name__ in sharing:
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    items.sort(key=lambda item: (item.module.__name__ != "test_slurm", not is_long(item)))
+
+
+def is_long(item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("slow", "slurm"))
 
 
 @pytest.hookimpl(hookwrapper=True)
