@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import socket
+import subprocess
 import time
 
 import pytest
@@ -32,6 +34,22 @@ def test_a_committed_object_reads_back_and_publishes(kept, tmp_path):
     assert sorted(os.listdir(tmp_path / "p")) == ["m.pt", "m_metadata.json"]
     kept.publish_base(tmp_path / "p/m.pt", tmp_path / "p/m_metadata.json")  # again, over itself
     assert sorted(os.listdir(tmp_path / "p")) == ["m.pt", "m_metadata.json"]
+
+
+def test_what_a_killed_process_left_beside_a_file_goes_when_the_file_is_written(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    dead, alive, elsewhere, other = (
+        tmp_path / name
+        for name in (
+            f".a.json.{host}.{gone.pid}.0a1b", f".a.json.{host}.{os.getpid()}.0a1b", f".a.json.x{host}.{gone.pid}.0a1b", ".a.json.note",
+        )
+    )  # fmt: skip
+    for left in (dead, alive, elsewhere, other):
+        left.touch()
+    write_atomically(tmp_path / "a.json", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", alive.name, elsewhere.name, other.name}
 
 
 def test_an_experiment_is_published_with_its_marker_last(kept, tmp_path):

@@ -1,8 +1,10 @@
 """Files that are whole or absent: written beside, synced, and renamed in one step."""
 
+import glob
 import json
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,23 @@ def link_or_copy(source: Path, destination: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    """A name for what will become `path`. What processes of this host that were killed left under such names is removed."""
+    mine = f".{path.name}.{socket.gethostname()}."
+    for left in path.parent.glob(f"{glob.escape(mine)}*"):
+        pid = left.name.removeprefix(mine).partition(".")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+    return path.with_name(f"{mine}{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
