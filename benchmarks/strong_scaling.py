@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Strong scaling: 2 processes of one thread against 1 process of one thread, at the same global batch, through the engine.
 
-A transformer is bound by computing, a small CNN by exchanging gradients. Repeats are interleaved, medians are shown:
+A transformer is bound by computing, the more the larger its batch; a small CNN by exchanging gradients. Repeats are
+interleaved, medians are shown:
 
     .venv/bin/python benchmarks/strong_scaling.py [--repeats 5] [--processes 2]
 
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow/scripts"))
@@ -26,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=15, help="measured steps of each run")
+    parser.add_argument("--steps", type=int, default=8, help="measured steps of each run")
     parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -40,7 +42,7 @@ def main() -> None:
         one, many = statistics.median(alone), statistics.median(together)
         pairs = [100 * a / (args.processes * b) for a, b in zip(alone, together, strict=True)]
         print(
-            f"{workload:<12} 1 process {1000 * one:7.1f} ms a step, {args.processes} processes {1000 * many:7.1f} ms; "
+            f"{workload:<22} 1 process {1000 * one:7.1f} ms a step, {args.processes} processes {1000 * many:7.1f} ms; "
             f"efficiency {100 * one / (args.processes * many):.1f} % (pairs {min(pairs):.0f} to {max(pairs):.0f} %)",
             flush=True,
         )
@@ -118,8 +120,8 @@ class Workload:
         self.model.train()
 
 
-def transformer(steps: int) -> Workload:
-    """4 layers, width 256, 128 tokens, global batch 16: about 3 million parameters."""
+def transformer(steps: int, batch_size: int = 64) -> Workload:
+    """4 layers, width 256, 128 tokens: about 3 million parameters."""
     import torch
     from torch import nn
 
@@ -128,7 +130,7 @@ def transformer(steps: int) -> Workload:
         nn.Embedding(512, 256), nn.TransformerEncoder(layer, 4, enable_nested_tensor=False), nn.Linear(256, 512)
     )
     tokens = torch.randint(512, (256, 129))
-    return Workload(model, tokens[:, :-1], tokens[:, 1:], 16, steps)
+    return Workload(model, tokens[:, :-1], tokens[:, 1:], batch_size, steps)
 
 
 def small_cnn(steps: int) -> Workload:
@@ -142,7 +144,11 @@ def small_cnn(steps: int) -> Workload:
     return Workload(model, torch.randn(512, 6, 200), torch.randint(7, (512,)), 64, steps)
 
 
-WORKLOADS = {"transformer": transformer, "small_cnn": small_cnn}
+WORKLOADS = {
+    "transformer, batch 64": transformer,
+    "transformer, batch 16": partial(transformer, batch_size=16),
+    "small CNN, batch 64": small_cnn,
+}
 
 if __name__ == "__main__":
     main()

@@ -57,7 +57,7 @@ class World:
             return model
         if next(model.parameters()).is_cuda:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return nn.parallel.DistributedDataParallel(model)
+        return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 @contextmanager
