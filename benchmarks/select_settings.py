@@ -49,6 +49,7 @@ FINETUNE = {
     "a quarter of target windows": {"target_batch_pct": 0.25},
 }
 FRACTIONS = (0.1, 1.0)
+CHOOSING_SHARE = 0.1  # fine-tune settings are chosen on few windows, where they matter
 SEEDS = (0, 1, 2)
 LEFT_OUT = "left out, all windows"
 
@@ -66,7 +67,7 @@ def base_jobs() -> list[dict]:
 
 
 def finetune_jobs(base_summary: str) -> list[dict]:
-    """For each pair, candidate and fraction: fine-tunes on each person of the other pairs, of bases without both pairs."""
+    """For each pair and candidate: fine-tunes on each person of the other pairs, of bases without both pairs."""
     rows, found = read(base_summary), []
     for pair in PAIRS:
         base = list(BASE.values())[chosen_by(pair, rows)]
@@ -75,7 +76,7 @@ def finetune_jobs(base_summary: str) -> list[dict]:
             for person in other if other != pair else []:
                 for number, settings in enumerate(FINETUNE.values()):
                     job = {"fold": PEOPLE.index(person), "base_participants": rest, "prefix": f"candidate{number}"}
-                    found += [SHIPPED | base | FULL | settings | job | {"target_data_pct": v} for v in FRACTIONS]
+                    found.append(SHIPPED | base | FULL | settings | job | {"target_data_pct": CHOOSING_SHARE})
     return found
 
 
@@ -121,8 +122,8 @@ def judge(base_summary: str, finetune_summary: str) -> list[dict]:
     for pair in PAIRS:
         base = SHIPPED | list(BASE.values())[chosen_by(pair, bases)]
         jobs = [base | {"mode": "base_only"}]
-        for share, rows in tuned.groupby("target_data_pct"):
-            jobs.append(base | FULL | list(FINETUNE.values())[chosen_by(pair, rows)] | {"target_data_pct": share})
+        chosen = list(FINETUNE.values())[chosen_by(pair, tuned)]
+        jobs += [base | FULL | chosen | {"target_data_pct": share} for share in FRACTIONS]
         found += [
             job | {"fold": PEOPLE.index(person), "seed": seed} for job in jobs for person in pair for seed in SEEDS
         ]
