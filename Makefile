@@ -1,16 +1,17 @@
-# make run [STUDY=config/studies/x.yaml] [ARGS="--until train_base"]     make test     make studies
+# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS="--until train_base"]     make test     make studies
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-study_flags = $(if $(filter %.json,$(STUDY)),--config jobs='$(STUDY)',--configfile '$(STUDY)')
+jobs = $(if $(filter %.json,$(STUDY)),jobs='$(STUDY)')
+study_flags = $(if $(jobs),,--configfile '$(STUDY)') $(if $(strip $(jobs) $(CONFIG)),--config $(jobs) $(CONFIG))
 extras = $(wildcard requirements-*.txt)
 
 .PHONY: run test test-kill studies lint clean-venv
 
 run: .venv/installed
 	@task=$$($(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' --task) && $(MAKE) --no-print-directory .venv/installed-$$task
-	@$(BIN)/snakemake --profile local $(study_flags) $(ARGS)
+	@$(BIN)/snakemake --profile local $(ARGS) $(study_flags)
 
 test: .venv/installed-tests
 	@$(BIN)/python -m pytest -n 3 $(ARGS)

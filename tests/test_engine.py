@@ -88,11 +88,12 @@ def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypat
         assert not (resumed.folder / "checkpoints").exists()
 
 
-def test_a_signal_saves_and_exits_with_try_again(project, people):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_with_try_again(project, people, number):
     flags = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "400", "--checkpoint_seconds", "1000")
     process = start(project, *flags)
     wait_for_line(project, process, "epoch 3/")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     assert process.wait(30) == 75
     (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
     process = start(project, *flags, "--threads", "2")

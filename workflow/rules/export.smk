@@ -14,6 +14,7 @@ rule export:
         "../envs/rootstock.yaml"
     threads: 1
     resources:
+        gpu=0,
         store=STORE,
         mem_mb=4000,
         runtime=30,

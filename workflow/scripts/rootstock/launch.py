@@ -23,7 +23,7 @@ def is_worker() -> bool:
 def launch_workers(run: Run) -> None:
     """Run this very command in `run.world_size` workers on each of `run.nodes` nodes, and wait for them.
 
-    On one node SIGTERM and SIGUSR1 are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
+    On one node SIGTERM, SIGUSR1 and SIGINT are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
     tells them itself. If this process is killed the workers die with it. Ends this process with the workers' exit
     status unless it is 0.
     """
@@ -32,7 +32,7 @@ def launch_workers(run: Run) -> None:
     command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]
     environment = os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(run.threads)}
     workers = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, lambda *_: workers.send_signal(signal.SIGTERM) if run.nodes == 1 else None)
     status = workers.wait()
     if status != 0:

@@ -126,8 +126,11 @@ def read_state(path: Path) -> dict[str, Any]:
     return load(path)
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
 class StopRequest:
-    """Whether this process was asked to stop by SIGTERM or SIGUSR1 (Slurm's warning before a time limit)."""
+    """Whether this process was asked to stop: by SIGTERM, SIGUSR1 (Slurm's warning before a time limit) or Ctrl-C."""
 
     def __init__(self):
         self.asked = False
@@ -136,7 +139,7 @@ class StopRequest:
     def listening(self) -> Iterator["StopRequest"]:
         """Listen while a training runs; only a main thread can."""
         before = {}
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in STOP_SIGNALS:
             try:
                 before[number] = signal.signal(number, self._ask)
             except ValueError:
@@ -147,8 +150,10 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _ask(self, *_: object) -> None:
+    def _ask(self, number: int, _: object) -> None:
         self.asked = True
+        if number == signal.SIGINT:  # a second Ctrl-C does not wait for the checkpoint
+            signal.signal(number, signal.default_int_handler)
 
 
 def to_cpu(value: Any) -> Any:

@@ -107,7 +107,7 @@ def fit(
 
     An epoch is what lies between two evaluations; `schedule` is stepped after each step. `keeps_state` hands back where
     the training ended, for a longer one to go on from. Interrupted and taken up again, with the same or another number
-    of processes, it sees the same batches in the same order. Raises `Interrupted` after SIGTERM or SIGUSR1, with a checkpoint saved.
+    of processes, it sees the same batches in the same order. Raises `Interrupted` after one of `STOP_SIGNALS`, with a checkpoint saved.
     """
     model, world, checkpoints = trainee.model, context.world, context.checkpoints
     stopping = EarlyStopping(metric, patience)
