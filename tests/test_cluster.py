@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_script_path_is_noted_and_ignored(tmp_path):
 def test_what_ssh_is_given_is_quoted():
     server = Server("n", "host", "me", 0, 22, None, None)
     assert command_on(server, ["echo", "a b", "$(x)"])[-1] == "echo 'a b' '$(x)'"
-    assert "StrictHostKeyChecking=yes" in command_on(server, ["true"])
+    assert 'StrictHostKeyChecking="yes"' in command_on(server, ["true"])
 
 
 def test_the_cache_copies_once_verifies_and_keeps_within_its_limit(tmp_path):
@@ -123,11 +124,19 @@ def test_localhost_is_a_server_no_other_user_may_submit_and_down_leaves_nothing(
             stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *submit]
             other = subprocess.run(stranger, env=environment, capture_output=True, text=True, timeout=60)
             assert other.returncode != 0 and "munge.socket" in other.stderr and not other.stdout
+        sleep = f"sleep 4{os.getpid()}"  # a job that no slurmctld can cancel any more
+        subprocess.run(["sbatch", "--output=/dev/null", f"--wrap={sleep}"], env=environment, check=True, timeout=60)
+        until(lambda: sleep in commands(), "the job")
+        os.kill(int((root / "run/slurmctld.pid").read_text()), signal.SIGKILL)
     finally:
         down = project.script("cluster", "down", check=False)
     assert down.returncode == 0 and not root.exists()
-    running = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True).stdout
-    assert str(root) not in running
+    assert str(root) not in commands() and sleep not in commands()
+
+
+def commands() -> str:
+    """What runs on this machine."""
+    return subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True).stdout
 
 
 class ServerProject(Project):

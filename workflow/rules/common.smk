@@ -64,9 +64,9 @@ def vouched(*base_hashes):
 
 def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
-    begin_run(PLAN)
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
     try:
+        begin_run(PLAN)
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
     except Refusal as refusal:
         print(refusal, file=sys.stderr)

@@ -12,6 +12,7 @@
 cluster_config.json: {"servers": [{"host": "gpu1", "user": "me", "gpus": 2, "port": 22, "ssh_key": "~/.ssh/id_ed25519"}]}
 """
 
+import subprocess
 import sys
 
 from rich.console import Console
@@ -103,11 +104,22 @@ def _logs(config: ClusterConfig, host: str | None) -> int:
 def _clean(config: ClusterConfig) -> int:
     for server in config.servers:
         try:
-            script_on(server, 'test ! -d "$1" || find "$1" -maxdepth 1 -type f -name "*.pt" -delete', str(CACHE))
+            script_on(
+                server,
+                'test ! -d "$1" || find "$1" -maxdepth 1 -type f \\( -name "*.pt" -o -name ".*.half" \\) -delete',
+                str(CACHE),
+            )
         except Unreachable as error:
             print(f"{server.host}: not reachable: {error}")
     return 0
 
 
+def run() -> int:
+    try:
+        return main()
+    except subprocess.CalledProcessError as error:
+        raise Refusal(daemons.reason_of(error)) from None
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(run)

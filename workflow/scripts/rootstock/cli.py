@@ -10,7 +10,7 @@ from pathlib import Path
 from .study import paths
 from .study.jobs import fields_of
 from .study.optimisation import Run
-from .study.problems import Interrupted, Problems, Refusal, StudyError, nearest
+from .study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest
 from .study.validate import is_list_field, read_section
 from .tasks.registry import TASKS, planner
 
@@ -20,7 +20,6 @@ FIXES = {
     errno.EROFS: "; name a store and a project folder that can be written",
     errno.EACCES: "; name a store and a project folder that you may read and write",
 }
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 from .study.optimisation import Run
-from .study.problems import Refusal
+from .study.problems import Interrupted, Refusal
 
 WORKER = "ROOTSTOCK_WORKER"
+SAVING_SECONDS = 600  # that torchrun gives its workers to save themselves
 
 
 def is_worker() -> bool:
@@ -24,17 +25,26 @@ def launch_workers(run: Run) -> None:
     """Run this very command in `run.world_size` workers on each of `run.nodes` nodes, and wait for them.
 
     On one node SIGTERM, SIGUSR1 and SIGINT are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
-    tells them itself. If this process is killed the workers die with it. Ends this process with the workers' exit
-    status unless it is 0.
+    tells them itself, and `Interrupted` is raised. If this process is killed the workers die with it. Ends this process
+    with the workers' exit status unless it is 0.
     """
     torchrun = _on_nodes(run) if run.nodes > 1 else _on_this_node(run)
     # "--": torchrun would take our own flags for abbreviations of its own, --run for --run-path
     command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]
     environment = os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(run.threads)}
     workers = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+    asked = []
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        if run.nodes == 1:
+            workers.send_signal(signal.SIGTERM)
+
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, lambda *_: workers.send_signal(signal.SIGTERM) if run.nodes == 1 else None)
+        signal.signal(number, pass_on)
     status = workers.wait()
+    if status != 0 and asked:
+        raise Interrupted("stopped as asked; the checkpoint is where it goes on")
     if status != 0:
         sys.exit(status if status > 0 else 128 - status)
 
@@ -57,7 +67,12 @@ def _on_nodes(run: Run) -> list[str]:
 
 def _torchrun(run: Run) -> list[str]:
     program = [sys.executable, "-m", "torch.distributed.run"]
-    return [*program, f"--nnodes={run.nodes}", f"--nproc-per-node={run.world_size}"]
+    return [
+        *program,
+        f"--nnodes={run.nodes}",
+        f"--nproc-per-node={run.world_size}",
+        f"--shutdown-timeout={SAVING_SECONDS}",
+    ]
 
 
 def _address() -> str:

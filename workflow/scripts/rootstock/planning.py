@@ -13,7 +13,7 @@ from .store.users import record_user
 from .study import paths
 from .study.config import load_content, merge, parse_study
 from .study.plan import Plan, make_plan
-from .study.problems import StudyError
+from .study.problems import Refusal, StudyError
 
 DEFAULT_STUDY = "config/config.yaml"
 
@@ -65,10 +65,15 @@ def plan_content(content: dict[str, Any]) -> Plan:
 def begin_run(plan: Plan) -> None:
     """Write the study where the jobs of a run read it (it may be longer than a command line can be), and note in the
     store what it reaches. A store that is only readable keeps no record: nobody can free anything in it either."""
-    write_atomically(Path(plan.source_file), plan.source.encode())
-    store = Path(plan.study.store)
-    if not store.exists() or os.access(store, os.W_OK):
-        record_user(store, Path.cwd(), plan.study.name, plan.reaches)
+    try:
+        write_atomically(Path(plan.source_file), plan.source.encode())
+        store = Path(plan.study.store)
+        if not store.exists() or os.access(store, os.W_OK):
+            record_user(store, Path.cwd(), plan.study.name, plan.reaches)
+    except OSError as error:
+        raise Refusal(
+            f"{error.filename}: {error.strerror}; the study cannot be noted there, so it is not begun"
+        ) from None
 
 
 def require_bases(plan: Plan) -> None:

@@ -29,19 +29,21 @@ def on_this_node(
     except (OSError, ValueError, KeyError, TypeError):
         return model  # whoever reads it says what is wrong with it
     copy = folder / f"{name}.pt"
-    with FileLock(folder / f".{name}.lock"):
-        if not copy.is_file() or sha256_file(copy) != sha256:
-            temporary = folder / f".{name}.{os.getpid()}"
-            try:
+    try:
+        with FileLock(folder / f".{name}.lock"):
+            if not copy.is_file() or sha256_file(copy) != sha256:
+                temporary = folder / f".{name}.half"
                 shutil.copyfile(model, temporary)
                 if sha256_file(temporary) != sha256:
                     return model
                 os.replace(temporary, copy)
-            finally:
-                temporary.unlink(missing_ok=True)
-            say(f"copied base model {name} to this node")
-        os.utime(copy)
-    make_room(folder, limit, keep=copy)
+                say(f"copied base model {name} to this node")
+            os.utime(copy)
+        with FileLock(folder / ".room.lock"):
+            make_room(folder, limit, keep=copy)
+    except OSError as error:  # a full disk, say: what is far can be read all the same
+        say(f"base model {name} is read from where it lies: {folder} cannot be used ({error.strerror})")
+        return model
     return copy
 
 

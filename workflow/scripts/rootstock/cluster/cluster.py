@@ -65,10 +65,17 @@ def up(config: ClusterConfig, may_unpack: bool = False) -> list[Probe]:
     if not able:
         return probes
     head = Head(socket.gethostname().split(".")[0], _address(able), ports())
-    nodes = _nodes(probes, place)
+    nodes = _nodes(probes, head.address, place)
     files = configuration("rootstock", pwd.getpwuid(os.getuid()).pw_name, head, nodes, place)
     key = place.munge_key.read_bytes() if place.munge_key.exists() else secrets.token_bytes(128)
-    daemons.write_files(HERE, place, files | {"nodes.json": json.dumps([asdict(node) for node in nodes])}, key)
+    _end([server for server in _servers_before(place) if server.name not in {s.name for s in config.servers}], place)
+    kept = {
+        "nodes.json": [asdict(node) for node in nodes],
+        "servers.json": [asdict(server) for server in config.servers],
+    }
+    daemons.write_files(
+        HERE, place, files | {name: json.dumps(value, default=str) for name, value in kept.items()}, key
+    )
     daemons.start_munge(HERE, place)
     daemons.start_head(HERE, place)
     with ThreadPoolExecutor(16) as pool:
@@ -144,35 +151,55 @@ def node_states(place: Layout) -> dict[str, str]:
 
 
 def down(config: ClusterConfig) -> list[str]:
-    """End everything and remove all that `up` made. Returns a line for each server where that was not possible."""
-    place, left = layout(), []
+    """End everything and remove all that `up` made, also on servers that are no longer in the configuration. Returns a
+    line for each server where that was not possible."""
+    place = layout()
     if node_states(place):
         command = ["scancel", "--user", str(os.getuid())]
         subprocess.run(command, env=os.environ | {"SLURM_CONF": str(place.slurm_conf)}, capture_output=True, timeout=60)
         time.sleep(1)
     daemons.stop(HERE, place, "slurmctld")
-
-    def end(server: Server) -> None:
-        try:
-            daemons.stop(server, place, f"slurmd-{server.name}", "munged")
-            unmount(server, Path.cwd(), _mount_record(server, place))
-            daemons.remove(server, place)
-        except Unreachable as error:
-            left.append(f"{server.host}: not reachable, {place.root} may be left there ({error})")
-            unmount(server, Path.cwd(), _mount_record(server, place))
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(end, config.servers))
+    left = _end(list({server.name: server for server in [*_servers_before(place), *config.servers]}.values()), place)
     daemons.stop(HERE, place, "munged")
     daemons.remove(HERE, place)
     return left
 
 
+def _end(servers: list[Server], place: Layout) -> list[str]:
+    """End what runs on servers and remove it there; a line for each where that was not possible."""
+
+    def end(server: Server) -> str | None:
+        try:
+            daemons.stop(server, place, f"slurmd-{server.name}", "munged")
+            unmount(server, Path.cwd(), _mount_record(server, place))
+            if not server.is_local:  # here lie the records of the others' mounts; it goes last
+                daemons.remove(server, place)
+        except (Unreachable, subprocess.CalledProcessError) as error:
+            unmount(server, Path.cwd(), _mount_record(server, place))
+            reason = daemons.reason_of(error) if isinstance(error, subprocess.CalledProcessError) else error
+            return f"{server.host}: {place.root} may be left there ({reason})"
+        return None
+
+    with ThreadPoolExecutor(16) as pool:
+        return [line for line in pool.map(end, servers) if line]
+
+
+def _servers_before(place: Layout) -> list[Server]:
+    """The servers of the last `up`."""
+    try:
+        before = json.loads(place.slurm_conf.with_name("servers.json").read_text())
+    except FileNotFoundError:
+        return []
+    paths = ("ssh_key", "known_hosts")
+    return [Server(**server | {name: server[name] and Path(server[name]) for name in paths}) for server in before]
+
+
 def _takes_part(state: str) -> bool:
-    return state.rstrip("*~#$@+").lower() in ("idle", "mixed", "allocated", "completing") and not state.endswith("*")
+    taking_part = ("idle", "mixed", "allocated", "completing", "planned")
+    return state.rstrip("*~#$@+-").lower() in taking_part and not state.endswith("*")
 
 
-def _nodes(probes: list[Probe], place: Layout) -> list[Node]:
+def _nodes(probes: list[Probe], here: str, place: Layout) -> list[Node]:
     """All servers that can take part, and as they were those that are away: their jobs are still theirs, they may come back."""
     try:
         before = json.loads(place.slurm_conf.with_name("nodes.json").read_text())
@@ -180,29 +207,33 @@ def _nodes(probes: list[Probe], place: Layout) -> list[Node]:
         before = []
     known = {node["name"]: Node(**node | {"devices": tuple(node["devices"])}) for node in before}
     nodes = [
-        known.get(found.server.name) if not found.reachable else _node(found, number)
+        known.get(found.server.name) if not found.reachable else _node(found, number, here)
         for number, found in enumerate(probes)
         if not found.reachable or not found.faults
     ]
     return [node for node in nodes if node]
 
 
-def _node(found: Probe, number: int) -> Node:
+def _node(found: Probe, number: int, here: str) -> Node:
     server = found.server
-    address = "127.0.0.1" if server.is_local else server.host
+    address = here if server.is_local else server.host
     return Node(server.name, found.hostname, address, ports() + 1 + number, found.cpus, found.memory_mb, found.devices)
 
 
 def _address(able: list[Probe]) -> str:
     """The address of this machine on the way to the first server that is not this machine."""
     for found in able:
-        if not found.server.is_local:
-            family, kind, *_, target = socket.getaddrinfo(found.server.host, found.server.port, type=socket.SOCK_DGRAM)[
-                0
-            ]
-            with socket.socket(family, kind) as probe_socket:
-                probe_socket.connect(target)  # a datagram socket: nothing is sent
-                return probe_socket.getsockname()[0]
+        server = found.server
+        if server.is_local:
+            continue
+        try:
+            family, kind, *_, target = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)[0]
+        except OSError:
+            reason = "only your ssh knows this name, Slurm's daemons need an address: give that as the host"
+            raise Refusal(f"{server.host}: {reason}") from None
+        with socket.socket(family, kind) as probe_socket:
+            probe_socket.connect(target)  # a datagram socket: nothing is sent
+            return probe_socket.getsockname()[0]
     return "127.0.0.1"
 
 

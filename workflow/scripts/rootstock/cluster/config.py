@@ -118,6 +118,7 @@ def _file(given: Any, key: str, problems: Problems) -> Path | None:
 def _refuse_twins(servers: list[Server], problems: Problems) -> None:
     seen: set[str] = set()
     for server in servers:
-        if server.host and server.name in seen:
+        name = "localhost" if server.is_local else server.name
+        if server.host and name in seen:
             problems.add("servers", server.host, "stands there twice; give each server once, with all its GPUs")
-        seen.add(server.name)
+        seen.add(name)

@@ -36,8 +36,15 @@ RUNS = (
 runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
 """
 )
+# A munged that runs with another key, of a cluster that was taken down while this server was away, is started anew.
 START_MUNGE = r"""
-runs "$root/run/munged.pid" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
+file="$root/run/munged.pid"; sum=$(cksum < "$root/munge/munge.key")
+if runs "$file" munged && test "$(cat "$root/run/munged.sum" 2>/dev/null)" != "$sum"; then
+    kill "$pid"; n=0
+    while runs "$file" munged && test $n -lt 100; do sleep 0.1; n=$((n + 1)); done
+fi
+echo "$sum" > "$root/run/munged.sum"
+runs "$file" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
     --pid-file="$root/run/munged.pid" --log-file="$root/log/munged.log" --seed-file="$root/munge/seed"
 """
 # A slurmd that runs is started anew, for the configuration may be another one; its jobs do not notice.
@@ -68,12 +75,25 @@ for name; do
 done
 exit 0
 """
-# Steps outlive their slurmd; those of this cluster have its configuration in their environment.
-END_STEPS = r"""
-for folder in /proc/[0-9]*; do
-    test "$(cat "$folder/comm" 2>/dev/null)" = slurmstepd || continue
-    tr '\0' '\n' < "$folder/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$1/etc/slurm.conf" && kill -9 "${folder#/proc/}"
+# Jobs outlive their slurmd. Those of this cluster have its configuration in their environment; the slurmstepd above them
+# has not, it writes its title over it. They get some seconds to save themselves.
+END_JOBS = r"""
+ours() {
+    for folder in /proc/[0-9]*; do
+        words=$(tr '\0' '\n' 2>/dev/null < "$folder/environ") || continue
+        printf '%s\n' "$words" | grep -qxF "SLURM_CONF=$root/etc/slurm.conf" || continue
+        printf '%s\n' "$words" | grep -q '^SLURM_JOB_ID=' && echo "${folder#/proc/}"
+    done 2>/dev/null
+}
+root=$1; found=$(ours); above=
+test -n "$found" || exit 0
+for pid in $found; do
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+    test "$(cat "/proc/$parent/comm" 2>/dev/null)" = slurmstepd && above="$above $parent"
 done
+kill -TERM $found 2>/dev/null; n=0
+while found=$(ours) && test -n "$found" && test $n -lt 20; do sleep 0.5; n=$((n + 1)); done
+kill -KILL $found $above 2>/dev/null
 exit 0
 """
 
@@ -100,7 +120,7 @@ def start_head(here: Server, layout: Layout) -> None:
 def stop(server: Server, layout: Layout, *names: str) -> None:
     script_on(server, RUNS + STOP, str(layout.root), *names)
     if any(name.startswith("slurmd-") for name in names):
-        script_on(server, END_STEPS, str(layout.root))
+        script_on(server, END_JOBS, str(layout.root))
 
 
 def remove(server: Server, layout: Layout) -> None:

@@ -20,13 +20,18 @@ from .ssh import Unreachable, command_on, script_on
 # Other nodes write too: what sshfs remembers may be a second old. Locks are links, made and refused at this end.
 OPTIONS = "passive,auto_cache,dcache_timeout=1,entry_timeout=1,attr_timeout=1,negative_timeout=0"
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
-IS_MOUNTED = 'grep -qsF " $1 fuse.sshfs " /proc/mounts && test -d "$1/.rootstock"'
-UNMOUNT = 'grep -qsF " $1 fuse.sshfs " /proc/mounts || exit 0; fusermount3 -u -z "$1" || fusermount -u -z "$1"'
+IS_MOUNTED = 'grep -qsF " $2 fuse.sshfs " /proc/mounts && test -d "$1/.rootstock"'
+UNMOUNT = 'grep -qsF " $2 fuse.sshfs " /proc/mounts || exit 0; fusermount3 -u -z "$1" || fusermount -u -z "$1"'
+
+
+def in_mounts(folder: Path) -> str:
+    """A path as /proc/mounts writes it."""
+    return str(folder).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
 
 
 def is_mounted(server: Server, folder: Path) -> bool:
     try:
-        script_on(server, IS_MOUNTED, str(folder))
+        script_on(server, IS_MOUNTED, str(folder), in_mounts(folder))
     except (Unreachable, subprocess.CalledProcessError):
         return False
     return True
@@ -70,7 +75,7 @@ def unmount(server: Server, folder: Path, record: Path) -> None:
     if not record.exists():
         return
     with contextlib.suppress(Unreachable, subprocess.CalledProcessError):  # away: its mount ends with the ssh below
-        script_on(server, UNMOUNT, str(folder))
+        script_on(server, UNMOUNT, str(folder), in_mounts(folder))
     for pid in json.loads(record.read_text()):
         _end(pid)
     record.unlink()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from .config import Server
 from .daemons import PROGRAMS, cluster_root
+from .mount import in_mounts
 from .ssh import Unreachable, run_on, script_on
 
 CLOCK_SECONDS = 60  # munge refuses credentials that are minutes off
 PACKAGES = "slurmd slurm-client munge"
-# $1 the root of the cluster, $2 our Python, $3 a file of the project, $4 the project
+# $1 the root of the cluster, $2 our Python, $3 a file of the project, $4 the project as /proc/mounts writes it
 PROBE = (
     PROGRAMS
     + r"""
@@ -65,7 +66,7 @@ def probe(server: Server, mark: Path) -> Probe:
     """Ask one server. `mark` is a file of the project whose content it sees where the disk is shared."""
     found = Probe(server)
     try:
-        told = script_on(server, PROBE, str(cluster_root()), sys.executable, str(mark), str(Path.cwd()))
+        told = script_on(server, PROBE, str(cluster_root()), sys.executable, str(mark), in_mounts(Path.cwd()))
     except (Unreachable, subprocess.CalledProcessError) as error:
         found.faults.append(f"not reachable: {error}")
         return found

@@ -28,7 +28,7 @@ def command_on(server: Server, arguments: Sequence[str]) -> list[str]:
         options |= {"UserKnownHostsFile": server.known_hosts, "GlobalKnownHostsFile": "/dev/null"}
     if server.ssh_key:
         options |= {"IdentityFile": server.ssh_key, "IdentitiesOnly": "yes"}
-    flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    flags = [word for name, value in options.items() for word in ("-o", f'{name}="{value}"')]
     place = ["-p", str(server.port), "-l", server.user, "--", server.host]
     return ["ssh", "-T", "-a", "-x", *flags, *place, shlex.join(arguments)]
 

@@ -43,8 +43,8 @@ def archive() -> bytes:
 
 def unpack(server: Server, place: Layout, packages: bytes) -> None:
     """Put `packages` on a server; `Refusal` where they do not run there, and then nothing of them stays."""
-    script_on(server, FOLDERS, str(place.root))
     try:
+        script_on(server, FOLDERS, str(place.root))
         script_on(server, UNPACK, str(place.root), content=packages, seconds=300)
         script_on(server, TRY, str(place.root))
     except subprocess.CalledProcessError as error:

@@ -14,10 +14,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, content)
         os.replace(temporary, path)
     except OSError as error:  # a full disk does not say where it is full
         raise OSError(error.errno, error.strerror, str(path)) from None
@@ -41,7 +38,7 @@ def link_or_copy(source: Path, destination: Path) -> None:
             os.utime(temporary)
         except OSError:
             temporary.unlink(missing_ok=True)
-            write_atomically(temporary, source.read_bytes())
+            _write(temporary, source.read_bytes())
         os.replace(temporary, destination)
     finally:
         temporary.unlink(missing_ok=True)  # rename does nothing when both names are already one file
@@ -55,6 +52,13 @@ def _beside(path: Path) -> Path:
         if pid.isdigit() and not _is_alive(int(pid)):
             left.unlink(missing_ok=True)
     return path.with_name(f"{mine}{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import socket
 import threading
 import time
@@ -11,29 +12,36 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock
-from flufl.lock import SEP, Lock, LockError, LockState, NotLockedError, TimeOutError
+from flufl.lock import SEP, Lock, LockError, LockState, TimeOutError
 
 from ..study.problems import Refusal
 
-LIFETIME = timedelta(seconds=120)  # a holder on another host that has not refreshed for so long is taken for dead
+LIFETIME = timedelta(seconds=120)  # a holder elsewhere that has not refreshed for so long is taken for dead
 POLL = timedelta(seconds=2)
 
 
 @contextmanager
-def hold(path: Path, *, wait_seconds: float | None = None, say: Callable[[str], None] = print) -> Iterator[None]:
+def hold(
+    path: Path,
+    *,
+    wait_seconds: float | None = None,
+    say: Callable[[str], None] = print,
+    lost: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Hold the lock file `path`, refreshed by a thread; wait for another holder, at most `wait_seconds`.
 
-    A lock left by a dead process of this host is broken at once; one of another host when its heartbeat is stale.
+    A lock left by a dead process of this machine is broken at once; one of another machine when its heartbeat is stale.
+    `lost` is called from the thread where that happened to us: this process slept, and somebody else goes on.
     Raises `Refusal` that names the holder when the time is up.
     """
     lock = Lock(str(path.resolve()), lifetime=LIFETIME)
     _acquire(lock, path, wait_seconds, say)
-    stop = threading.Event()
-    beat = threading.Thread(target=_refresh, args=(lock, stop, say), daemon=True)
-    beat.start()
     card = _card(path)
+    card.write_text(json.dumps({"user": user_name(), "since": time.time(), "machine": _this_machine()}))
+    stop = threading.Event()
+    beat = threading.Thread(target=_refresh, args=(lock, path, path.read_text(), stop, say, lost), daemon=True)
+    beat.start()
     try:
-        card.write_text(json.dumps({"user": user_name(), "since": time.time()}))
         yield
     finally:
         stop.set()
@@ -61,7 +69,8 @@ def is_held(path: Path) -> bool:
     """Whether a living process holds the lock file."""
     lock = Lock(str(path.resolve()))
     try:
-        return lock.state not in (LockState.unlocked, LockState.stale) and time.time() < path.stat().st_mtime
+        is_there = lock.state is not LockState.unlocked and not _is_dead(lock, path)
+        return is_there and time.time() < path.stat().st_mtime
     except FileNotFoundError:
         return False
 
@@ -99,9 +108,12 @@ def _break_if_dead(lock: Lock, path: Path) -> None:
 
 
 def _is_dead(lock: Lock, path: Path) -> bool:
-    """A lock of a process that is gone, or an old file that is no lock at all (a full disk leaves empty ones)."""
+    """A lock of a process of this machine that is gone, or an old file that is no lock at all (a full disk leaves empty ones).
+
+    The lock alone cannot tell machines apart: where a host's name stands for 127.0.0.1 all are called localhost.
+    """
     try:
-        if lock.state is LockState.stale:
+        if lock.state is LockState.stale and _machine_of(path) == _this_machine():
             return True
         is_no_lock = path.read_text().count(SEP) != 3
         return is_no_lock and time.time() - path.stat().st_mtime > LIFETIME.total_seconds()
@@ -109,12 +121,39 @@ def _is_dead(lock: Lock, path: Path) -> bool:
         return False
 
 
-def _refresh(lock: Lock, stop: threading.Event, say: Callable[[str], None]) -> None:
+def _refresh(
+    lock: Lock, path: Path, claim: str, stop: threading.Event, say: Callable[[str], None], lost: Callable[[], None]
+) -> None:
     while not stop.wait(LIFETIME.total_seconds() / 6):
         try:
-            lock.refresh(unconditionally=True)
-        except (NotLockedError, OSError) as error:
+            if path.read_text() != claim:
+                raise FileNotFoundError
+            lock.refresh(
+                unconditionally=True
+            )  # sshfs does not count links, by which flufl would tell whether it is locked
+        except FileNotFoundError:
+            say(f"the lock was taken over by {holder(path) or 'somebody'}, as this process gave no sign of life")
+            lost()
+            return
+        except OSError as error:
             say(f"the lock could not be refreshed ({error}); trying again")
+
+
+def _this_machine() -> str:
+    """A machine that runs, and the process ids that are seen on it: a container has others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
+def _machine_of(path: Path) -> str | None:
+    """The machine of a lock's holder; None in the moment before it has said so."""
+    try:
+        return json.loads(_card(path).read_text())["machine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _card(path: Path) -> Path:

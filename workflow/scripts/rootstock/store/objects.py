@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..study.identity import sha256_file, sha256_text
-from ..study.problems import Refusal
+from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
 from .lock import hold, is_held
 
@@ -48,11 +48,13 @@ class StoredObject:
         return self.metadata.exists()
 
     def lock(self, wait_seconds: float | None, say: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Hold this object, so that nobody else trains it meanwhile."""
-        return hold(self.folder / "lock", wait_seconds=wait_seconds, say=say)
+        """Hold this object, so that nobody else trains it meanwhile; where somebody else took it over, this process ends."""
+        return hold(self.folder / "lock", wait_seconds=wait_seconds, say=say, lost=lambda: os._exit(EXIT_INTERRUPTED))
 
     def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None) -> None:
-        """Keep a finished training: the model first, the metadata that vouches for it last."""
+        """Keep a finished training: the model first, the metadata that vouches for it last. What is kept stays as it is."""
+        if self.is_whole():
+            return
         write_atomically(self.model, model)
         if state is not None:
             write_atomically(self.state, state)

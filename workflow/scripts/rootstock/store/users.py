@@ -1,6 +1,7 @@
 """Who uses a store: every study that runs on it leaves a record of what it reaches."""
 
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,10 @@ class User:
 
 def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
     """Note what a study reaches; its former record is replaced, so what only the former study reached is let go."""
+    folder = Path(store) / FOLDER
+    if not folder.exists():  # whoever may write into the store may write there
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(stat.S_IMODE(Path(store).stat().st_mode))
     content = {"project": str(project), "study": study, "person": user_name(), "reaches": sorted(reaches)}
     write_json(_file(store, project, study), content)
 

@@ -54,5 +54,8 @@ class Refusal(Exception):
     """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""
 
 
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
+
+
 class Interrupted(Exception):
     """The training was told to stop and has saved a checkpoint; run again, it goes on from there."""
