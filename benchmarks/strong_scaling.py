@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--worker", choices=WORKLOADS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(seconds_a_step(args.worker, args.steps)))
-        return
+        print(json.dumps(seconds_a_step(args.worker, args.steps)), flush=True)
+        os._exit(0)  # as workers of torchrun do here
     for workload in WORKLOADS:
         alone, together = [], []
         for _ in range(args.repeats):
@@ -76,23 +76,23 @@ def seconds_a_step(workload: str, steps: int) -> float:
     loop.seed_step = timed
     torch.manual_seed(0)
     trainee = WORKLOADS[workload](steps + WARM_UP)
-    with world_of_environment(torch.device("cpu"), 600) as world:
-        context = loop.Context(torch.device("cpu"), world, say=lambda _: None)
-        loop.fit(
-            trainee,
-            context,
-            optimizer=adamw(trainee.model, 1e-3, 0.01),
-            schedule=None,
-            max_epochs=1,
-            gradient_clip=1.0,
-            metric="loss",
-            patience=None,
-            seed=0,
-        )
-        times.append(time.perf_counter())
-        gaps = [b - a for a, b in zip(times[WARM_UP:-1], times[WARM_UP + 1 : -1], strict=False)]
-        if not world.is_first:
-            sys.exit(0)
+    world = world_of_environment(torch.device("cpu"), 600)
+    context = loop.Context(torch.device("cpu"), world, say=lambda _: None)
+    loop.fit(
+        trainee,
+        context,
+        optimizer=adamw(trainee.model, 1e-3, 0.01),
+        schedule=None,
+        max_epochs=1,
+        gradient_clip=1.0,
+        metric="loss",
+        patience=None,
+        seed=0,
+    )
+    times.append(time.perf_counter())
+    gaps = [b - a for a, b in zip(times[WARM_UP:-1], times[WARM_UP + 1 : -1], strict=False)]
+    if not world.is_first:
+        os._exit(0)
     return statistics.median(gaps)
 
 

@@ -88,13 +88,13 @@ def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypat
         assert not (resumed.folder / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_exits_with_try_again(project, people, number):
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_signal_saves_and_exits_with_try_again(project, people, number, processes):
     flags = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "400", "--checkpoint_seconds", "1000")
-    process = start(project, *flags)
+    process = start(project, *flags, "--processes", processes)
     wait_for_line(project, process, "epoch 3/")
     process.send_signal(number)
-    assert process.wait(30) == 75
+    assert process.wait(60) == 75
     (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
     process = start(project, *flags, "--threads", "2")
     wait_for_line(project, process, "resumed from a checkpoint")

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import socket
 import subprocess
+import threading
 import time
+from datetime import timedelta
 
 import pytest
 from flufl.lock import SEP
@@ -164,3 +166,33 @@ def test_the_lock_of_a_dead_process_is_taken_at_once(tmp_path):
         assert f"process {os.getpid()}" in holder(path)
     assert time.monotonic() - started < 30
     assert [f for f in os.listdir(path.parent) if not f.endswith(".break")] == []
+
+
+def test_the_lock_of_another_machine_of_the_same_name_counts(tmp_path):
+    """Where a host's name stands for 127.0.0.1 all machines are called localhost, and a process id says nothing."""
+    path = tmp_path / "o/lock"
+    dead = _spawn(_hold_and_die, path)
+    dead.join()
+    card = path.with_name("lock.holder")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"machine": "another boot"}))
+    assert is_held(path)
+    with pytest.raises(Refusal, match="held by process"), hold(path, wait_seconds=0.5, say=lambda _: None):
+        pass
+
+
+def test_who_lost_a_lock_is_told(tmp_path, monkeypatch):
+    """As after a long sleep, in which somebody else broke the lock and took it."""
+    monkeypatch.setattr("rootstock.store.lock.LIFETIME", timedelta(seconds=0.6))
+    path, lost, said = tmp_path / "o/lock", threading.Event(), []
+    with hold(path, say=said.append, lost=lost.set):
+        path.unlink()
+        path.write_text(SEP.join((str(path.resolve()), "elsewhere", "4242", "1")))
+        assert lost.wait(10)
+    assert "taken over by process 4242 on elsewhere" in said[0]
+    assert path.read_text().count("elsewhere") == 1  # theirs stays
+
+
+def test_what_is_whole_is_not_written_again(kept):
+    before = kept.metadata.read_text()
+    kept.commit(b"other weights", {"metrics": {}, "history": [], "epochs": 2, "best_epoch": 1, "seconds": 0.1}, SPEC)
+    assert kept.metadata.read_text() == before and kept.model.read_bytes() == b"weights"

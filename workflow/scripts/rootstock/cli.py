@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,23 +24,35 @@ FIXES = {
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's main; a user's mistake is printed as lines and exits with 1, without a traceback."""
+    """Run a script's main; a user's mistake is printed as lines and exits with 1, without a traceback.
+
+    A worker of torchrun ends without Python's clean-up, see `engine.distributed.world_of_environment`.
+    """
+    status = _status_of(main)
+    if "RANK" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _status_of(main: Callable[[], int | None]) -> int:
     try:
-        sys.exit(main() or 0)
+        return main() or 0
     except (StudyError, Refusal) as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            sys.exit(0)
+            return 0
         fix = FIXES.get(error.errno, "")
         print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except Interrupted as reason:
         print(reason, file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
 
 
 def say(line: str) -> None:

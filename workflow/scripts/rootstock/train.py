@@ -159,42 +159,42 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     torch.set_num_threads(job.run.threads)
     torch.use_deterministic_algorithms(True)
     device = pick_device(job.run.device)
-    with world_of_environment(device, job.run.collective_timeout) as world:
-        say = job.say if world.is_first else (lambda _: None)
-        say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
-        run, about, start = job.run, _about(job), _state_of(job)
-        checkpoints = Checkpoints(
-            kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
-        )
-        checkpoints.is_resumed = not (job.start and start.get("hash") == job.hash)  # else from the one that was chosen
-        context = Context(
-            device,
-            world,
-            checkpoints,
-            start=start,
-            micro_batch_size=run.micro_batch_size,
-            compile=run.compile,
-            curves=Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None,
-            say=say,
-        )
-        try:
-            outcome = make(context)
-        except torch.cuda.OutOfMemoryError as error:
-            raise Refusal(
-                f"run.micro_batch_size: {job.run.micro_batch_size} samples at a time do not fit into the memory of "
-                f"{device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
-            ) from None
-        if not world.is_first:
-            return
-        spec_json = canonical(job.spec)
-        model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
-        state = to_bytes(outcome.fitted.last | about) if outcome.fitted.last and not hasattr(job.spec, "base") else None
-        resumed_from = start and {name: start.get(name) for name in ("hash", "step")}
-        metadata = _metadata(job, outcome, device, world.size) | {"data": job.data, "resumed_from": resumed_from}
-        kept.commit(to_bytes(model), metadata, spec_json, state)
-        checkpoints.clear()
-        fitted = outcome.fitted
-        say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+    world = world_of_environment(device, job.run.collective_timeout)
+    say = job.say if world.is_first else (lambda _: None)
+    say(f"training {job.hash} on {device}: {world.size} process(es) of {job.run.threads} thread(s)")
+    run, about, start = job.run, _about(job), _state_of(job)
+    checkpoints = Checkpoints(
+        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
+    )
+    checkpoints.is_resumed = not (job.start and start.get("hash") == job.hash)  # else from the one that was chosen
+    context = Context(
+        device,
+        world,
+        checkpoints,
+        start=start,
+        micro_batch_size=run.micro_batch_size,
+        compile=run.compile,
+        curves=Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None,
+        say=say,
+    )
+    try:
+        outcome = make(context)
+    except torch.cuda.OutOfMemoryError as error:
+        raise Refusal(
+            f"run.micro_batch_size: {job.run.micro_batch_size} samples at a time do not fit into the memory of "
+            f"{device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
+        ) from None
+    if not world.is_first:
+        return
+    spec_json = canonical(job.spec)
+    model = outcome.model | {"spec": json.loads(spec_json), "hash": job.hash, "format": 1}
+    state = to_bytes(outcome.fitted.last | about) if outcome.fitted.last and not hasattr(job.spec, "base") else None
+    resumed_from = start and {name: start.get(name) for name in ("hash", "step")}
+    metadata = _metadata(job, outcome, device, world.size) | {"data": job.data, "resumed_from": resumed_from}
+    kept.commit(to_bytes(model), metadata, spec_json, state)
+    checkpoints.clear()
+    fitted = outcome.fitted
+    say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
 
 
 def _about(job: Job) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -60,20 +58,19 @@ class World:
         return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
-@contextmanager
-def world_of_environment(device: torch.device, timeout_seconds: float) -> Iterator[World]:
-    """The world that torchrun describes in the environment; a world of one without it."""
+def world_of_environment(device: torch.device, timeout_seconds: float) -> World:
+    """The world that torchrun describes in the environment; a world of one without it.
+
+    The process group is left as it is, and whoever calls this ends by `os._exit` (`cli.run` does): in torch 2.13 the
+    destructor of gloo's group waits, with the interpreter's lock, for a thread that may wait for this lock.
+    """
     if "RANK" not in os.environ:
-        yield World()
-        return
+        return World()
     die_with_parent()
     # Decisions and metrics travel as CPU tensors, gradients on GPUs as CUDA ones.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-    try:
-        yield World(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    return World(dist.get_rank(), dist.get_world_size())
 
 
 def die_with_parent() -> None:
