@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests run side by side
+
 import pytest
 from tiny import PEOPLE, write_people
 
@@ -83,6 +85,7 @@ def people(project: Project) -> Path:
     return write_people(project / "data/tiny")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     """What takes long begins first, and tests that share a costly fixture stay in one process of xdist."""
     sharing = {item.module.__name__ for item in items if any(name in item.fixturenames for name in COSTLY)}

@@ -146,9 +146,11 @@ def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeyp
     project.script("train_base", *flags, "--store", "one")
     project.script("train_base", *flags, "--store", "two", "--processes", "2")
     close(history(project, "one"), history(project, "two"))
-    project.script("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
-    close(history(project, "one"), history(project, "micro"))
-    for store, first, then in (("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))):
+    changes = [("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))]
+    if task != "distillation":  # whose processes take seconds to load what they need
+        project.script("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
+        close(history(project, "one"), history(project, "micro"))
+    for store, first, then in changes[:1] if task == "distillation" else changes:
         process = start(project, *flags, "--store", store, *first)
         wait_for_line(project, process, "epoch 2/")
         os.killpg(process.pid, signal.SIGKILL)
