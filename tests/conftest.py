@@ -18,7 +18,6 @@ from rootstock.study.plan import make_plan
 __all__ = ["PEOPLE", "ROOT", "Project", "jobs_run", "plan", "write_people"]
 
 ROOT = Path(__file__).parent.parent
-COSTLY = ("slurm", "done", "trained")  # fixtures of a module
 
 
 def plan(**study):
@@ -85,13 +84,8 @@ def people(project: Project) -> Path:
     return write_people(project / "data/tiny")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """What takes long begins first, and tests that share a costly fixture stay in one process of xdist."""
-    sharing = {item.module.__name__ for item in items if any(name in item.fixturenames for name in COSTLY)}
-    for item in items:
-        if item.module.__name__ in sharing:
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    """What takes long begins first. Modules whose tests share a costly fixture mark themselves as one group for xdist."""
     items.sort(key=lambda item: (item.module.__name__ != "test_slurm", not is_long(item)))
 
 

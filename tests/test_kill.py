@@ -22,7 +22,8 @@ import pytest
 from conftest import Project
 from tiny import TINY
 
-KILLS = os.environ.get("KILLS")  # else three of the first task, one of the others: what they have in common is the engine
+# Without it three kills of the first task and one of each other: what they have in common is the engine.
+KILLS = os.environ.get("KILLS")
 CHECKPOINT_STEPS = 5
 COUNTING = Path(__file__).parent / "counting"
 

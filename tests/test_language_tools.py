@@ -19,6 +19,7 @@ from rootstock.prepare import prepare
 from rootstock.study import paths
 from rootstock.tasks.language_model.report import branch_table
 
+pytestmark = pytest.mark.xdist_group("language_tools")
 CONSTANT = {"base": {"schedule": "constant", "max_steps": 24}}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import PEOPLE, ROOT, Project, jobs_run, write_people
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 STUDY = {
     "data": {"path": "data/tiny"},
