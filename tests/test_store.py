@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -14,8 +13,9 @@ from flufl.lock import SEP
 
 from rootstock.store.files import link_or_copy, write_atomically
 from rootstock.store.lock import hold, holder, is_held
+from rootstock.store.machine import this_machine
 from rootstock.store.objects import stored
-from rootstock.study.identity import HASH_LENGTH, sha256_text
+from rootstock.study.identity import HASH_LENGTH, sha256_text, short_digest
 from rootstock.study.problems import Refusal
 
 SPEC = '{"lr":1.0}'
@@ -41,7 +41,7 @@ def test_a_committed_object_reads_back_and_publishes(kept, tmp_path):
 def test_what_a_killed_process_left_beside_a_file_goes_when_the_file_is_written(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    host = socket.gethostname()
+    host = short_digest(this_machine())
     dead, alive, elsewhere, other = (
         tmp_path / name
         for name in (

@@ -59,7 +59,7 @@ def vouched(*base_hashes):
     """The metadata of base models, as an input beside them. It is small, so Snakemake compares its content and not its
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
-    return [str(paths.base_metadata(paths.base_model(name))) for name in base_hashes if name]
+    return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
 
 
 def start_of_run(scheduler):

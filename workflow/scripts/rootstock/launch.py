@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from .study.optimisation import Run
-from .study.problems import Interrupted, Refusal
+from .study.problems import STOP_SIGNALS, Interrupted, Refusal
 
 WORKER = "ROOTSTOCK_WORKER"
 SAVING_SECONDS = 600  # that torchrun gives its workers to save themselves
@@ -40,7 +40,7 @@ def launch_workers(run: Run) -> None:
         if run.nodes == 1:
             workers.send_signal(signal.SIGTERM)
 
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, pass_on)
     status = workers.wait()
     if status != 0 and asked:

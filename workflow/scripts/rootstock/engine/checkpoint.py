@@ -13,7 +13,7 @@ import torch
 from ..store.files import link_or_copy, write_atomically, write_json
 from ..store.objects import StoredObject
 from ..study.identity import sha256_file
-from ..study.problems import Refusal
+from ..study.problems import STOP_SIGNALS, Refusal
 from .files import load, to_bytes
 
 KEPT = 2
@@ -124,9 +124,6 @@ def read_state(path: Path) -> dict[str, Any]:
     if kept.read_state() is None:
         raise Refusal(f"{path}: missing or damaged")
     return load(path)
-
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopRequest:

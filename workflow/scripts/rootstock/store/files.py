@@ -4,9 +4,11 @@ import glob
 import json
 import os
 import secrets
-import socket
 from pathlib import Path
 from typing import Any
+
+from ..study.identity import short_digest
+from .machine import this_machine
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -45,8 +47,8 @@ def link_or_copy(source: Path, destination: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A name for what will become `path`. What processes of this host that were killed left under such names is removed."""
-    mine = f".{path.name}.{socket.gethostname()}."
+    """A name for what will become `path`. What processes of this machine that were killed left under such names is removed."""
+    mine = f".{path.name}.{short_digest(this_machine())}."
     for left in path.parent.glob(f"{glob.escape(mine)}*"):
         pid = left.name.removeprefix(mine).partition(".")[0]
         if pid.isdigit() and not _is_alive(int(pid)):

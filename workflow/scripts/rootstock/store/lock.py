@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import os
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from filelock import FileLock
 from flufl.lock import SEP, Lock, LockError, LockState, TimeOutError
 
 from ..study.problems import Refusal
+from .machine import this_machine
 
 LIFETIME = timedelta(seconds=120)  # a holder elsewhere that has not refreshed for so long is taken for dead
 POLL = timedelta(seconds=2)
@@ -36,12 +36,12 @@ def hold(
     """
     lock = Lock(str(path.resolve()), lifetime=LIFETIME)
     _acquire(lock, path, wait_seconds, say)
-    card = _card(path)
-    card.write_text(json.dumps({"user": user_name(), "since": time.time(), "machine": _this_machine()}))
     stop = threading.Event()
     beat = threading.Thread(target=_refresh, args=(lock, path, path.read_text(), stop, say, lost), daemon=True)
     beat.start()
+    card = _card(path)
     try:
+        card.write_text(json.dumps({"user": user_name(), "since": time.time(), "machine": this_machine()}))
         yield
     finally:
         stop.set()
@@ -113,7 +113,7 @@ def _is_dead(lock: Lock, path: Path) -> bool:
     The lock alone cannot tell machines apart: where a host's name stands for 127.0.0.1 all are called localhost.
     """
     try:
-        if lock.state is LockState.stale and _machine_of(path) == _this_machine():
+        if lock.state is LockState.stale and _machine_of(path) == this_machine():
             return True
         is_no_lock = path.read_text().count(SEP) != 3
         return is_no_lock and time.time() - path.stat().st_mtime > LIFETIME.total_seconds()
@@ -128,24 +128,13 @@ def _refresh(
         try:
             if path.read_text() != claim:
                 raise FileNotFoundError
-            lock.refresh(
-                unconditionally=True
-            )  # sshfs does not count links, by which flufl would tell whether it is locked
+            lock.refresh(unconditionally=True)  # flufl's own check counts links, which sshfs does not
         except FileNotFoundError:
             say(f"the lock was taken over by {holder(path) or 'somebody'}, as this process gave no sign of life")
             lost()
             return
         except OSError as error:
             say(f"the lock could not be refreshed ({error}); trying again")
-
-
-def _this_machine() -> str:
-    """A machine that runs, and the process ids that are seen on it: a container has others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # no Linux
-        return socket.gethostname()
 
 
 def _machine_of(path: Path) -> str | None:
@@ -157,7 +146,7 @@ def _machine_of(path: Path) -> str | None:
 
 
 def _card(path: Path) -> Path:
-    """Where a holder says who it is and since when; only to be shown, the lock does not depend on it."""
+    """Where a holder says who it is, since when, and on which machine; without it a lock counts until it is stale."""
     return path.with_name(f"{path.name}.holder")
 
 

@@ -132,7 +132,7 @@ class _Planner:
         self._note(self.task.notes(request, base))
         if request.finetune is None:
             self._keep_base(base, base_hash, request)
-            vouched = str(paths.base_metadata(paths.base_model(base_hash)))
+            vouched = paths.BASE_METADATA.format(hash=base_hash)
             self._keep_export(request, (base, None), self.plan.bases[base_hash], vouched)
             return
         finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import signal
 from collections.abc import Iterable
 
 
@@ -54,6 +55,7 @@ class Refusal(Exception):
     """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # on which a training saves itself and ends
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake's retries do
 
 
