@@ -76,7 +76,8 @@ def finetune_jobs(base_summary: str) -> list[dict]:
             for person in other if other != pair else []:
                 for number, settings in enumerate(FINETUNE.values()):
                     job = {"fold": PEOPLE.index(person), "base_participants": rest, "prefix": f"candidate{number}"}
-                    found.append(SHIPPED | base | FULL | settings | job | {"target_data_pct": CHOOSING_SHARE})
+                    job = SHIPPED | base | FULL | settings | job | {"target_data_pct": CHOOSING_SHARE}
+                    found += [job | {"seed": seed} for seed in SEEDS]  # 28 windows a person: one seed would be noise
     return found
 
 

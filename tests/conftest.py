@@ -28,6 +28,8 @@ def plan(**study):
 class Project:
     """A project folder: the real workflow, other studies, and everything that a run writes."""
 
+    python = sys.executable
+
     def __init__(self, folder: Path):
         self.folder = folder
         for name in ("Snakefile", "workflow", "profiles", "local", "slurm", "config"):
@@ -42,7 +44,7 @@ class Project:
         return path
 
     def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [sys.executable, f"workflow/scripts/{name}.py", *map(str, flags)]
+        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags)]
         return self._run(command, check)
 
     def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:

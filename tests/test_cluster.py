@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from slurm_cluster import missing_programs, until
 
 from rootstock.cluster.cache import make_room, on_this_node
 from rootstock.cluster.config import Server, read_cluster_config
+from rootstock.cluster.probe import Probe, refuse_second_names
 from rootstock.cluster.ssh import command_on
 from rootstock.study.problems import StudyError
 
@@ -91,6 +93,17 @@ def test_the_cache_copies_once_verifies_and_keeps_within_its_limit(tmp_path):
     os.utime(cache / "old.pt", (0, 0))
     make_room(cache, limit=50)
     assert [path.name for path in cache.glob("*.pt")] == ["m.pt"]
+
+
+def test_two_names_of_one_machine_are_one_server():
+    machines = ("boot-1 net:[1]", "boot-1 net:[2]", "boot-1 net:[1]", " net:[1]", " net:[1]", "", "")
+    probes = [
+        Probe(Server(f"s{i}", f"host{i}", "me", 2, 22, None, None), machine=machine)
+        for i, machine in enumerate(machines)
+    ]
+    refuse_second_names(probes)
+    said = "is the same machine as host0; give it once, with all its GPUs"
+    assert [found.faults for found in probes] == [[], [], [said], [], [], [], []]
 
 
 def test_an_unreachable_server_is_one_line_and_starts_nothing(project, tmp_path, monkeypatch):
@@ -200,9 +213,18 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
         rack.stop()
 
 
+def python_of(project: Project) -> str:
+    """The Python of a `.venv` in a project: small, with one module of its own; the rest is where the tests have it."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
+    (packages,) = (project / ".venv/lib").glob("python*/site-packages")
+    (packages / "own.py").touch()
+    (packages / "tests.pth").write_text(sysconfig.get_path("purelib"))
+    return str(project / ".venv/bin/python")
+
+
 @pytest.mark.slurm
 @pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "can run")
-def test_a_server_without_slurm_gets_it_without_root(tmp_path, monkeypatch):
+def test_a_server_without_slurm_and_packages_gets_both_without_root(tmp_path, monkeypatch):
     (tmp_path / "work/project").mkdir(parents=True)
     project = ServerProject(tmp_path / "work/project")
     root = Path(f"/var/tmp/rootstock-test-unpacked-{os.getpid()}")
@@ -210,6 +232,7 @@ def test_a_server_without_slurm_gets_it_without_root(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_CONF", raising=False)
     rack = servers.Servers(tmp_path / "servers", hidden=tmp_path / "work", count=1, has_slurm=False)
     try:
+        project.python = python_of(project)
         config = {"servers": rack.entries(), "known_hosts": str(tmp_path / "servers/known_hosts")}
         (project / "cluster_config.json").write_text(json.dumps(config))
         told = project.script("cluster", "up", check=False)
@@ -222,6 +245,11 @@ def test_a_server_without_slurm_gets_it_without_root(tmp_path, monkeypatch):
         job = ["srun", "-n1", "--gpus=1", "sh", "-c", "hostname; echo $CUDA_VISIBLE_DEVICES"]
         ran = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=60)
         assert ran.stdout.split() == ["server1", "0"], ran.stderr
+        (project / "job").write_text(f"#!/bin/sh\n{project.python} -c 'import own, snakemake; print(own.__file__)'\n")
+        batch = ["sbatch", "--wait", f"--output={project / 'where'}", project / "job"]
+        subprocess.run(batch, env=environment, check=True, timeout=60)
+        until((project / "where").exists, "the job's output")
+        assert (project / "where").read_text().startswith(f"{root}/packages/") and not (root / "packages").exists()
         assert project.script("cluster", "up").stdout.count("ready") == 1  # it stays there until down
         project.script("cluster", "down")
         assert root.name not in rack.ssh("server1", "ls /var/tmp").stdout

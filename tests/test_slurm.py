@@ -212,6 +212,24 @@ def test_a_training_goes_on_after(fault, states, tiny, slurm, undisturbed):
     assert (int(slurm.jobs()[job]["restarts"]) > 0) == (states == {"COMPLETED"})
 
 
+def test_a_training_on_two_nodes_saves_itself_when_it_is_cancelled(tiny, slurm):
+    """Slurm tells the workers of both nodes; no checkpoint but theirs is there to go on from."""
+    tiny.study("wide", LONG | {"run": {"gpus": 1, "nodes": 2, "checkpoint_steps": None, "checkpoint_seconds": None}})
+    plan = json.loads(tiny.script("generate_jobs", "--configfile", "wide.yaml", "--json").stdout)
+    (name,) = plan["sharing"]
+    log = tiny / f"logs/base/{name}.log"
+    run = tiny.start("--configfile", "wide.yaml")
+    until(lambda: log.exists() and "epoch 3/" in log.read_text(), "the third epoch", slurm.describe, 120)
+    first = slurm.running(name)
+    slurm.run("scancel", first)
+    until(lambda: tiny.checkpoints(name) != [], "a checkpoint", slurm.describe)
+    (met,) = tiny.checkpoints(name)
+    tiny.finish(run)
+    (metadata,) = tiny.metadata().values()
+    assert slurm.jobs()[first]["state"] == "CANCELLED"
+    assert met > 0 and metadata["trained_steps"] == metadata["steps"] - met
+
+
 def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     """Snakemake killed: its job is ended before a new one starts. slurmctld and slurmd killed: the job goes on."""
     tiny.study("alone", LONG)

@@ -6,7 +6,7 @@
     cluster.py check  --cluster-config cluster_config.json     only check
     cluster.py status                                          what each server is, and what Slurm says of it
     cluster.py logs HOST                                       the end of a server's slurmd log
-    cluster.py clean                                           forget the base models copied to servers without a shared disk
+    cluster.py clean                                           forget base models and old packages copied to servers without a shared disk
     cluster.py down                                            end everything, remove everything that up made
 
 cluster_config.json: {"servers": [{"host": "gpu1", "user": "me", "gpus": 2, "port": 22, "ssh_key": "~/.ssh/id_ed25519"}]}
@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rootstock import cli
-from rootstock.cluster import cluster, daemons
+from rootstock.cluster import cluster, daemons, packages
 from rootstock.cluster.cache import FOLDER as CACHE
 from rootstock.cluster.config import ClusterConfig, read_cluster_config
 from rootstock.cluster.probe import Probe
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _up(config: ClusterConfig, may_unpack: bool) -> int:
-    status = _show(cluster.up(config, may_unpack), with_slurm=True)
+    status = _show(cluster.up(config, may_unpack, cli.say), with_slurm=True)
     if cluster.node_states(cluster.layout()):
         print(f"Now: snakemake --profile slurm     (sinfo, squeue: export SLURM_CONF={cluster.layout().slurm_conf})")
     return status
@@ -109,6 +109,7 @@ def _clean(config: ClusterConfig) -> int:
                 'test ! -d "$1" || find "$1" -maxdepth 1 -type f \\( -name "*.pt" -o -name ".*.half" \\) -delete',
                 str(CACHE),
             )
+            packages.forget_others(server, cluster.layout())
         except Unreachable as error:
             print(f"{server.host}: not reachable: {error}")
     return 0

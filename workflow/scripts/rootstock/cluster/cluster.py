@@ -8,16 +8,17 @@ import socket
 import subprocess
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 from ..study.problems import Refusal
-from . import daemons
+from . import daemons, packages
 from .cache import FOLDER as CACHE
 from .config import ClusterConfig, Server
 from .mount import is_mounted, mount, unmount
-from .probe import Probe, can_run_python, probe, slurm_version
+from .probe import Probe, probe, refuse_second_names, slurm_version, why_no_python
 from .slurm_files import Head, Layout, Node, configuration, files_of
 from .ssh import Unreachable, script_on
 from .unpacked import archive, unpack
@@ -41,15 +42,17 @@ def probe_all(config: ClusterConfig) -> list[Probe]:
     MARK.write_text(secrets.token_hex(16))
     try:
         with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(lambda server: probe(server, MARK.resolve()), config.servers))
+            probes = list(pool.map(lambda server: probe(server, MARK.resolve()), config.servers))
     finally:
         MARK.unlink()
+    refuse_second_names(probes)
+    return probes
 
 
-def up(config: ClusterConfig, may_unpack: bool = False) -> list[Probe]:
+def up(config: ClusterConfig, may_unpack: bool = False, say: Callable[[str], None] = print) -> list[Probe]:
     """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it.
 
-    With `may_unpack`, servers without Slurm get this machine's packages of it.
+    With `may_unpack`, servers without Slurm get this machine's packages of it. `say` is told what is worse than it could be.
     """
     if not slurm_version():
         raise Refusal(
@@ -79,7 +82,7 @@ def up(config: ClusterConfig, may_unpack: bool = False) -> list[Probe]:
     daemons.start_munge(HERE, place)
     daemons.start_head(HERE, place)
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda found: _start(found, place, files, key), able))
+        list(pool.map(lambda found: _start(found, place, files, key, say), able))
     _wait_for_nodes([found for found in able if not found.faults], place)
     return probes
 
@@ -99,20 +102,26 @@ def _unpack(servers: list[Server], place: Layout) -> dict[str, list[str]]:
         return dict(zip((server.name for server in servers), pool.map(bring, servers), strict=True))
 
 
-def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes) -> None:
+def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes, say: Callable[[str], None]) -> None:
     """One server; what goes wrong becomes its fault."""
     server, project = found.server, Path.cwd()
     try:
+        lacks_packages = not found.shares_disk and packages.are_in(project)
         if not server.is_local:
-            daemons.write_files(server, place, files_of(files, found.plugins), key)
+            prolog = packages.prolog(place) if lacks_packages else ""
+            daemons.write_files(server, place, files_of(files, found.plugins, prolog, place), key)
             daemons.start_munge(server, place)
         if not found.shares_disk:
             if not is_mounted(server, project):
                 mount(server, project, _mount_record(server, place))
             script_on(server, 'umask 077; mkdir -p -- "$1"', str(CACHE))
-        if not can_run_python(server):
+        if lacks_packages and (reason := packages.bring(server, place)):
+            say(
+                f"{server.host}: jobs read their Python packages over the network, they cannot be copied there ({reason})"
+            )
+        if reason := why_no_python(server):
             raise Refusal(
-                f"{server.host}: its Python differs or .venv is not seen there; run Rootstock from .venv in the project"
+                f"its Python differs or .venv is not seen there ({reason}); run Rootstock from .venv in the project"
             )
         daemons.start_node(server, place)
     except Unreachable as error:

@@ -17,7 +17,7 @@ umask 077; root=$1; mkdir -p -- "$root" && test -O "$root" && test ! -L "$root" 
 chmod 700 "$root"
 for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done
 """
-WRITE = 'umask 077; cat > "$1.new" && mv -f -- "$1.new" "$1"'
+WRITE = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f -- "$1.new" "$1"'
 # The programs are those installed, or those that `unpacked` put below the root.
 PROGRAMS = r"""
 root=$1; stepd=
@@ -100,9 +100,10 @@ exit 0
 
 def write_files(server: Server, layout: Layout, files: dict[str, str], key: bytes) -> None:
     script_on(server, FOLDERS, str(layout.root))
-    script_on(server, WRITE, str(layout.munge_key), content=key)
+    script_on(server, WRITE, str(layout.munge_key), "600", content=key)
     for name, text in files.items():
-        script_on(server, WRITE, str(layout.slurm_conf.with_name(name)), content=text.encode())
+        mode = "700" if text.startswith("#!") else "600"
+        script_on(server, WRITE, str(layout.slurm_conf.with_name(name)), mode, content=text.encode())
 
 
 def start_munge(server: Server, layout: Layout) -> None:

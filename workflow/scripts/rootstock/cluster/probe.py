@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .config import Server
-from .daemons import PROGRAMS, cluster_root
+from .daemons import PROGRAMS, cluster_root, reason_of
 from .mount import in_mounts
 from .ssh import Unreachable, run_on, script_on
 
@@ -28,6 +28,7 @@ echo "sshfs=$(command -v sshfs)"; echo "fuse=$(test -w /dev/fuse && echo yes)"
 echo "mark=$(cat "$3" 2>/dev/null)"
 echo "mounted=$(grep -sF " $4 fuse.sshfs " /proc/mounts)"
 echo "plugins=${stepd:+$plugins}"
+echo "machine=$(cat /proc/sys/kernel/random/boot_id) $(readlink /proc/self/ns/net)"
 """
 )
 
@@ -43,6 +44,7 @@ class Probe:
     cpus: int = 0
     memory_mb: int = 0
     devices: tuple[str, ...] = ()
+    machine: str = ""  # what two names of one machine have in common
     plugins: str = ""  # where its Slurm's plugins lie, if it is one that `unpacked` put there
     shares_disk: bool = False
     reachable: bool = False
@@ -74,12 +76,22 @@ def probe(server: Server, mark: Path) -> Probe:
     found.reachable, found.hostname = True, answers["hostname"]
     found.slurm, found.python = _release(answers["slurmd"]), answers["python"]
     found.cpus, found.memory_mb = int(answers["cpus"]), int(answers["memory_kb"]) // 1024 * 95 // 100
-    found.plugins = answers["plugins"]
+    found.plugins, found.machine = answers["plugins"], answers["machine"]
     found.devices = tuple(sorted(answers["gpus"].split(), key=lambda d: int(d.removeprefix("/dev/nvidia"))))
     found.shares_disk = answers["mark"] == mark.read_text() and not answers["mounted"]
     found.faults += _faults(found, answers, slurm_version())
     found.devices = found.devices[: server.gpus]
     return found
+
+
+def refuse_second_names(probes: list[Probe]) -> None:
+    """A fault for each server that another one before it in the list is too: its GPUs would be given out twice."""
+    first: dict[str, Probe] = {}
+    for found in probes:
+        known = "-" in found.machine  # where the boot's id cannot be read the rest says nothing
+        other = first.setdefault(found.machine, found) if known else found
+        if other is not found:
+            found.faults.append(f"is the same machine as {other.server.host}; give it once, with all its GPUs")
 
 
 def _faults(found: Probe, answers: dict[str, str], ours: str) -> list[str]:
@@ -110,10 +122,12 @@ def _release(version: str) -> str:
     return match[1] if match else ""
 
 
-def can_run_python(server: Server) -> bool:
-    """Whether the Python of this process starts there, with Snakemake in it."""
+def why_no_python(server: Server) -> str | None:
+    """Why the Python of this process does not start there with Snakemake in it; None where it does."""
     try:
         run_on(server, [sys.executable, "-c", "import snakemake"], seconds=120)
-    except (Unreachable, subprocess.CalledProcessError):
-        return False
-    return True
+    except Unreachable as error:
+        return str(error)
+    except subprocess.CalledProcessError as error:
+        return reason_of(error)
+    return None

@@ -37,6 +37,10 @@ class Layout:
         return self.root / "etc/slurm.conf"
 
     @property
+    def task_prolog(self) -> Path:
+        return self.root / "etc/task_prolog"
+
+    @property
     def munge_key(self) -> Path:
         return self.root / "munge/munge.key"
 
@@ -62,9 +66,17 @@ def configuration(name: str, user: str, head: Head, nodes: list[Node], layout: L
     }
 
 
-def files_of(files: dict[str, str], plugins: str) -> dict[str, str]:
-    """The files as one node needs them; `plugins` is where its Slurm's plugins lie, if not where its packages say."""
-    return files | {"slurm.conf": files["slurm.conf"] + f"PluginDir={plugins}\n"} if plugins else files
+def files_of(files: dict[str, str], plugins: str, prolog: str, layout: Layout) -> dict[str, str]:
+    """The files as one node needs them.
+
+    `plugins` is where its Slurm's plugins lie, if not where its packages say; `prolog` is a script that Slurm runs there
+    before each task, if there is one.
+    """
+    more = f"PluginDir={plugins}\n" if plugins else ""
+    if prolog:
+        more += f"TaskProlog={layout.task_prolog}\n"
+        files = files | {layout.task_prolog.name: prolog}
+    return files | {"slurm.conf": files["slurm.conf"] + more}
 
 
 def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layout) -> str:
@@ -98,7 +110,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SchedulerType": "sched/backfill",
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2",
         "SlurmdParameters": "config_overrides",
-        "DebugFlags": "NO_CONF_HASH",  # PluginDir may differ from node to node
+        "DebugFlags": "NO_CONF_HASH",  # PluginDir and TaskProlog may differ from node to node
         "GresTypes": "gpu",
         # A node that was away takes part again as soon as its slurmd answers.
         "ReturnToService": 2,

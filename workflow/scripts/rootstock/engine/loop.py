@@ -119,7 +119,7 @@ def fit(
     curves = Curves(context.curves if world.is_first else None, progress.step)
     started, first_step = time.monotonic(), progress.step
 
-    with StopRequest().listening() as stop:
+    with StopRequest().listening() if checkpoints else nullcontext() as stop:  # without them a signal just ends it
         while not progress.is_over(max_epochs):
             trainee.train_mode()
             batches = trainee.batches(progress.epoch)[progress.batch :]
