@@ -114,6 +114,8 @@ def test_ctrl_c_stops_a_text_and_not_the_program(trained):
         terminal.sendintr()
         if terminal.expect(["…", READS]) == 0:  # else the text had come to its own end before
             break
+    else:
+        pytest.fail("no text lasted until Ctrl-C")
     terminal.expect(READS)
     terminal.send("half a line\x03")
     terminal.expect(HAS_READ)
