@@ -217,7 +217,7 @@ def test_an_optimizer_loads_no_compiler_and_takes_the_same_steps(tmp_path):
     """torch's compiler takes seconds to import: more than many a fine-tune."""
     code = """
 import sys, torch
-from rootstock.engine.optimizers import adamw
+from rootstock.engine.optimizers import adamw, muon
 def trained(make):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
@@ -226,8 +226,9 @@ def trained(make):
         optimizer.zero_grad()
         model(torch.ones(4, 3)).square().sum().backward()
         optimizer.step()
-    return model.weight.detach(), optimizer.state_dict()["state"]
+    return model.weight.detach(), optimizer.state_dict().get("state")
 ours, our_state = trained(lambda model: adamw(model, 0.1, 0.01))
+trained(lambda model: muon(model, 0.1, 0.01))
 assert "torch._dynamo" not in sys.modules
 for fused, equal in ((True, torch.equal), (False, torch.allclose)):
     theirs, their_state = trained(lambda model: torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.01, fused=fused))
@@ -236,6 +237,17 @@ for fused, equal in ((True, torch.equal), (False, torch.allclose)):
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     )
+
+
+@pytest.mark.parametrize(
+    "task", ["activity", "language_model"]
+)  # transformers, which distillation needs, loads it itself
+def test_a_training_that_is_not_compiled_loads_no_compiler(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared(tmp_path, task).bases.values()
+    code = "import sys; from rootstock.train import *; train_base(Job(read_spec(sys.argv[1], 'BaseSpec'), sys.argv[2], 'store'))"
+    command = [sys.executable, "-c", code + "; assert 'torch._dynamo' not in sys.modules", base.json, base.data]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")})
 
 
 def test_two_checkpoints_are_kept(tmp_path):

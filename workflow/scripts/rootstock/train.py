@@ -157,7 +157,7 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     from .engine.loop import Context
 
     torch.set_num_threads(job.run.threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
     device = pick_device(job.run.device)
     world = world_of_environment(device, job.run.collective_timeout)
     say = job.say if world.is_first else (lambda _: None)

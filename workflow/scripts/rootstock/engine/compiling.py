@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from torch import compile as torch_compile
+import torch
 from torch import nn
 
 from ..study.problems import Refusal
@@ -14,4 +14,5 @@ def compiled(model: nn.Module) -> nn.Module:
     on_cpu = not next(model.parameters()).is_cuda
     if on_cpu and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")
-    return torch_compile(model)
+    torch.use_deterministic_algorithms(True)  # tells the compiler too
+    return torch.compile(model)

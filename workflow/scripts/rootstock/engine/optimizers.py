@@ -6,14 +6,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-_PLAIN_STEP = getattr(torch.optim.AdamW.step, "__wrapped__", None)
-
-
-class _AdamW(torch.optim.AdamW):
-    """The same update. torch's own `step` imports `torch._dynamo` (1 to 5 s) only to break a graph that is not there."""
-
-    step = torch.no_grad()(_PLAIN_STEP or torch.optim.AdamW.step)
-
 
 def adamw(
     model: nn.Module,
@@ -28,11 +20,8 @@ def adamw(
 
     One kernel does the whole update (`fused`), on CPUs four to five times as fast as torch's own loop over operations.
     """
-    plain = _PLAIN_STEP is not None and not compiled
-    if plain:
-        _leave_compiler_unloaded()
     groups = _groups(trainable(model), weight_decay, decay_vectors)
-    kind = _AdamW if plain else torch.optim.AdamW
+    kind = _light(torch.optim.AdamW, compiled)
     return kind(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
 
 
@@ -53,13 +42,22 @@ def muon(
         layer.weight for layer in model.modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad
     ]
     chosen = {id(matrix) for matrix in matrices}
-    rest = [parameter for parameter in trainable(model) if id(parameter) not in chosen]
+    rest = _groups([p for p in trainable(model) if id(p) not in chosen], weight_decay, decay_vectors)
+    for_matrices, for_rest = _light(torch.optim.Muon, compiled), _light(torch.optim.AdamW, compiled)
     return _Joined(
-        torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(
-            _groups(rest, weight_decay, decay_vectors), lr=lr, betas=betas, weight_decay=weight_decay, fused=True
-        ),
+        for_matrices(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+        for_rest(rest, lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
     )
+
+
+def _light(kind: type[Optimizer], compiled: bool) -> type[Optimizer]:
+    """An optimizer with the same update. torch's own `step` imports `torch._dynamo` (1 to 5 s) only to break a graph that
+    is not there; where the model is compiled it is loaded anyway."""
+    plain = getattr(kind.step, "__wrapped__", None)
+    if compiled or plain is None:
+        return kind
+    _leave_compiler_unloaded()
+    return type(kind.__name__, (kind,), {"step": torch.no_grad()(plain)})
 
 
 class _Joined(Optimizer):
