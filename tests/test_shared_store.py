@@ -9,18 +9,26 @@ import pytest
 from conftest import Project
 from test_kill import COUNTING, kill, results, start, steps, tiny_project, trainings
 
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_store")]
 
-@pytest.fixture
-def calm(tmp_path, monkeypatch) -> Project:
-    """The undisturbed study; steps of every project are counted in a file of its own."""
+
+@pytest.fixture(autouse=True)
+def counting(monkeypatch) -> None:
+    """Steps of every project are counted, in the file that STEPS names."""
     monkeypatch.setenv("PYTHONPATH", str(COUNTING))
-    project = tiny_project(tmp_path / "calm", "activity")
-    monkeypatch.setenv("STEPS", str(project / "steps"))
-    project.snakemake("--configfile", "study.yaml")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory) -> Project:
+    """The undisturbed study."""
+    project = tiny_project(tmp_path_factory.mktemp("calm") / "project", "activity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(COUNTING))
+        patch.setenv("STEPS", str(project / "steps"))
+        project.snakemake("--configfile", "study.yaml")
     return project
 
 
-@pytest.mark.workflow
 def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monkeypatch):
     monkeypatch.setenv("STEPS", str(tmp_path / "steps"))
     store = tmp_path / "store"
@@ -38,7 +46,6 @@ def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monk
         assert results(project) == results(calm)
 
 
-@pytest.mark.workflow
 def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
     project = tiny_project(tmp_path / "orphaned", "activity")
     monkeypatch.setenv("STEPS", str(project / "steps"))
