@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,11 @@ import servers
 from conftest import PEOPLE, ROOT, Project, write_people
 from slurm_cluster import missing_programs, until
 
+from rootstock.cluster import cluster, packages
 from rootstock.cluster.cache import make_room, on_this_node
-from rootstock.cluster.config import Server, read_cluster_config
-from rootstock.cluster.probe import Probe, refuse_second_names
+from rootstock.cluster.config import ClusterConfig, Server, read_cluster_config
+from rootstock.cluster.probe import Probe
+from rootstock.cluster.slurm_files import Layout
 from rootstock.cluster.ssh import command_on
 from rootstock.study.problems import StudyError
 
@@ -95,15 +98,78 @@ def test_the_cache_copies_once_verifies_and_keeps_within_its_limit(tmp_path):
     assert [path.name for path in cache.glob("*.pt")] == ["m.pt"]
 
 
-def test_two_names_of_one_machine_are_one_server():
+HERE = Server("here", "localhost", "me", 0, 22, None, None)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch) -> Path:
+    """Stands for the packages of `.venv`."""
+    folder = tmp_path / "site packages"
+    (folder / "torch-1.0.dist-info").mkdir(parents=True)
+    for number in range(40):
+        (folder / f"{number}.py").write_text(str(number))
+    monkeypatch.setattr(packages, "installed_in", lambda: folder)
+    return folder
+
+
+def program(tmp_path, monkeypatch, name: str, text: str) -> None:
+    """A program of the test's own, found before the real one."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    (tmp_path / "bin" / name).write_text("#!/bin/sh\n" + text)
+    (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+def test_packages_are_copied_once_and_again_when_they_change(tmp_path, installed):
+    place, said = Layout(tmp_path / "the root"), []
+    for _ in range(2):
+        packages.bring(HERE, place, said.append)
+    assert said == ["localhost: copying the packages of .venv, 0 MB"]
+    first = packages.folder_of(place)
+    assert sorted(f.name for f in first.iterdir()) == sorted(f.name for f in installed.iterdir())
+    (installed / "numpy-2.0.dist-info").mkdir()
+    packages.bring(HERE, place, said.append)
+    second = packages.folder_of(place)
+    assert {folder.name for folder in (place.root / "packages").iterdir()} == {first.name, second.name}
+    packages.forget_others(HERE, place)
+    assert list((place.root / "packages").iterdir()) == [second]
+    assert told_by(packages.prolog(place), "rootstock-1_x") == f"export PYTHONPATH={second}\n"
+    assert told_by(packages.prolog(place), "rootstock-1_x", PYTHONPATH="own") == f"export PYTHONPATH=own:{second}\n"
+    assert told_by(packages.prolog(place), "somebody's") == ""
+    before = packages.prolog(place)
+    (installed / "scipy-1.0.dist-info").mkdir()
+    assert told_by(before, "rootstock-1_x") == ""  # what is there is out of date
+
+
+def told_by(prolog: str, job: str, **environment: str) -> str:
+    environment |= {"SLURM_JOB_NAME": job, "PATH": os.environ["PATH"]}
+    return subprocess.run(["sh", "-c", prolog], env=environment, check=True, capture_output=True, text=True).stdout
+
+
+TAR = """case "$3" in -cf) /bin/tar --exclude="3*" "$@"; echo "a reason" >&2; exit 2 ;; *) exec /bin/tar "$@" ;; esac"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [("tar", TAR, "a reason"), ("df", "echo; echo / 9 8 1 89% /", "needs 0 MB in .*, there are 0")],
+)
+def test_packages_are_there_whole_or_not_at_all(tmp_path, installed, monkeypatch, name, text, reason):
+    """Where the sender could not read a file the archive looks whole to who receives it."""
+    program(tmp_path, monkeypatch, name, text)
+    said = []
+    packages.bring(HERE, Layout(tmp_path / "root"), said.append)
+    assert re.search(f"over the network, for they cannot be copied: {reason}", said[-1])
+    assert not list((tmp_path / "root/packages").iterdir())
+
+
+def test_two_names_of_one_machine_are_one_server(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     machines = ("boot-1 net:[1]", "boot-1 net:[2]", "boot-1 net:[1]", " net:[1]", " net:[1]", "", "")
-    probes = [
-        Probe(Server(f"s{i}", f"host{i}", "me", 2, 22, None, None), machine=machine)
-        for i, machine in enumerate(machines)
-    ]
-    refuse_second_names(probes)
+    hosts = [Server(f"s{i}", f"host{i}", "me", 2, 22, None, None) for i in range(len(machines))]
+    monkeypatch.setattr(cluster, "probe", lambda server, mark: Probe(server, machine=machines[hosts.index(server)]))
     said = "is the same machine as host0; give it once, with all its GPUs"
-    assert [found.faults for found in probes] == [[], [], [said], [], [], [], []]
+    found = cluster.probe_all(ClusterConfig(hosts, []))
+    assert [one.faults for one in found] == [[], [], [said], [], [], [], []]
 
 
 def test_an_unreachable_server_is_one_line_and_starts_nothing(project, tmp_path, monkeypatch):
@@ -164,6 +230,24 @@ class ServerProject(Project):
         (folder / "local").symlink_to("profiles/local")
 
 
+def python_of(project: Project) -> str:
+    """The Python of a `.venv` in a project: small, with one module of its own; the rest is where the tests have it."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
+    (packages,) = (project / ".venv/lib").glob("python*/site-packages")
+    (packages / "own.py").touch()
+    (packages / "tests.pth").write_text(sysconfig.get_path("purelib"))
+    return str(project / ".venv/bin/python")
+
+
+def where_own_module_lies(project: Project, environment: dict, *flags: str) -> list[str]:
+    """Of the project's Python, in a job of Rootstock's on each node."""
+    code = [project.python, "-c", "import own, snakemake; print(own.__file__)"]
+    job = ["srun", "--job-name=rootstock-test", "-n1", *flags, *code]
+    ran = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()
+
+
 @pytest.mark.slurm
 @pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "can run")
 def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_path, monkeypatch):
@@ -181,12 +265,20 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
     try:
         config = {"servers": rack.entries(), "known_hosts": str(tmp_path / "servers/known_hosts")}
         (project / "cluster_config.json").write_text(json.dumps(config))
+        project.python = python_of(project)
         up = project.script("cluster", "up")
-        assert up.stdout.count("ready") == 2 and up.stdout.count("mounted") == 2
+        assert up.stdout.count("ready") == 2 == up.stdout.count("mounted") == up.stdout.count("copying the packages")
         assert (root / "munge/munge.key").stat().st_mode & 0o777 == 0o600 and root.stat().st_mode & 0o077 == 0
-        assert project.script("cluster", "up").stdout.count("ready") == 2  # a second time changes nothing
+        again = project.script("cluster", "up").stdout  # a second time changes nothing
+        assert again.count("ready") == 2 and "copying" not in again
 
         environment = os.environ | {"SLURM_CONF": str(root / "etc/slurm.conf")}
+        copied = where_own_module_lies(project, environment, "-N2", "-n2")
+        assert len(copied) == 2 and copied[0] == copied[1] and copied[0].startswith(f"{root}/packages/")
+        in_venv = str(project / ".venv")
+        assert where_own_module_lies(project, environment, "--job-name=not-ours")[0].startswith(in_venv)
+        (sorted((project / ".venv/lib").glob("python*/site-packages"))[0] / "other-1.0.dist-info").mkdir()
+        until(lambda: where_own_module_lies(project, environment)[0].startswith(in_venv), "the change to be seen")
         snakemake = str(os.path.join(os.path.dirname(sys.executable), "snakemake"))
         command = [snakemake, "--profile", "slurm", "--configfile", "remote.yaml", "--default-resources", "mem_mb=500"]
         with open(project / "run.log", "w") as log:
@@ -202,6 +294,11 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
 
         rack.boot("server2")
         assert project.script("cluster", "up").stdout.count("ready") == 2
+        (present,) = set(where_own_module_lies(project, environment, "-N2", "-n2"))
+        assert present.startswith(f"{root}/packages/") and present != copied[0]
+        project.script("cluster", "clean")
+        for name in rack.names:
+            assert rack.ssh(name, f"ls {root}/packages").stdout.split() == [Path(present).parent.name]
         assert not project.script("cluster", "down").stdout
         assert not root.exists()
         for name in rack.names:
@@ -213,18 +310,9 @@ def test_two_servers_that_share_only_ssh_run_a_study_though_one_is_killed(tmp_pa
         rack.stop()
 
 
-def python_of(project: Project) -> str:
-    """The Python of a `.venv` in a project: small, with one module of its own; the rest is where the tests have it."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
-    (packages,) = (project / ".venv/lib").glob("python*/site-packages")
-    (packages / "own.py").touch()
-    (packages / "tests.pth").write_text(sysconfig.get_path("purelib"))
-    return str(project / ".venv/bin/python")
-
-
 @pytest.mark.slurm
 @pytest.mark.skipif(bool(servers.missing()), reason=servers.missing() or "can run")
-def test_a_server_without_slurm_and_packages_gets_both_without_root(tmp_path, monkeypatch):
+def test_a_server_without_slurm_gets_it_without_root(tmp_path, monkeypatch):
     (tmp_path / "work/project").mkdir(parents=True)
     project = ServerProject(tmp_path / "work/project")
     root = Path(f"/var/tmp/rootstock-test-unpacked-{os.getpid()}")
@@ -232,7 +320,6 @@ def test_a_server_without_slurm_and_packages_gets_both_without_root(tmp_path, mo
     monkeypatch.delenv("SLURM_CONF", raising=False)
     rack = servers.Servers(tmp_path / "servers", hidden=tmp_path / "work", count=1, has_slurm=False)
     try:
-        project.python = python_of(project)
         config = {"servers": rack.entries(), "known_hosts": str(tmp_path / "servers/known_hosts")}
         (project / "cluster_config.json").write_text(json.dumps(config))
         told = project.script("cluster", "up", check=False)
@@ -245,11 +332,6 @@ def test_a_server_without_slurm_and_packages_gets_both_without_root(tmp_path, mo
         job = ["srun", "-n1", "--gpus=1", "sh", "-c", "hostname; echo $CUDA_VISIBLE_DEVICES"]
         ran = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=60)
         assert ran.stdout.split() == ["server1", "0"], ran.stderr
-        (project / "job").write_text(f"#!/bin/sh\n{project.python} -c 'import own, snakemake; print(own.__file__)'\n")
-        batch = ["sbatch", "--wait", f"--output={project / 'where'}", project / "job"]
-        subprocess.run(batch, env=environment, check=True, timeout=60)
-        until((project / "where").exists, "the job's output")
-        assert (project / "where").read_text().startswith(f"{root}/packages/") and not (root / "packages").exists()
         assert project.script("cluster", "up").stdout.count("ready") == 1  # it stays there until down
         project.script("cluster", "down")
         assert root.name not in rack.ssh("server1", "ls /var/tmp").stdout

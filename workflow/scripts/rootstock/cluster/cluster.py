@@ -52,7 +52,7 @@ def probe_all(config: ClusterConfig) -> list[Probe]:
 def up(config: ClusterConfig, may_unpack: bool = False, say: Callable[[str], None] = print) -> list[Probe]:
     """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it.
 
-    With `may_unpack`, servers without Slurm get this machine's packages of it. `say` is told what is worse than it could be.
+    With `may_unpack`, servers without Slurm get this machine's packages of it. `say` is told what takes long or is not as it should be.
     """
     if not slurm_version():
         raise Refusal(
@@ -89,11 +89,11 @@ def up(config: ClusterConfig, may_unpack: bool = False, say: Callable[[str], Non
 
 def _unpack(servers: list[Server], place: Layout) -> dict[str, list[str]]:
     """Bring Slurm to servers that lack it; by server, why that was not possible."""
-    packages = archive()
+    archived = archive()
 
     def bring(server: Server) -> list[str]:
         try:
-            unpack(server, place, packages)
+            unpack(server, place, archived)
         except (Refusal, Unreachable) as error:
             return [f"--unpack: {error}"]
         return []
@@ -115,10 +115,8 @@ def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes, say: 
             if not is_mounted(server, project):
                 mount(server, project, _mount_record(server, place))
             script_on(server, 'umask 077; mkdir -p -- "$1"', str(CACHE))
-        if lacks_packages and (reason := packages.bring(server, place)):
-            say(
-                f"{server.host}: jobs read their Python packages over the network, they cannot be copied there ({reason})"
-            )
+        if lacks_packages:
+            packages.bring(server, place, say)
         if reason := why_no_python(server):
             raise Refusal(
                 f"its Python differs or .venv is not seen there ({reason}); run Rootstock from .venv in the project"

@@ -125,8 +125,8 @@ def stop(server: Server, layout: Layout, *names: str) -> None:
 
 
 def remove(server: Server, layout: Layout) -> None:
-    """All of it: configuration, key, spool, logs and copies of models."""
-    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root))
+    """All of it: configuration, key, spool, logs, copies of packages and models."""
+    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root), seconds=600)
 
 
 def last_lines(server: Server, layout: Layout, count: int = 40) -> str:

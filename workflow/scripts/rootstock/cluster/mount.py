@@ -49,9 +49,7 @@ def mount(server: Server, folder: Path, record: Path) -> None:
     try:
         script_on(server, 'mkdir -p -- "$1" && test -w "$1"', str(folder))
     except subprocess.CalledProcessError:
-        raise Refusal(
-            f"{server.host}: {folder} cannot be made there; run Rootstock in a path that can exist on all servers"
-        ) from None
+        raise Refusal(f"{folder} cannot be made there; run Rootstock in a path that can exist on all servers") from None
     sftp = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None) or shutil.which("sftp-server")
     if not sftp:
         raise Refusal("sftp-server: not found here; sudo apt-get install -y openssh-sftp-server")
@@ -72,7 +70,7 @@ def mount(server: Server, folder: Path, record: Path) -> None:
         if ends[1].poll() is not None or time.monotonic() > deadline:
             said = record.with_suffix(".log").read_text(errors="replace").strip().splitlines()
             unmount(server, folder, record)
-            raise Refusal(f"{server.host}: sshfs could not mount {folder}: {said[-1] if said else 'no reason given'}")
+            raise Refusal(f"sshfs could not mount {folder}: {said[-1] if said else 'no reason given'}")
         time.sleep(0.2)
 
 

@@ -28,7 +28,7 @@ echo "sshfs=$(command -v sshfs)"; echo "fuse=$(test -w /dev/fuse && echo yes)"
 echo "mark=$(cat "$3" 2>/dev/null)"
 echo "mounted=$(grep -sF " $4 fuse.sshfs " /proc/mounts)"
 echo "plugins=${stepd:+$plugins}"
-echo "machine=$(cat /proc/sys/kernel/random/boot_id) $(readlink /proc/self/ns/net)"
+echo "machine=$(cat /proc/sys/kernel/random/boot_id) $(readlink /proc/self/ns/net) $(readlink /proc/self/ns/pid)"
 """
 )
 
