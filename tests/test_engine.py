@@ -228,8 +228,9 @@ def trained(make):
         optimizer.step()
     return model.weight.detach(), optimizer.state_dict().get("state")
 ours, our_state = trained(lambda model: adamw(model, 0.1, 0.01))
-trained(lambda model: muon(model, 0.1, 0.01))
+light, _ = trained(lambda model: muon(model, 0.1, 0.01))
 assert "torch._dynamo" not in sys.modules
+assert torch.equal(light, trained(lambda model: muon(model, 0.1, 0.01, compiled=True))[0])
 for fused, equal in ((True, torch.equal), (False, torch.allclose)):
     theirs, their_state = trained(lambda model: torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.01, fused=fused))
     assert equal(ours, theirs) and equal(our_state[0]["exp_avg_sq"], their_state[0]["exp_avg_sq"])
