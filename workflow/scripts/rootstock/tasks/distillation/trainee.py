@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ...engine.attention import plain_is_quicker
 from ...engine.loop import PRECISIONS, Context
 from ...study.problems import Refusal
 from .losses import cosine_distance, info_nce, mse, nested
@@ -25,6 +26,8 @@ class Encoder:
     def __init__(self, model: SentenceEncoder, tokenizer: Tokenizer, text: Text, context: Context, precision: str):
         self.model, self.tokenizer, self.text = model.to(context.device), tokenizer, text
         self.context, self.precision = context, precision
+        if plain_is_quicker(context.device, PRECISIONS[precision], tokenizer.max_length):
+            self.model.transformer.set_attn_implementation("eager")
 
     def __call__(self, model: nn.Module, queries: np.ndarray, passages: np.ndarray) -> tuple[Tensor, Tensor]:
         """Vectors of queries [Q, d] and passages [P, d], through one call of `model`: so DDP sees one forward."""

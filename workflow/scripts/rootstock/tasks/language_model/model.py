@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...engine.attention import plain_is_quicker
 from .settings import Model
 
 ROPE_THETA = 10_000.0
@@ -127,7 +128,10 @@ class Attention(nn.Module):
             keys, values, length = room
             keys[:, :, length : length + t], values[:, :, length : length + t] = k, v
             k, v = keys[:, :, : length + t].to(q.dtype), values[:, :, : length + t].to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        if mask is None and torch.is_grad_enabled() and plain_is_quicker(q.device, q.dtype, t):
+            mixed = plain_attention(q, k, v)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.output(mixed.transpose(1, 2).reshape(b, t, c))
 
 
@@ -142,6 +146,14 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention over [B, H, T, d_head] written out; the softmax in float32."""
+    t = q.shape[-2]
+    future = torch.ones(t, t, dtype=torch.bool, device=q.device).triu(1)
+    scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(future, -math.inf)  # (b, h, t, t)
+    return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
 
 
 def rotary_tables(length: int, d_head: int) -> tuple[Tensor, Tensor]:
