@@ -86,9 +86,14 @@ def people(project: Project) -> Path:
     return write_people(project / "data/tiny")
 
 
+# Groups of tests that share a costly fixture: each runs in one process, so they begin first, the longest before the others.
+GROUPS = ("test_slurm", "test_workflow", "test_language_tools", "test_shared_store")
+
+
 def pytest_collection_modifyitems(items):
-    """What takes long begins first. Modules whose tests share a costly fixture mark themselves as one group for xdist."""
-    items.sort(key=lambda item: (item.module.__name__ != "test_slurm", not is_long(item)))
+    """What takes long begins first."""
+    places = {name: place for place, name in enumerate(GROUPS)}
+    items.sort(key=lambda item: (places.get(item.module.__name__, len(GROUPS)), not is_long(item)))
 
 
 def is_long(item) -> bool:

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
         if storm.kills >= kills:
             break
         stormy = tiny_project(tmp_path / f"stormy{number}", task)
+        if (calm / "prepared").exists():  # trainings are what is killed
+            shutil.copytree(calm / "prepared", stormy / "prepared")
         monkeypatch.setenv("STEPS", str(stormy / "steps"))
         before = storm.kills
         while storm.kills < kills and disturb(stormy, storm, generator):

@@ -107,13 +107,16 @@ def test_a_session_in_a_real_terminal(trained):
 
 def test_ctrl_c_stops_a_text_and_not_the_program(trained):
     terminal = talk(trained, "--max-length", "1000000", "--top-k", "0", "--top-p", "1", "--temperature", "5")
-    for _ in range(20):
+    for seed in range(20):
+        say(terminal, f"set seed {seed}", f"seed {seed}")
         terminal.send("oak\r")
         terminal.expect(HAS_READ)
         terminal.expect("oak.{40}")
         terminal.sendintr()
-        if terminal.expect(["…", READS]) == 0:  # else the text had come to its own end before
+        if terminal.expect(["…", READS]) == 0:
             break
+        terminal.expect(HAS_READ)  # the text had come to its own end: Ctrl-C met the next line, and emptied it
+        terminal.expect(READS)
     else:
         pytest.fail("no text lasted until Ctrl-C")
     terminal.expect(READS)
