@@ -71,7 +71,7 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
 
 def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Recalls by the first so many dimensions, a row an experiment."""
-    dimensions = [name.rpartition("_")[2] for name in summary if name.startswith("recall_at_1_at_dim_")]
+    dimensions = sorted(int(name.rpartition("_")[2]) for name in summary if name.startswith("recall_at_1_at_dim_"))
     rows = [
         _who(one)
         | {
