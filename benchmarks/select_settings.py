@@ -3,7 +3,7 @@
 
 The ten people are five pairs. For every two pairs a base model is trained on the other six people. For a target in pair P
 a candidate counts by its mean accuracy on the eight people of the other pairs, by models that saw neither them nor anybody
-of P: base settings on all windows of these people, fine-tune settings on their test parts, after fine-tuning on the person
+of P: base settings on all windows of these people, fine-tune settings over three seeds on their test parts, after fine-tuning on the person
 measured, on base models of the settings that P chose. So both of a pair choose alike, and nothing of theirs is looked at.
 
     python benchmarks/select_settings.py base > selection_base.json
