@@ -3,7 +3,7 @@
     python benchmarks/slurm_throughput.py [--repeats 3]
 
 The same Snakefile is run with the profile `slurm` and Rootstock's changes to the executor, and as the plugin comes, but for
-the command that asks for the state of jobs: its default, sacct, never answers on a cluster without accounting. The cluster
+the command that asks for the state of jobs: its default, sacct, has no answer on a cluster without accounting. The cluster
 is the one of the tests: one controller and three nodes of two GPUs on this machine.
 """
 

@@ -240,10 +240,9 @@ for fused, equal in ((True, torch.equal), (False, torch.allclose)):
     )
 
 
-@pytest.mark.parametrize(
-    "task", ["activity", "language_model"]
-)  # transformers, which distillation needs, loads it itself
+@pytest.mark.parametrize("task", ["activity", "language_model"])
 def test_a_training_that_is_not_compiled_loads_no_compiler(task, tmp_path, monkeypatch):
+    """Transformers, which distillation needs, loads it itself."""
     monkeypatch.chdir(tmp_path)
     (base,) = prepared(tmp_path, task).bases.values()
     code = "import sys; from rootstock.train import *; train_base(Job(read_spec(sys.argv[1], 'BaseSpec'), sys.argv[2], 'store'))"

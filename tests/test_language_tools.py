@@ -116,9 +116,8 @@ def test_ctrl_c_stops_a_text_and_not_the_program(trained):
         terminal.sendintr()
         if terminal.expect(["…", READS]) == 0:
             break
-        terminal.expect(
-            pexpect.TIMEOUT, timeout=2
-        )  # the text ended by itself; Ctrl-C met the next line, or was lost on its way
+        # The text ended by itself; Ctrl-C met the next line, or was lost on its way.
+        terminal.expect(pexpect.TIMEOUT, timeout=2)
         terminal.buffer = ""
     else:
         pytest.fail("no text lasted until Ctrl-C")

@@ -9,6 +9,7 @@ from .slurm_files import Layout
 from .ssh import script_on
 
 ROOT = "ROOTSTOCK_CLUSTER_ROOT"
+REMOVE_SECONDS = 600  # installed packages are tens of thousands of files
 
 # Every folder below a root that nobody else can enter. munge wants its socket open to all users of the machine, and is
 # told that it shall not be (--force): daemons that are not root run every job as their own user, whoever submits it.
@@ -126,7 +127,7 @@ def stop(server: Server, layout: Layout, *names: str) -> None:
 
 def remove(server: Server, layout: Layout) -> None:
     """All of it: configuration, key, spool, logs, copies of packages and models."""
-    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root), seconds=600)
+    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root), seconds=REMOVE_SECONDS)
 
 
 def last_lines(server: Server, layout: Layout, count: int = 40) -> str:

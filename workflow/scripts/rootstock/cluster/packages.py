@@ -14,11 +14,11 @@ from tempfile import TemporaryFile
 
 from ..study.identity import sha256_text
 from .config import Server
+from .daemons import REMOVE_SECONDS
 from .executor import MARK
 from .slurm_files import Layout
 from .ssh import command_on, script_on
 
-REMOVE_SECONDS = 600  # a file each of tens of thousands
 HAS = 'test -d "$1"'
 # $1 where, $2 how many KiB
 RECEIVE = r"""
