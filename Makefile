@@ -1,4 +1,4 @@
-# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS="--until train_base"]     make test     make studies
+# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make test     make studies
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin

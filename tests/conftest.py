@@ -1,8 +1,12 @@
 """A project folder in a temporary place, tiny data, and runners for the real scripts and the real Snakemake."""
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +16,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests r
 import pytest
 from tiny import PEOPLE, write_people
 
+from rootstock.prepare import prepare
+from rootstock.study import paths
 from rootstock.study.config import parse_study
-from rootstock.study.plan import make_plan
+from rootstock.study.plan import Training, make_plan
+from rootstock.train import Job, train_base, train_finetune
 
 __all__ = ["PEOPLE", "ROOT", "Project", "jobs_run", "plan", "write_people"]
 
 ROOT = Path(__file__).parent.parent
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def plan(**study):
@@ -47,6 +57,29 @@ class Project:
         command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags)]
         return self._run(command, check)
 
+    def here(self, name: str, *flags: str) -> str:
+        """What a script prints, run in this process, which has torch loaded: for what a test begins with."""
+        argv, said = [f"workflow/scripts/{name}.py", *map(str, flags)], io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+            patch.chdir(self.folder)
+            patch.setattr(sys, "argv", argv)
+            assert not importlib.import_module(name).main(), said.getvalue()
+        return said.getvalue()
+
+    def train_here(self, content: dict) -> dict[str, bytes]:
+        """Train all of a study in this process; each model's bytes, by hash."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            planned = plan(**content)
+            for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
+                prepare(planned.study.task, artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
+            for base in planned.bases.values():
+                model = Path(paths.base_model(base.hash))
+                train_base(job_of(base)).publish_base(model, paths.base_metadata(model))
+            for tuned in planned.experiments.values():
+                train_finetune(job_of(tuned))
+        return {path.parent.name: path.read_bytes() for path in self.folder.glob("store/*/model.pt")}
+
     def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
         snakemake = str(Path(sys.executable).parent / "snakemake")
         return self._run([snakemake, "--profile", "local", "--cores", "2", *map(str, flags)], check)
@@ -65,6 +98,10 @@ class Project:
             for p in found
             if p.parts[0] not in (".snakemake", "workflow", "profiles", "config", "local", "slurm")
         }
+
+
+def job_of(training: Training) -> Job:
+    return Job(training.spec, training.data, "store", expect=json.loads(training.expect), say=lambda _: None)
 
 
 def jobs_run(output: str) -> dict[str, int]:

@@ -184,7 +184,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(project, people):
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "renamed", "architecture", "no metadata"])
 def test_a_bad_base_model_fails_the_fine_tune_with_its_reason(project, people, damage):
-    base_hash = project.script("train_base", "--fold", "0", *FLAGS).stdout.split()[-1]
+    base_hash = project.here("train_base", "--fold", "0", *FLAGS).split()[-1]
     model = project / f"base_models/{base_hash}.pt"
     content = model.read_bytes()
     model.unlink()  # it is a hard link: leave the store's own copy alone
@@ -195,7 +195,7 @@ def test_a_bad_base_model_fails_the_fine_tune_with_its_reason(project, people, d
         middle = len(content) // 2
         model.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
     elif damage == "renamed":
-        other = project.script("train_base", "--fold", "1", *FLAGS).stdout.split()[-1]
+        other = project.here("train_base", "--fold", "1", *FLAGS).split()[-1]
         model.write_bytes((project / f"base_models/{other}.pt").read_bytes())
     elif damage == "architecture":
         changed = torch.load(project / f".rootstock/store/{base_hash}/model.pt", weights_only=True)
@@ -216,7 +216,7 @@ def test_a_bad_base_model_fails_the_fine_tune_with_its_reason(project, people, d
 
 
 def test_a_base_of_other_data_is_refused(project, people):
-    base_hash = project.script("train_base", "--fold", "0", *FLAGS).stdout.split()[-1]
+    base_hash = project.here("train_base", "--fold", "0", *FLAGS).split()[-1]
     write_people(project / "data/other", seed=5)
     flags = ("--data_path", "data/other", "--participants", *PEOPLE, "--max_epochs", "1")
     mode = ("--mode", "full_fine_tuning", "--base_model_hash", base_hash)

@@ -30,22 +30,21 @@ def test_flags_train_the_model_that_a_study_would(project, people):
 
 
 def test_a_base_of_other_settings_can_be_named_by_its_hash(project, people):
-    other = project.script("train_base", *FLAGS, "--seed", "5").stdout.split()[-1]
+    other = project.here("train_base", *FLAGS, "--seed", "5").split()[-1]
     project.script("train_finetune", *FLAGS, "--base_model_hash", other, "--mode", "last_layer_only", "--prefix", "x")
     (config,) = project.folder.glob("experiments/x_*/fold0_ann/config.json")
     assert json.loads(config.read_text())["base_spec"]["seed"] == 5
 
 
 def test_a_base_that_does_not_fit_is_refused(project, people):
-    seen = project.script(
-        "train_base", *FLAGS, "--base_participants", "all", "--n_base_participants", "3"
-    ).stdout.split()[-1]
+    everyone = ("--base_participants", "all", "--n_base_participants", "3")
+    seen = project.here("train_base", *FLAGS, *everyone).split()[-1]
     mode = ("--mode", "last_layer_only", "--prefix", "x")
     done = project.script("train_finetune", *FLAGS, "--base_model_hash", seen, *mode, check=False)
     assert done.returncode == 1 and "saw the target ann" in done.stderr
     done = project.script("train_finetune", *FLAGS, "--base_model_hash", "0" * 16, *mode, check=False)
     assert done.returncode == 1 and "is not trained here; run train_base.py" in done.stderr
-    wide = project.script("train_base", *FLAGS, "--base_channels", "16").stdout.split()[-1]
+    wide = project.here("train_base", *FLAGS, "--base_channels", "16").split()[-1]
     contradicts = ("--base_model_hash", wide, "--base_channels", "8")
     done = project.script("train_finetune", *FLAGS, *contradicts, *mode, check=False)
     assert done.returncode == 1 and "is of architecture" in done.stderr
@@ -91,7 +90,7 @@ def test_exported_job_lists_are_studies(project, people):
 
 
 def test_the_store_is_listed_verified_and_forgotten(project, people):
-    name = project.script("train_base", *FLAGS).stdout.split()[-1]
+    name = project.here("train_base", *FLAGS).split()[-1]
     listed = project.script("base_models", "list").stdout
     assert name in listed and "1 objects" in listed and "base" in listed
     assert json.loads(project.script("base_models", "show", name[:6]).stdout)["hash"] == name

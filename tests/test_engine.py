@@ -143,12 +143,12 @@ def close(one: list[dict], other: list[dict]) -> None:
 def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeypatch):
     """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here."""
     flags = flags_of(project, task, monkeypatch)
-    project.script("train_base", *flags, "--store", "one")
+    project.here("train_base", *flags, "--store", "one")
     project.script("train_base", *flags, "--store", "two", "--processes", "2")
     close(history(project, "one"), history(project, "two"))
     changes = [("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))]
     if task != "distillation":  # whose processes take seconds to load what they need
-        project.script("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
+        project.here("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
         close(history(project, "one"), history(project, "micro"))
     for store, first, then in changes[:1] if task == "distillation" else changes:
         process = start(project, *flags, "--store", store, *first)
@@ -169,7 +169,7 @@ def test_two_nodes_on_loopback(project, monkeypatch):
     nodes = [subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [node.communicate(timeout=120)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
-    project.script("train_base", *flags, "--store", "one")
+    project.here("train_base", *flags, "--store", "one")
     close(history(project, "one"), history(project, "nodes"))
 
 
@@ -307,7 +307,7 @@ def test_stages_and_budgets_share_their_steps(project, people):
     base = {"lr": 0.01, "dropout": 0.2, "use_augmentation": True, "parent": stages}
     study = {"data": {"path": "data/tiny"}, "folds": [0], "finetune": {"mode": "base_only"}}
     project.study("budgets", study | {"base": base | {"max_epochs": [2, 4, 7]}})
-    run = project.snakemake("--configfile", "budgets.yaml")
+    run = project.snakemake("bases", "--configfile", "budgets.yaml")
     assert jobs_run(run.stderr + run.stdout)["train_base"] == 5
     done = {m["hash"]: m for m in map(json.loads, (p.read_text() for p in project.folder.glob("base_models/*.json")))}
     assert len(done) == 5
@@ -317,7 +317,7 @@ def test_stages_and_budgets_share_their_steps(project, people):
     assert sum(m["trained_steps"] for m in done.values()) < sum(m["steps"] for m in done.values())
 
     project.study("straight", study | {"base": base | {"max_epochs": 7}, "store": "other"})
-    project.snakemake("--configfile", "straight.yaml")
+    project.snakemake("bases", "--configfile", "straight.yaml")
     (longest,) = [name for name, m in done.items() if m["epochs"] == 7]
     one, other = (project / f"{store}/{longest}/model.pt" for store in (".rootstock/store", "other"))
     assert one.read_bytes() == other.read_bytes()

@@ -36,7 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_full_disk_ends_the_job_with_a_line_and_leaves_what_was_there(project, people, small_disk):
-    project.script("train_base", *FLAGS, "--store", small_disk)
+    project.here("train_base", *FLAGS, "--store", small_disk)
     before = files(small_disk)
     done = project.script("train_base", *FLAGS, *WIDE, "--store", small_disk, check=False)
     one_line(done, "No space left on device", "free some space")
@@ -49,7 +49,7 @@ def test_a_full_disk_ends_the_job_with_a_line_and_leaves_what_was_there(project,
 
 
 def test_a_read_only_store_hands_out_what_it_has_and_takes_nothing(project, people, small_disk):
-    project.script("train_base", *FLAGS, "--store", small_disk)
+    project.here("train_base", *FLAGS, "--store", small_disk)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     before = files(small_disk)
     for published in project.folder.glob("base_models/*"):
@@ -86,7 +86,7 @@ def test_a_project_folder_that_is_read_only_says_so(project, people, small_disk)
     ids=["truncated", "flipped", "code", "gone", "unreadable", "metadata", "renamed"],
 )
 def test_a_fault_of_a_stored_base_is_told_and_nothing_is_published(project, people, damage, words):
-    project.script("train_base", *FLAGS)
+    project.here("train_base", *FLAGS)
     (model,) = project.folder.glob(".rootstock/store/*/model.pt")
     name = model.parent.name
     for published in project.folder.glob("base_models/*"):

@@ -27,6 +27,8 @@ from tiny import TINY
 KILLS = os.environ.get("KILLS")
 CHECKPOINT_STEPS = 5
 COUNTING = Path(__file__).parent / "counting"
+STUDY = ("--configfile", "study.yaml")
+TRAININGS = (*STUDY, "--until", "train_finetune")
 
 
 @dataclass
@@ -54,7 +56,7 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(COUNTING))
     calm = tiny_project(tmp_path / "calm", task)
     monkeypatch.setenv("STEPS", str(calm / "steps"))
-    calm.snakemake("--configfile", "study.yaml")
+    calm.snakemake(*TRAININGS)
     kills = int(KILLS or (3 if task == "activity" else 1))
     expected, storm, generator = results(calm), Storm(), random.Random(kills)
     for number in range(kills):  # a study that ends before enough kills is followed by another
@@ -66,8 +68,8 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
         monkeypatch.setenv("STEPS", str(stormy / "steps"))
         before = storm.kills
         while storm.kills < kills and disturb(stormy, storm, generator):
-            stormy.snakemake("--unlock", "--configfile", "study.yaml")
-        last = stormy.snakemake("--configfile", "study.yaml")  # orphans are waited for, by their locks
+            stormy.snakemake("--unlock", *STUDY)
+        last = stormy.snakemake(*STUDY)  # orphans are waited for, by their locks
         found, extra = results(stormy), steps(stormy) - steps(calm)
         storm.recovered += len(found)
         storm.lost += len(expected.keys() - found.keys())
@@ -102,8 +104,8 @@ def test_a_job_that_outlives_its_controller_leaves_nothing_undone(tmp_path, task
     while jobs_of(project):
         time.sleep(0.1)
     assert list(project.folder.glob("base_models/*.pt" if task == "activity" else "prepared/*/manifest.json"))
-    project.snakemake("--unlock", "--configfile", "study.yaml")
-    project.snakemake("--configfile", "study.yaml")
+    project.snakemake("--unlock", *STUDY)
+    project.snakemake(*STUDY)
     assert list(project.folder.glob("experiments/*/*/metrics.json")) and (project / "results/study/table.txt").exists()
 
 
@@ -118,7 +120,7 @@ def tiny_project(folder: Path, task: str) -> Project:
 def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
     """Start the study, and kill something at a random moment after it began to train; False where it ended before."""
     begun = steps(project)
-    controller = start(project)
+    controller = start(project, TRAININGS)
     while steps(project) == begun:
         if controller.poll() is not None:
             assert controller.returncode == 0, (project / "run.log").read_text()[-3000:]
@@ -151,9 +153,9 @@ def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
     return True
 
 
-def start(project: Project) -> subprocess.Popen:
+def start(project: Project, flags: tuple[str, ...] = STUDY) -> subprocess.Popen:
     snakemake = str(Path(sys.executable).parent / "snakemake")
-    command = [snakemake, "--profile", "local", "--cores", "2", "--configfile", "study.yaml"]
+    command = [snakemake, "--profile", "local", "--cores", "2", *flags]
     log = open(project / "run.log", "a")  # noqa: SIM115 (the child keeps it)
     return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 

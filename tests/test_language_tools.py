@@ -35,7 +35,7 @@ def trained(tmp_path_factory) -> Project:
     finally:
         os.chdir(before)
     flags = ("--spec", base.json, "--data_path", base.data, "--keep_checkpoints", "8")
-    project.script("train_base", *flags)
+    project.here("train_base", *flags)
     return project
 
 
@@ -198,9 +198,7 @@ def test_a_finished_trunk_goes_on_to_what_a_straight_run_gives(project, monkeypa
     monkeypatch.chdir(project.folder)
     base = prepared_base(project, CONSTANT, {"base": {"max_steps": 36}})
     assert base.hash == longer
-    project.script(
-        "train_base", "--spec", base.json, "--data_path", base.data, "--store", "straight", "--output", "s.pt"
-    )
+    project.here("train_base", "--spec", base.json, "--data_path", base.data, "--store", "straight", "--output", "s.pt")
     assert (project / "s.pt").read_bytes() == weights(project, longer)
     recorded = json.loads((project / f"base_models/{longer}_metadata.json").read_text())["resumed_from"]
     assert recorded == {"hash": model_of_start(project, longer), "step": 24}

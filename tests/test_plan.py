@@ -36,8 +36,9 @@ def test_planning_loads_neither_torch_nor_pandas_nor_numpy(study):
     assert done.returncode == 0, done.stderr
 
 
-def test_handing_back_a_stored_model_loads_no_torch():
-    code = "import sys, rootstock.train, rootstock.store.objects; assert 'torch' not in sys.modules"
+def test_handing_back_a_stored_model_and_preparing_text_load_no_torch():
+    modules = "rootstock.train, rootstock.store.objects, rootstock.tasks.language_model.prepare"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
     assert done.returncode == 0
 

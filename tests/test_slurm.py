@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import PEOPLE, ROOT, Project, write_people
 from slurm_cluster import Cluster, missing_programs, until
 
@@ -110,10 +111,9 @@ def tiny(on_slurm) -> SlurmProject:
     return on_slurm
 
 
-def test_quick_test_gives_the_weights_of_a_local_run_and_uses_every_gpu_of_every_node(on_slurm, project):
+def test_quick_test_gives_the_weights_of_this_process_and_uses_every_gpu_of_every_node(on_slurm, project):
     on_slurm.slurm("--configfile", "config/studies/quick_test.yaml")
-    project.snakemake("--configfile", "config/studies/quick_test.yaml")
-    here = {path.parent.name: path.read_bytes() for path in (project / ".rootstock/store").glob("*/model.pt")}
+    here = project.train_here(yaml.safe_load((ROOT / "config/studies/quick_test.yaml").read_text()))
     assert len(here) == 18 and on_slurm.models() == here
 
     log = on_slurm.run_log("quick_test")
@@ -163,9 +163,7 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
     """The models of the study LONG, run here without Slurm."""
     project = Project(tmp_path_factory.mktemp("undisturbed"))
     write_people(project / "data/tiny")
-    project.study("alone", LONG)
-    project.snakemake("--configfile", "alone.yaml")
-    return {path.parent.name: path.read_bytes() for path in (project / ".rootstock/store").glob("*/model.pt")}
+    return project.train_here(LONG)
 
 
 def cancel(slurm: Cluster, job: str, node: str) -> None:

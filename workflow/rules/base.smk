@@ -2,6 +2,12 @@
 # Out:  base_models/<hash>.pt and its metadata, one for each distinct base training
 
 
+rule bases:
+    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
+    input:
+        [paths.base_model(name) for name in PLAN.bases],
+
+
 rule train_base:
     """Train one base model, or take it from the store, and publish it under its hash."""
     input:

@@ -34,6 +34,7 @@ PLAN_LINES = headline(PLAN)
 
 localrules:
     all,
+    bases,
     summarise,
 
 

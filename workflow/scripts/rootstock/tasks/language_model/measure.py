@@ -56,5 +56,5 @@ def inputs_and_targets(
     stream: TokenStream, starts: Tensor, context_length: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Tokens [N, context_length] from each start on, and for each the token that follows it."""
-    tokens = stream.windows(starts, context_length + 1).to(device)
+    tokens = torch.from_numpy(stream.windows(starts.tolist(), context_length + 1)).to(device)
     return tokens[:, :-1], tokens[:, 1:].contiguous()

@@ -1,7 +1,8 @@
 """Tokens on disk: shards that are mapped into memory, each with an index of its documents; documents as one stream.
 
 A shard is `<domain>-<split>-<number>` with `.tokens` (uint16 or uint32), `.index` (int64: where each document begins, and the
-end) and, written last, `.json` that says of which text and tokenizer it is. All processes map the same file.
+end) and, written last, `.json` that says of which text and tokenizer it is. All processes map the same file. Text is prepared
+by as many processes as there are cores, so torch, slow to load, is not imported here.
 """
 
 import json
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...store.files import write_atomically, write_json
 from ...study.identity import sha256_file, sha256_text
@@ -128,9 +127,9 @@ class TokenStream:
             number = (number + 1) % len(self.pieces)
         return found
 
-    def windows(self, starts: Tensor, length: int) -> Tensor:
+    def windows(self, starts: Sequence[int], length: int) -> np.ndarray:
         """Tokens int64 [N, length] from each of the positions `starts` [N]."""
-        return torch.from_numpy(np.stack([self.read(start, length) for start in starts.tolist()]))
+        return np.stack([self.read(start, length) for start in starts])
 
 
 def _chosen(count: int, share: float, seed: int) -> np.ndarray | None:
