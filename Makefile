@@ -14,7 +14,7 @@ run: .venv/installed
 	@$(BIN)/snakemake --profile local $(ARGS) $(study_flags)
 
 test: .venv/installed-tests
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
 test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)

@@ -1,5 +1,6 @@
 """Who shares what: the plan is what saves the trainings."""
 
+import gc
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rootstock.planning import analysis, content_of_workflow, plan_content
 from rootstock.study.plan import job_lists
+from rootstock.tasks.registry import TASKS, trainer
 
 DATA = {"pad": True}
 SEVEN = [f"s{n:02d}" for n in range(1, 8)]
@@ -41,6 +43,13 @@ def test_handing_back_a_stored_model_and_preparing_text_load_no_torch():
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
     assert done.returncode == 0
+
+
+def test_garbage_is_collected_again_once_a_task_is_loaded_or_cannot_be(monkeypatch):
+    monkeypatch.setitem(TASKS, "broken", "rootstock.tasks.nowhere")
+    with pytest.raises(ModuleNotFoundError):
+        trainer("broken")
+    assert gc.isenabled()
 
 
 @settings(max_examples=30, deadline=None)

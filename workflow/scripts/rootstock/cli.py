@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ def run(main: Callable[[], int | None]) -> None:
     A worker of torchrun ends without Python's clean-up, see `engine.distributed.world_of_environment`.
     """
     status = _status_of(main)
+    gc.freeze()  # all memory goes with the process: a last collection, a sixth of a short job's time, frees nothing more
     if "RANK" in os.environ:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -148,6 +148,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
 
 def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
+    trainer(job.spec.task)  # before torch, which it loads the quicker way
     import torch  # only where something is trained: handing back a stored model takes no torch
 
     from .engine.checkpoint import Checkpoints
