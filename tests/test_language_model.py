@@ -17,7 +17,7 @@ from rootstock.engine.schedule import make_schedule
 from rootstock.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.tasks.language_model.export import export
-from rootstock.tasks.language_model.generate import generate_text, stream_tokens
+from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
 from rootstock.tasks.language_model.measure import Measure, together
 from rootstock.tasks.language_model.model import LanguageModel, plain_attention
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
@@ -265,6 +265,16 @@ def test_an_exported_model_gives_the_same_logits(model, text, tmp_path):
     assert ids[0].tolist() == read_tokenizer(prepared.tokenizer, "").encode(sentence).ids
     torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-4, rtol=1e-4)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pieces_of_a_text_are_whole_characters_and_together_the_text(text, seed):
+    prepared, spec = text
+    model, tokenizer = LanguageModel(prepared.vocab_size, spec.model), read_tokenizer(prepared.tokenizer, "")
+    settings = Sampling(max_length=200, seed=seed, temperature=5.0, top_k=0, top_p=1.0)  # all kinds of bytes
+    pieces = list(stream_text(model, tokenizer, "cat", settings))
+    assert "".join(pieces) == generate_text(model, tokenizer, "cat", **settings.model_dump())
+    assert len(pieces) > 5 and not any(piece.endswith("\ufffd") for piece in pieces[:-1])
 
 
 def test_text_from_python(text):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from ...engine.device import pick_device
@@ -88,15 +89,14 @@ def generate_text(
 def stream_text(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: Sampling) -> Iterator[str]:
     """The same for one prompt, piece by piece as it comes; a character of several tokens comes when it is whole."""
     written: list[int] = []
-    shown = ""
+    decoder, shown = DecodeStream(skip_special_tokens=True), 0
     for (token,) in stream_tokens(model, [encode_prompt(tokenizer, prompt)], end_of_text(tokenizer), settings):
         written.append(token)
-        text = tokenizer.decode(written)
-        if not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            shown = text
-    if len(text := tokenizer.decode(written)) > len(shown):
-        yield text[len(shown) :]
+        if piece := decoder.step(tokenizer, token):
+            yield piece
+            shown += len(piece)
+    if rest := tokenizer.decode(written)[shown:]:  # a character that never became whole
+        yield rest
 
 
 @torch.inference_mode()
