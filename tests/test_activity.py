@@ -5,12 +5,15 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from conftest import PEOPLE, job_of, plan, write_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
+from rootstock.engine.files import load
 from rootstock.engine.metrics import classification_metrics, confusion_counts
 from rootstock.study.optimisation import Run
 from rootstock.study.problems import Refusal
@@ -28,8 +31,10 @@ from rootstock.tasks.activity.data import Windows, stratified_order, take_share
 from rootstock.tasks.activity.models import build_model, last_layer
 from rootstock.tasks.activity.prepare import cut_windows, load_recordings, prepare, split_by_time
 from rootstock.tasks.activity.presets import PRESETS
+from rootstock.tasks.activity.report import baseline_table, unseen_people
 from rootstock.tasks.activity.settings import DataIdentity, Model
 from rootstock.tasks.activity.task import window_loss
+from rootstock.train import train_base
 
 
 def model_of(preset: str, outputs: int = 1, **settings):
@@ -264,3 +269,41 @@ def test_mirroring_changes_left_arms_only(tmp_path):
     same = (plain == mirrored).flatten(1).all(1)
     assert 0 < same.sum() < len(same)
     assert torch.equal(plain[~same] * sign, mirrored[~same])
+
+
+def test_people_are_counted_once_whatever_the_seeds_and_the_others():
+    row = {"method": "svc", "learned_on": "others", "target_data_pct": None, "measured_on": "all", "n": 10, "f1": 0.5}
+    rows = [row | {"target": t, "accuracy": a, "others": 2} for t, a in (("ann", 0.5), ("ann", 0.7), ("bob", 0.8))]
+    (line,) = baseline_table(rows).to_dict("records")
+    assert (line["people"], line["windows"], line["worst"]) == (2, 20, pytest.approx(60))
+    assert line["mean"] == pytest.approx(70) and line["sd"] == pytest.approx(math.sqrt(200))
+    assert baseline_table([*rows, rows[0] | {"others": 1}])["people"].tolist() == [2, 1]
+
+
+def test_whoever_a_base_saw_is_not_left_out():
+    summary = pd.DataFrame(
+        [{"target": t, "base_hash": h, "base_all_accuracy": 0.9, "n_test_all": 5, "base_saw_target": saw}
+         for t, h, saw in (("ann", "1", False), ("ann", "2", True), ("bob", "3", None))]
+    )  # fmt: skip
+    assert unseen_people(summary)["base_hash"].tolist() == ["1"]
+
+
+def test_a_stage_keeps_the_classes_of_its_parent(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "d")
+    for split in ("train", "val", "test"):  # cleo alone knows two classes only
+        x, y = torch.load(tmp_path / f"d/cleo_{split}.pt", weights_only=True)
+        torch.save((x, y % 2), tmp_path / f"d/cleo_{split}.pt")
+    folds = {"data": {"path": "d"}, "participants": list(PEOPLE), "folds": [0]}
+    for parent, own in (("bob", "cleo"), ("cleo", "bob")):
+        base = {"max_epochs": 1, "participants": [own], "parent": {"participants": [parent]}}
+        first, second = plan(**folds, base=base).bases.values()
+        kept = train_base(job_of(first))
+        kept.publish_base(
+            tmp_path / f"base_models/{first.hash}.pt", tmp_path / f"base_models/{first.hash}_metadata.json"
+        )
+        if own == "cleo":
+            assert load(train_base(job_of(second)).model)["n_classes"] == 3
+        else:
+            with pytest.raises(Refusal, match="the model knows 0 to 1; set data"):
+                train_base(job_of(second))

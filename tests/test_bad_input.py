@@ -41,6 +41,7 @@ def faults(**study) -> list[str]:
         ({"base": {"n_base_participants": "few"}}, "base.n_base_participants: \"few\" needs all or a whole number"),
         ({"base": {"participants": ["s01", "s02"]}}, "contains s01, the target of fold0_s01"),
         ({"base": {"participants": ["s99"]}}, 'base.participants: "s99" unknown'),
+        ({"base": {"parent": {"magnitude_range": [2, 1]}}}, "base.parent.magnitude_range: [2.0, 1.0] needs [low, high]"),
         ({"base": {"pos_weight": 2}}, "base.pos_weight: 2.0 is for binary data"),
         ({"finetune": {"mode": "fine_tuning"}}, 'finetune.mode: "fine_tuning" unknown'),
         ({"finetune": {"target_data_pct": 0}}, "finetune.target_data_pct: 0 needs a number above 0"),
@@ -67,6 +68,8 @@ def faults(**study) -> list[str]:
         ({"jobs": [{"fold": 77}]}, "jobs[0].fold: 77 out of range"),
         ({"jobs": [{}]}, "jobs[0].fold: null missing"),
         ({"jobs": [{"fold": 0, "btach_size": 3}]}, "jobs[0].btach_size: unknown key; did you mean batch_size?"),
+        ({"jobs": [{"fold": 1.5}]}, "jobs[0].fold: 1.5 out of range"),
+        ({"jobs": [{"fold": 0, "prefix": 5}]}, "jobs[0].prefix: 5 needs a name"),
         ({"jobs": [{"fold": 0, "prefix": "a/../b"}]}, 'jobs[0].prefix: "a/../b" needs a name'),
         ({"jobs": [{"fold": 0}], "base": {"lr": [1, 2]}}, "base.lr: [1.0, 2.0] is swept beside jobs"),
         ({"jobs": []}, "jobs: [] holds no job"),
@@ -96,6 +99,12 @@ def test_all_faults_are_reported_at_once():
 def test_faults_of_the_grid_come_with_faults_of_the_keys():
     found = faults(data=DATA, base={"lr": "fast", "n_base_participants": 12}, finetune={"mode": "nope"}, folds=[0, 12])
     assert len(found) == 4, found
+
+
+def test_a_misspelt_person_of_a_folder_is_named_beside_other_faults(tmp_path):
+    base = {"participants": ["bob", "cloe"], "lr": -1}
+    found = faults(data={"path": str(write_people(tmp_path))}, participants=list(PEOPLE), folds=[0], base=base)
+    assert 'base.participants: "cloe" unknown; did you mean cleo?' in found and any("base.lr" in line for line in found)
 
 
 def test_missing_files_are_named_one_by_one(tmp_path):

@@ -316,9 +316,13 @@ def test_stages_and_budgets_share_their_steps(project, people):
     assert [row for row in chained if row[0] == 7] == [(7, 7 * per_epoch, 3 * per_epoch)]
     assert sum(m["trained_steps"] for m in done.values()) < sum(m["steps"] for m in done.values())
 
+    project.study("one", study | {"base": base | {"max_epochs": 4}})  # whose base goes on from none
+    assert "Nothing to be done" in project.snakemake("bases", "--configfile", "one.yaml").stderr
+
     project.study("straight", study | {"base": base | {"max_epochs": 7}, "store": "other"})
-    project.snakemake("bases", "--configfile", "straight.yaml")
     (longest,) = [name for name, m in done.items() if m["epochs"] == 7]
+    (project / f"base_models/{longest}.pt").unlink()
+    project.snakemake("bases", "--configfile", "straight.yaml")
     one, other = (project / f"{store}/{longest}/model.pt" for store in (".rootstock/store", "other"))
     assert one.read_bytes() == other.read_bytes()
     assert json.loads((project / f"other/{longest}/metadata.json").read_text())["trained_steps"] == 7 * per_epoch

@@ -18,11 +18,11 @@ from rootstock.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
-from rootstock.tasks.language_model.measure import Measure, together
+from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
 from rootstock.tasks.language_model.model import LanguageModel, plain_attention
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
 from rootstock.tasks.language_model.settings import Model, ResumedFrom
-from rootstock.tasks.language_model.shards import open_prepared
+from rootstock.tasks.language_model.shards import TokenStream, open_prepared
 from rootstock.tasks.language_model.task import TextTrainee
 from rootstock.tasks.language_model.tokenizer import read_tokenizer
 
@@ -211,6 +211,9 @@ def test_each_token_is_measured_once(text):
     stream = prepared.stream(["animals"], "test")
     found = Measure(model, 16, "float32", Context(torch.device("cpu")))(stream)
     assert found["tokens"] == len(stream) - 1
+    for length in (9, 17, 16 * EVALUATION_WINDOWS + 9):  # a single window, whole or not, in a text or left over
+        short = TokenStream([stream.read(0, length)])
+        assert Measure(model, 16, "float32", Context(torch.device("cpu")))(short)["tokens"] == length - 1
     x = torch.from_numpy(stream.read(0, 17))[None]
     only = Measure(model, 16, "float32", Context(torch.device("cpu")))(stream, most_tokens=16)
     assert only["loss"] == pytest.approx(model(x[:, :-1], x[:, 1:]).item(), rel=1e-5)

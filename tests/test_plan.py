@@ -103,6 +103,42 @@ def test_fine_tunes_inherit_what_they_do_not_give():
     assert (own.lr, own.seed, own.early_stopping_patience) == (0.1, 4, 2)
 
 
+STAGES = {"max_epochs": 2, "parent": {"max_epochs": 3, "parent": {"max_epochs": 4}}}
+
+
+def test_stages_are_planned_where_a_base_is_needed_and_share_a_folder_over_folds():
+    assert not plan(data=DATA, folds=[0], base=STAGES, finetune={"mode": "target_only"}).bases
+    found = plan(data=DATA, base=STAGES, finetune={"mode": "last_layer_only"}, baselines=["svc"])
+    assert len(found.bases) == 30 and len({prefix for prefix, _ in found.experiments}) == 1
+    assert len(found.baselines) == 10  # beside the last stages
+    report = analysis(found)
+    assert report["base_trainings_without_sharing"] == 30 and report["base_compute_saved_pct"] == 0
+    both = plan(data=DATA, folds=[0], base={"max_epochs": 2, "parent": [None, {"max_epochs": 3}]}, finetune={})
+    assert {e.settings["base_parent"] for e in both.experiments.values()} == {None, '{"max_epochs": 3}'}
+
+
+def test_budgets_continue_each_other_beside_those_that_cannot():
+    schedules = ["constant", "cosine"]
+    found = plan(data=DATA, folds=[0], base={"max_epochs": [2, 4, 8], "schedule": schedules}, finetune={})
+    continued = {t.spec.max_epochs for t in found.bases.values() if t.continues}
+    assert continued == {4, 8} and sum(t.continues is not None for t in found.bases.values()) == 2
+    assert any("trained apart" in note for note in found.notes)
+    alone = plan(data=DATA, folds=[0], base={"max_epochs": [2, 4, 8]}, finetune={})
+    assert analysis(alone)["base_compute_saved_pct"] == round(100 * 6 / 14, 2)  # 8 epochs instead of 14
+
+
+def test_a_parent_that_saw_the_target_is_said():
+    found = plan(data=DATA, folds=[0], base={"parent": {"participants": "all"}}, finetune={})
+    assert any("target was seen" in note for note in found.notes)
+    (experiment,) = found.experiments.values()
+    assert experiment.settings["base_saw_target"] is True
+
+
+def test_settings_without_effect_are_said():
+    found = plan(data=DATA, folds=[0], base={"mixup_alpha": 0.2, "rotation_std": 0}, finetune={})
+    assert found.notes == ["base.mixup_alpha: has no effect without use_augmentation: true"]
+
+
 def test_folds_of_a_setting_share_a_folder_and_a_grown_grid_keeps_it():
     small = plan(data=DATA, base={}, finetune={"target_data_pct": [0.1, 0.5]})
     grown = plan(data=DATA, base={"lr": [1e-3, 1e-2]}, finetune={"target_data_pct": [0.1, 0.25, 0.5]})
@@ -146,6 +182,9 @@ def test_a_flat_job_as_its_users_write_it():
         "early_stopping_metric": "f1", "seed": 7, "seed_finetune": 8, "prefix": "mine",
         "_gpu": 3, "device": 1, "base_model_hash": "x", "base_experiment_prefix": "y",
     }  # fmt: skip
+    assert (
+        plan(jobs=[job | {"fold": 1.0}], data=DATA).experiments.keys() == plan(jobs=[job], data=DATA).experiments.keys()
+    )
     found = plan(jobs=[job], data=DATA)
     ((prefix, unit),) = found.experiments
     (experiment,), (base,) = found.experiments.values(), found.bases.values()

@@ -12,7 +12,7 @@ from rootstock.planning import begin_run, headline, plan_of_workflow, put_this_p
 from rootstock.progress import TimeLeft
 from rootstock.runlog import RunLog
 from rootstock.study import paths
-from rootstock.study.identity import canonical
+from rootstock.study.identity import canonical, short_digest
 from rootstock.study.problems import Refusal
 
 put_this_python_first()

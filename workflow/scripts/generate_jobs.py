@@ -44,14 +44,14 @@ def main() -> int:
 
 def readable(report: dict, plan) -> str:
     """The analysis as a person reads it."""
-    bases, asked = report["base_models"], report["base_trainings_without_sharing"]
+    bases, alone = report["base_models"], report["base_trainings_without_sharing"]
     lines = [
         f"study {report['study']} ({report['task']})",
         f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
         f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report['folds']} folds",
-        f"  {bases} base models for {asked} experiments that need one: {asked - bases} base trainings saved",
+        f"  {bases} base models instead of {alone}: {alone - bases} base trainings saved",
     ]
-    if asked:
+    if alone:
         lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} % (people × epochs)")
     lines += [f"  note: {note}" for note in report["notes"]]
     if plan.bases:

@@ -110,18 +110,19 @@ def analysis(plan: Plan) -> dict[str, Any]:
             sharing[experiment.base]["experiments"] += 1
             if experiment.unit not in sharing[experiment.base]["units"]:
                 sharing[experiment.base]["units"].append(experiment.unit)
-    costs = {name: cost(training.spec) for name, training in plan.bases.items()}
-    alone = sum(costs[name] * entry["experiments"] for name, entry in sharing.items())
-    shared = sum(costs[name] for name, entry in sharing.items() if entry["experiments"])
+    costs = {None: 0.0} | {name: cost(training.spec) for name, training in plan.bases.items()}
+    wanted = [experiment.base for experiment in plan.experiments.values() if experiment.base] + plan.lone_bases
+    alone = [name for base in wanted for name in plan.stages_of(base)]  # trained without sharing
+    shared = sum(costs[name] - costs[training.continues] for name, training in plan.bases.items())
     return {
         "study": plan.study.name,
         "task": plan.study.task,
         "experiments": len(plan.experiments),
         "base_models": len(plan.bases),
-        "base_trainings_without_sharing": sum(entry["experiments"] for entry in sharing.values()),
+        "base_trainings_without_sharing": len(alone),
         "fine_tunes": len(plan.fine_tunes),
         "folds": len({experiment.unit for experiment in plan.experiments.values()}),
-        "base_compute_saved_pct": round(100 * (1 - shared / alone), 2) if alone else 0.0,
+        "base_compute_saved_pct": round(100 * (1 - shared / sum(costs[name] for name in alone)), 2) if alone else 0.0,
         "notes": plan.notes,
         "sharing": sharing,
     }

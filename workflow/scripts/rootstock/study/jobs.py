@@ -79,6 +79,7 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
         isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix
     ):
         problems.add(f"{key}.prefix", prefix, "needs a name of letters, digits, '.', '_' and '-'")
+        prefix = None
     if broken:
         return None
     before = len(problems.lines)

@@ -62,7 +62,6 @@ class Plan:
     exports: dict[str, Export] = field(default_factory=dict)
     artefacts: dict[str, Artefact] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    base_requests: int = 0  # base trainings that would run if each experiment trained its own
     source: str = "{}"  # the study as JSON
 
     @property
@@ -81,6 +80,11 @@ class Plan:
         used = {experiment.base for experiment in self.experiments.values()}
         used |= {training.parent for training in self.bases.values()}
         return [name for name in self.bases if name not in used]
+
+    def stages_of(self, base: str) -> list[str]:
+        """A base model and the stages before it, by hash, the last one first."""
+        before = self.bases[base].parent
+        return [base] + (self.stages_of(before) if before else [])
 
     @property
     def fine_tunes(self) -> list[Experiment]:
@@ -114,6 +118,7 @@ class _Planner:
         self.artefact_of: dict[int, tuple[Section, Artefact | None]] = {}
         self.by_hash: dict[str, Experiment] = {}
         self.asking: dict[str, list[Request]] = {}
+        self.stages: dict[str, tuple[Section, str, Request]] = {}  # by the hash of the base that starts from them
         self.collapsed = 0
 
     def add(self, request: Request) -> None:
@@ -138,7 +143,6 @@ class _Planner:
         finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints)
         if finetune.base:
             self._keep_base(base, base_hash, request)
-            self.plan.base_requests += 1
         self._keep_experiment(request, base, finetune, problems)
 
     def _globally(self, request: Request) -> Request:
@@ -171,21 +175,32 @@ class _Planner:
         return resolved
 
     def _resolve_base(self, request: Request, problems: Problems) -> tuple[Section, str] | None:
-        """A base spec and its hash; the stages before it are resolved first and join the plan."""
+        """A base spec and its hash; the stages before it are resolved first."""
         stage = self.task.parent_request(request, problems)
-        parent = self._base(stage, problems) if stage else None
+        parent = self._stage(request, stage, problems) if stage else None
         if stage and not parent:
             return None
         spec = self.task.base_spec(request, parent, self.fingerprints, problems)
         if spec is None:
             return None
         if parent:
-            self._keep_base(*parent, stage)
+            self.stages[digest(spec)] = (*parent, stage)
         return spec, digest(spec)
 
+    def _stage(self, request: Request, stage: Request, problems: Problems) -> tuple[Section, str] | None:
+        """The stage before a base training; what is wrong with that training too is not said twice."""
+        said, faults = Problems(), Problems()
+        self.task.check(replace(request, finetune=None), said)
+        self.task.check(stage, faults)
+        problems.lines += [line.replace("base.", "base.parent.", 1) for line in faults.lines if line not in said.lines]
+        return self._base(stage, problems)
+
     def _keep_base(self, spec: Section, base_hash: str, request: Request) -> None:
+        """Let a base join the plan, after the stages before it."""
         self.asking.setdefault(base_hash, []).append(request)
         if base_hash not in self.plan.bases:
+            if base_hash in self.stages:
+                self._keep_base(*self.stages[base_hash])
             artefact = self._artefact(request)
             folder = self._folder(request, artefact)
             self.plan.bases[base_hash] = Training(
@@ -274,9 +289,11 @@ class _Planner:
         self.plan.notes += [line for line in lines if line not in self.plan.notes]
 
     def add_baselines(self) -> None:
-        """The task's reference measurements, at every fraction that the plan's experiments use."""
+        """The task's reference measurements beside each base that is wanted, not beside the stages before it, at every
+        fraction that the plan's experiments use."""
+        wanted = {experiment.base for experiment in self.plan.experiments.values()} | set(self.plan.lone_bases)
         for base_hash, training in self.plan.bases.items():
-            for request in self.asking[base_hash]:
+            for request in self.asking[base_hash] if base_hash in wanted else ():
                 for spec in self.task.baselines(request, training.spec, self._fractions(), self.fingerprints):
                     name = digest(spec)
                     self.plan.baselines.setdefault(name, Training(name, spec, training.data, training.artefact))
@@ -302,18 +319,15 @@ class _Planner:
 
     def _continuations(self) -> dict[str, str]:
         """For each base that only asks for more of what a shorter one does: the longest such shorter one."""
-        groups: dict[str, list[tuple[int, str]]] = {}
-        exact = True
+        groups: dict[tuple[bool, str], list[tuple[int, str]]] = {}
         for name, training in self.plan.bases.items():
-            common, amount, allowed = self.task.budget(training.spec)
-            groups.setdefault(common, []).append((amount, name))
-            exact = exact and allowed
-        chains = [sorted(group) for group in groups.values() if len(group) > 1]
-        if chains and not exact:
+            common, amount, exact = self.task.budget(training.spec)
+            groups.setdefault((exact, common), []).append((amount, name))
+        if any(len(group) > 1 for (exact, _), group in groups.items() if not exact):
             self._note(
                 ["budgets: each is trained apart, for their schedule depends on the budget; constant would share"]
             )
-            return {}
+        chains = [sorted(group) for (exact, _), group in groups.items() if exact]
         return {name: before for chain in chains for (_, before), (_, name) in pairwise(chain)}
 
 

@@ -78,6 +78,7 @@ def _row(
     return {
         "method": spec.method,
         "learned_on": learned_on,
+        "others": len(spec.participants),
         "target_data_pct": share,
         "measured_on": measured_on,
         "target": spec.target,

@@ -85,16 +85,25 @@ def table_of(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def unseen_people(summary: pd.DataFrame) -> pd.DataFrame:
-    """The base models on all windows of the person they never saw, one value a person and seed."""
+    """The base models on all windows of the person they never saw, one value a person and base model."""
     measured = summary.dropna(subset=["base_all_accuracy"])
+    if "base_saw_target" in measured:
+        measured = measured[measured["base_saw_target"] == False]  # noqa: E712 (None where there is no base)
     return measured.drop_duplicates(["target", "base_hash"])[["target", "base_hash", "base_all_accuracy", "n_test_all"]]
 
 
 def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Classical models over people: accuracy in % by what they learned on."""
+    """Classical models over people: accuracy in % by what they learned on, and by how many others where that differs. With
+    several seeds each person's value is the mean over them."""
     frame = pd.DataFrame(rows)
     frame["accuracy"] *= 100
-    groups = frame.groupby(["method", "learned_on", "target_data_pct", "measured_on"], sort=False, dropna=False)
+    by = ["method", "learned_on", "target_data_pct", "measured_on"]
+    if frame["others"].nunique() > 1:
+        by.insert(2, "others")
+    people = frame.groupby([*by, "target"], sort=False, dropna=False)[["accuracy", "n"]].agg(
+        {"accuracy": "mean", "n": "first"}
+    )
+    groups = people.groupby(by, sort=False, dropna=False)
     table = groups["accuracy"].agg(people="count", mean="mean", sd="std", worst="min").reset_index()
     table["windows"] = groups["n"].sum().to_numpy()
     return table
@@ -102,7 +111,7 @@ def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _varied(summary: pd.DataFrame) -> list[str]:
     """The settings that differ between experiments, other than who it is about and the seed."""
-    varied = swept_columns(summary, (*UNIT_COLUMNS, *SEED_COLUMNS))
+    varied = swept_columns(summary, (*UNIT_COLUMNS, *SEED_COLUMNS, "base_saw_target"))
     return [name for name in varied if not (name == "base_participants" and _follows_target(summary))]
 
 

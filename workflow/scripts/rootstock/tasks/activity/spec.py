@@ -1,5 +1,6 @@
 """From requests to specs for activity recognition: who trains, on what, with which model. Light: no torch, no numpy."""
 
+import json
 from dataclasses import replace
 
 from ...study.fields import inherited
@@ -92,8 +93,8 @@ def unit(scope: Scope, values: dict, key: str, problems: Problems) -> Unit | Non
         problems.add(key, None, f"missing; {last + 1} participants have folds 0 to {last}")
         return None
     try:
-        fold = int(fold) if not isinstance(fold, bool | float) else -1
-    except (TypeError, ValueError):
+        fold = -1 if isinstance(fold, bool) or float(fold) % 1 else int(float(fold))  # "1"; 1.0, as pandas writes it
+    except (TypeError, ValueError, OverflowError):
         fold = -1
     if 0 <= fold <= last:
         return Unit(*_unit(scope, fold))
@@ -188,9 +189,11 @@ def setting(request: Request, base: BaseSpec, finetune: FinetuneSpec, fingerprin
         "base_participants": request.base.participants,
         "n_base_participants": None if first_n in ("all", available) else first_n,
     }
-    return {
+    own = {"participants": (), "data": None, "parent": None}  # of this fold
+    stages = {"parent": request.base.parent} if finetune.base and request.base.parent else {}
+    return stages | {
         "data": identity_of(request.data, request.scope.participants, fingerprints),
-        "base": base.model_copy(update={"participants": (), "data": None}) if finetune.base else None,
+        "base": base.model_copy(update=own) if finetune.base else None,
         "people": wanted if finetune.base else None,
         "finetune": finetune.model_copy(update={"target": "", "data": None, "base": None}),
     }
@@ -200,13 +203,15 @@ def row(request: Request, base: BaseSpec, finetune: FinetuneSpec) -> dict:
     """The settings of an experiment as columns: the fine-tune's under their names, the base's with `base_` before."""
     own = {name: getattr(finetune, name) for name in (*OWN_FINETUNE_FIELDS[:3], *Training.model_fields)}
     columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
-    columns |= {f"data_{k}": v for k, v in finetune.data if k not in ("content",)}
+    columns |= {f"data_{k}": v for k, v in finetune.data if k not in ("content",)} | {"data_path": request.data.path}
     if finetune.base or finetune.model:
         columns |= {f"base_{k}": v for k, v in base.model.settings.items()}
         columns |= {"base_model": request.base.model}
     if finetune.base:
         columns |= {f"base_{name}": getattr(base, name) for name in Training.model_fields}
         columns |= {"base_participants": " ".join(base.participants), "n_base_participants": len(base.participants)}
+        parent = request.base.parent and json.dumps(request.base.parent, sort_keys=True)
+        columns |= {"base_parent": parent, "base_saw_target": _saw_target(request)}
     return columns
 
 
@@ -243,16 +248,32 @@ def baselines(
 
 def notes(request: Request, base: BaseSpec) -> list[str]:
     """What the reader of a plan should know about a request."""
-    if request.finetune and request.unit.values["target"] in base.participants:
-        return [
+    lines = []
+    for key, wish in (("base", request.base), ("finetune", request.finetune)):
+        own = wish and wish.use_augmentation
+        if wish and not (request.base.use_augmentation if own is None else own):
+            given = [name for name in AUGMENTATION_DEFAULTS if getattr(wish, name)]
+            lines += [f"{key}.{name}: has no effect without use_augmentation: true" for name in given]
+    if request.finetune and _saw_target(request):
+        lines.append(
             "base.participants: all: every target was seen in base training; these are not results on unseen people"
-        ]
-    return []
+        )
+    return lines
 
 
 def _unit(scope: Scope, fold: int) -> tuple[str, dict]:
     target = scope.participants[fold]
     return f"fold{fold}_{target}", {"fold": fold, "target": target}
+
+
+def _saw_target(request: Request) -> bool:
+    """Whether any stage of a base training learned from the target."""
+    stage: Request | None = request
+    while stage:
+        if request.unit.values["target"] in _base_people(stage, Problems()):
+            return True
+        stage = parent_request(stage, Problems())
+    return False
 
 
 def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
@@ -266,9 +287,11 @@ def _base_people(request: Request, problems: Problems) -> tuple[str, ...]:
         people = wish.participants
         for name in sorted({p for p in people if people.count(p) > 1}):
             problems.add("base.participants", name, "is listed twice; list each once")
-        for name in people:
-            if name not in everyone:
-                problems.unknown("base.participants", name, everyone)
+        unknown = [name for name in people if name not in everyone]
+        for name in unknown:
+            problems.unknown("base.participants", name, everyone)
+        if unknown:
+            return ()
         if target in people:
             problems.add(
                 "base.participants",

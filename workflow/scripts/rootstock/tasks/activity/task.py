@@ -31,14 +31,16 @@ def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Con
     check = read_people(folder, spec.participants, ("test",))
     join(train, check)  # of one shape and kind
     _check_expectations(train, expect)
-    n_classes = _n_classes(train, spec)
+    if context.parent:  # weights and statistics of the stage before, and the classes that it knows
+        model, n_classes = _model_of(context.parent, spec.model, train, "the base windows")
+        _check_labels(train, n_classes, "base train windows")
+    else:
+        n_classes = _n_classes(train, spec)
+        seed_step(spec.seed, 0)
+        model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
+        try_out(model, train.x, _n_outputs(train, n_classes))
+        model.learn_statistics(train.x)
     _check_labels(check, n_classes, "base test windows")
-    seed_step(spec.seed, 0)
-    model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
-    try_out(model, train.x, _n_outputs(train, n_classes))
-    model.learn_statistics(train.x)
-    if context.parent:  # weights and statistics of the stage before
-        model = load_model(context.parent, spec.model, f"parent {context.parent['hash']}")
     context.say(
         f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
     )
@@ -217,11 +219,16 @@ def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Wind
         n_classes = _n_classes(train, spec)
         seed_step(spec.seed, 0)
         return build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes)), n_classes
-    model = load_model(base, BaseSpec.model_validate(base["spec"]).model, f"base model {base['hash']}")
+    return _model_of(base, BaseSpec.model_validate(base["spec"]).model, train, f"windows of {spec.target}")
+
+
+def _model_of(base: dict[str, Any], architecture: Model, train: Windows, whose: str) -> tuple[Standardised, int]:
+    """A base model and how many classes it knows, where the windows `train` are of the kind that it learned on."""
+    model = load_model(base, architecture, f"base model {base['hash']}")
     if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
         raise Refusal(
             f"base model {base['hash']}: was trained on {base['in_channels']} channels, "
-            f"{'binary' if base['binary'] else 'class'} labels; {spec.target} has {train.x.shape[1]} channels, {train.y.dtype} labels"
+            f"{'binary' if base['binary'] else 'class'} labels; {whose} have {train.x.shape[1]} channels, {train.y.dtype} labels"
         )
     return model, base["n_classes"]
 

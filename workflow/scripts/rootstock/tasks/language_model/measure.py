@@ -26,7 +26,8 @@ class Measure:
         mine = self.world.share(window_starts(len(stream), self.context_length, most_tokens))
         for starts in mine.split(EVALUATION_WINDOWS) if len(mine) else ():
             x, y = inputs_and_targets(stream, starts, self.context_length, self.device)
-            y[starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)] = -100
+            past_end = starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)
+            y = y.masked_fill(past_end, -100)  # a new tensor: that of a single window shares its memory with x
             counted = (y != -100).sum(1)
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
                 losses = self.model(x, y)
