@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import PEOPLE, plan, write_people
 
+from rootstock import cli
 from rootstock.study.problems import StudyError
 
 DATA = {"pad": True}
@@ -55,6 +56,8 @@ def faults(**study) -> list[str]:
         ({"participants": ["s01", "a;b"]}, "participants:"),
         ({"data": {"path": "no/such/folder"}}, 'data.path: "no/such/folder" no such folder'),
         ({"data": {"split": [0.5, 0.2, 0.2]}}, "data.split: [0.5, 0.2, 0.2] needs three shares that sum to 1"),
+        ({"data": {"split": [0.6, 0.2]}}, "data.split: [0.6, 0.2] needs more values"),
+        ({"base": {"parent": "test"}}, 'base.parent: "test" needs keys and values'),
         ({"data": {"name": "smartwach"}}, 'data.name: "smartwach" unknown; did you mean smartwatch?'),
         ({"prefix": "{mod}", "finetune": {}}, 'prefix: "{mod}" {mod} unknown; did you mean mode?'),
         ({"prefix": "{", "finetune": {}}, 'prefix: "{" is not a template'),
@@ -268,3 +271,20 @@ def test_data_that_changed_since_the_plan_is_refused(project, people):
 def test_wrong_flags_are_one_line(project, people, flags, line):
     done = project.script("train_base", "--data_path", "data/tiny", *flags, check=False)
     assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_package_of_another_task_that_is_not_there_is_one_line(monkeypatch, capsys):
+    def main():
+        raise ModuleNotFoundError("No module named 'tokenizers'", name="tokenizers")
+
+    with pytest.raises(SystemExit) as end:
+        cli.run(main)
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("tokenizers: not installed; .venv/bin/pip install -r requirements-")
+
+
+def test_a_model_without_another_form_is_not_exported(project, people):
+    name = project.here("train_base", "--fold", "0", *FLAGS).split()[-1]
+    done = project.script("export_model", "--hash", name, "--output", "out", check=False)
+    assert done.returncode == 1 and "is a model of activity, which has no other form" in done.stderr
+    assert "Traceback" not in done.stderr and not (project / "out").exists()

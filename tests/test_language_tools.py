@@ -94,6 +94,7 @@ def test_a_session_in_a_real_terminal(trained):
     say(terminal, "set temperature 0", r"temperature 0\.0")
     say(terminal, "set top-p 3", "top-p: 3 needs a number of at most 1")
     say(terminal, "set temperature -1", "temperature: -1 needs a number of at least 0")
+    say(terminal, "set max_lenght 5", "max_lenght: unknown setting; did you mean max-length")
     say(terminal, "set max-length 5", "max-length 5")
     say(terminal, "cat number", r"cat number[^\r\n>]+\r\n")
     say(terminal, "Größe 猫 🙂", "猫 🙂")

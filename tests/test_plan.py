@@ -137,6 +137,8 @@ def test_a_parent_that_saw_the_target_is_said():
 def test_settings_without_effect_are_said():
     found = plan(data=DATA, folds=[0], base={"mixup_alpha": 0.2, "rotation_std": 0}, finetune={})
     assert found.notes == ["base.mixup_alpha: has no effect without use_augmentation: true"]
+    found = plan(data=DATA, folds=[0], base={"model": "medium", "base_channels": 8, "dropout": 0.1}, finetune={})
+    assert found.notes == ["base.base_channels: has no effect, model medium has no such setting"]
 
 
 def test_folds_of_a_setting_share_a_folder_and_a_grown_grid_keeps_it():

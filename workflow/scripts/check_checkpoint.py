@@ -9,12 +9,15 @@ from pathlib import Path
 
 from rootstock import cli
 from rootstock.store.inventory import sizes_text
+from rootstock.study.problems import Refusal
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("file", type=Path, help="a .pt file: model, best model, base model or checkpoint")
     args = parser.parse_args()
+    if args.file.is_dir():
+        raise Refusal(f"{args.file}: is a folder; name a .pt file in it")
     from rootstock.engine.files import load
     from rootstock.tasks.language_model.generate import load_model_from_checkpoint
 
@@ -25,9 +28,10 @@ def main() -> int:
     cli.say(str(config))
     cli.say(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {model.vocab_size}, {config.shape!r}")
     cli.say(f"beside the weights: {', '.join(parts)}")
-    cli.say(
-        f"{'can' if 'optimizer' in content else 'cannot'} be trained on: resume_training.py --checkpoint {args.file}"
-    )
+    if "optimizer" in content:
+        cli.say(f"can be trained on: resume_training.py --checkpoint {args.file}")
+    else:
+        cli.say("cannot be trained on: it holds no state of an optimizer")
     cli.say(json.dumps(config.spec, indent=1))
     return 0
 
@@ -35,7 +39,6 @@ def main() -> int:
 def recorded(file: Path) -> str:
     """How the file's sha256 compares to the one written down beside it; a `Refusal` where it differs."""
     from rootstock.study.identity import sha256_file
-    from rootstock.study.problems import Refusal
 
     beside = {
         file.with_suffix(".json"): "sha256",

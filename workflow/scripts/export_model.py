@@ -8,7 +8,8 @@ from rootstock import cli
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
 from rootstock.study import paths
-from rootstock.tasks.registry import exporter
+from rootstock.study.problems import Refusal
+from rootstock.tasks.registry import exporter, has_exporter
 
 
 def main() -> int:
@@ -21,6 +22,10 @@ def main() -> int:
     args = parser.parse_args()
     kept = stored(args.store, args.hash)
     metadata = kept.read()
+    if not has_exporter(metadata["task"]):
+        raise Refusal(
+            f"--hash: {args.hash} is a model of {metadata['task']}, which has no other form; load its file as it is"
+        )
     study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there

@@ -22,7 +22,7 @@ def main() -> int:
     settings = read_settings({name: getattr(args, name) for name in Sampling.model_fields})
     path = find(args.store, args.model, ("model", "checkpoint", "kept"))
     model, config = load_model_from_checkpoint(path, args.device)
-    print(f"{config}, {args.device}", file=sys.stderr)
+    print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
     session = Session(model, config, settings, write_now)
     if args.prompt is not None:
         session.go_on(args.prompt)

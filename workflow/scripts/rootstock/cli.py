@@ -5,6 +5,7 @@ import errno
 import gc
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,29 @@ def _status_of(main: Callable[[], int | None]) -> int:
         fix = FIXES.get(error.errno, "")
         print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        requirements = _requirements_of(error.name or "")
+        if requirements is None:
+            raise
+        print(
+            f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     except Interrupted as reason:
         print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _requirements_of(module: str) -> str | None:
+    """The file of what one task needs that names a package, where one does."""
+    for file in sorted(Path(__file__).parents[3].glob("requirements-*.txt")):
+        names = {re.split(r"[=\s]", line)[0].replace("-", "_") for line in file.read_text().splitlines()}
+        if module.partition(".")[0] in names:
+            return file.name
+    return None
 
 
 def say(line: str) -> None:

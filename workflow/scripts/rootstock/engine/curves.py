@@ -19,7 +19,9 @@ class Curves:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise Refusal("run.tensorboard: true needs a package: pip install tensorboard, or leave it out") from None
+            raise Refusal(
+                "run.tensorboard: true needs a package: .venv/bin/pip install tensorboard, or leave it out"
+            ) from None
         self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add(self, step: int, row: dict[str, Any]) -> None:

@@ -114,6 +114,12 @@ def _phrase(fault: dict) -> str:
             return "a list"
         case "string_type":
             return "text"
+        case "dict_type":
+            return "keys and values"
+        case "missing":
+            return "more values"
+        case "too_long":
+            return f"at most {bounds['max_length']} values"
         case _:
             return fault["msg"][0].lower() + fault["msg"][1:]
 

@@ -3,6 +3,7 @@
 import gc
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 TASKS = {
@@ -30,6 +31,10 @@ def trainer(task: str) -> ModuleType:
 def exporter(task: str) -> ModuleType:
     """How a task writes a trained model in the form that others use, where it can; apart, for that may need their libraries."""
     return _part(task, "export")
+
+
+def has_exporter(task: str) -> bool:
+    return find_spec(f"{TASKS[task]}.export") is not None
 
 
 def reporter(task: str) -> ModuleType:

@@ -254,6 +254,10 @@ def notes(request: Request, base: BaseSpec) -> list[str]:
         if wish and not (request.base.use_augmentation if own is None else own):
             given = [name for name in AUGMENTATION_DEFAULTS if getattr(wish, name)]
             lines += [f"{key}.{name}: has no effect without use_augmentation: true" for name in given]
+    unknown = [
+        name for name in OVERRIDES if getattr(request.base, name) is not None and name not in base.model.settings
+    ]
+    lines += [f"base.{name}: has no effect, model {request.base.model} has no such setting" for name in unknown]
     if request.finetune and _saw_target(request):
         lines.append(
             "base.participants: all: every target was seen in base training; these are not results on unseen people"

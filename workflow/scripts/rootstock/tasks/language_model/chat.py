@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from ...study.problems import Problems, Refusal
+from ...study.problems import Problems, Refusal, nearest
 from ...study.validate import read_section
 from .generate import Config, stream_text
 from .model import LanguageModel
@@ -17,6 +17,7 @@ Write the beginning of a text, such as "lung cancer:"; the model goes on. Ctrl-C
   set NAME VALUE       change one: {names}; set seed none draws anew each time
   clear                clear the screen
   quit                 end the session"""
+SETTINGS = [name.replace("_", "-") for name in Sampling.model_fields]
 CLEAR_SCREEN = "\033[2J\033[H"
 
 
@@ -43,6 +44,8 @@ class Session:
                 self.is_over = True
             case ["set", name, value] if name.replace("-", "_") in Sampling.model_fields:
                 self.change(name.replace("-", "_"), None if value == "none" else value)
+            case ["set", name, _] if "did you mean" in (hint := nearest(name.replace("_", "-"), SETTINGS)):
+                self.write(f"{name}: unknown setting; {hint}\n")
             case _:
                 self.go_on(line)
 
