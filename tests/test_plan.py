@@ -3,11 +3,13 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PEOPLE, ROOT, plan, write_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TINY
 
 from rootstock.planning import analysis, content_of_workflow, plan_content
 from rootstock.study.plan import job_lists
@@ -151,6 +153,25 @@ def test_folds_of_a_setting_share_a_folder_and_a_grown_grid_keeps_it():
 def test_different_settings_never_share_a_folder():
     found = plan(data=DATA, prefix="same", base={"lr": [1e-3, 1e-2]}, finetune={"target_data_pct": [0.1, 0.5]})
     assert len({prefix for prefix, _ in found.experiments}) == 4
+
+
+def test_experiments_that_no_column_tells_apart_are_numbered(tmp_path):
+    tiny = TINY["language_model"]
+    folders = [str(tiny.write(tmp_path / name)) for name in "ab"]
+    for folder in folders:
+        (Path(folder) / "animals.txt").write_text("\n\n".join(f"{folder} {n}" for n in range(40)))
+    found = plan(**tiny.content({"data": {"path": folders}, "base": {"seed": [0, 1]}}))
+    assert sorted((e.settings["base_seed"], e.settings["variant"]) for e in found.experiments.values()) == [
+        (0, 1), (0, 2), (1, 1), (1, 2)
+    ]  # fmt: skip
+    one = plan(**tiny.content({"data": {"path": folders[0]}}))
+    assert not any("variant" in e.settings for e in one.experiments.values())
+
+
+def test_batch_sizes_of_one_process_become_global_in_every_stage():
+    base = {"batch_size": 4, "parent": {"batch_size": "8", "parent": {"batch_size": 16}}}
+    found = plan(data=DATA, folds=[0], base=base, run={"processes": 2, "batch_size_per_gpu": True}, finetune={})
+    assert [t.spec.batch_size for t in found.bases.values()] == [32, 16, 8]
 
 
 def test_a_template_names_folders():

@@ -175,9 +175,11 @@ def test_all_modes_run_and_differ_as_they_should(project):
     write_people(project / "data/tiny", binary=True, samples=48)
     modes = ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
     study = STUDY | {"base": {"model": "medium", "max_epochs": 1, "pos_weight": 2.0}, "folds": [0], "baselines": []}
-    project.study("modes", study | {"finetune": {"mode": modes, "max_epochs": 2}})
+    project.study("modes", study | {"finetune": {"mode": modes, "max_epochs": 2, "pos_weight": 3.0}})
     rerun(project, "modes.yaml")
     base = torch.load(next(project.folder.glob("base_models/*.pt")), weights_only=True)["model"]
+    summary = pd.read_csv(project / "results/modes/summary.csv")
+    assert summary["base_test_loss"].nunique() == 1  # of one base on one person, whatever is made of it
     changed = {}
     for folder in project.folder.glob("experiments/*/*"):
         state = torch.load(folder / "best_model.pt", weights_only=True)["model"]

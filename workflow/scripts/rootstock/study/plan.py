@@ -155,10 +155,17 @@ class _Planner:
             size = getattr(section, "batch_size", None)
             return section if size is None else section.model_copy(update={"batch_size": size * processes})
 
+        def whole_stages(parent: dict) -> dict:
+            """The same of the stages before a base, as their user wrote them; what is no number is told later."""
+            stages = parent | (
+                {"parent": whole_stages(parent["parent"])} if isinstance(parent.get("parent"), dict) else {}
+            )
+            size = str(parent.get("batch_size"))
+            return stages | ({"batch_size": int(size) * processes} if size.isdecimal() else {})
+
         base = whole(request.base)
-        parent = getattr(base, "parent", None)
-        if parent and isinstance(parent.get("batch_size"), int):
-            base = base.model_copy(update={"parent": parent | {"batch_size": parent["batch_size"] * processes}})
+        if parent := getattr(base, "parent", None):
+            base = base.model_copy(update={"parent": whole_stages(parent)})
         self._note(
             [f"batch_size: {request.base.batch_size} a process, {base.batch_size} in all, over {processes} processes"]
         )
@@ -304,6 +311,7 @@ class _Planner:
 
     def finish(self) -> Plan:
         plan, continues = self.plan, self._continuations()
+        self._tell_apart()
         plan.bases = {
             name: replace(training, asked_by=tuple(self.asking[name]), continues=continues.get(name))
             for name, training in plan.bases.items()
@@ -316,6 +324,17 @@ class _Planner:
         if ignored:
             self._note([f"jobs: ignored, for they change no weights here: {', '.join(ignored)}"])
         return plan
+
+    def _tell_apart(self) -> None:
+        """Number the experiments that no setting of the summary tells apart, or tables would take them for one."""
+        alike: dict[tuple[str, str], list[Experiment]] = {}
+        for experiment in self.plan.experiments.values():
+            alike.setdefault((experiment.unit, canonical(experiment.settings)), []).append(experiment)
+        if any(len(group) > 1 for group in alike.values()):
+            self._note(["summary.csv: variant tells apart experiments that differ in what no other column says"])
+            for group in alike.values():
+                for number, experiment in enumerate(group, 1):
+                    experiment.settings["variant"] = number
 
     def _continuations(self) -> dict[str, str]:
         """For each base that only asks for more of what a shorter one does: the longest such shorter one."""

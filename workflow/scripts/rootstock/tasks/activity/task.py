@@ -67,9 +67,12 @@ def train_finetune(
     for split, windows in target.items():
         join(target["train"], windows)  # of one shape and kind
         _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
-    measure = Measure(model.to(context.device), n_classes, context, spec.pos_weight)
+    model = model.to(context.device)
     metrics: dict[str, Any] = {}
     if base is not None:
+        measure = Measure(
+            model, n_classes, context, base_spec.pos_weight
+        )  # the base's own loss, whatever is made of it
         everything = join(*target.values())
         metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
     if spec.mode == "base_only":
