@@ -49,10 +49,10 @@ def readable(report: dict, plan) -> str:
         f"study {report['study']} ({report['task']})",
         f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
         f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report['folds']} folds",
-        f"  {bases} base models instead of {alone}: {alone - bases} base trainings saved",
+        f"  {bases} base model{'s' * (bases != 1)} instead of {alone}: {alone - bases} base trainings saved",
     ]
     if alone:
-        lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} % (people × epochs)")
+        lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} %")
     lines += [f"  note: {note}" for note in report["notes"]]
     if plan.bases:
         lines += ["", "base model         experiments  shared by"]
