@@ -19,10 +19,10 @@ from tiny import PEOPLE, write_people
 from rootstock.prepare import prepare
 from rootstock.study import paths
 from rootstock.study.config import parse_study
-from rootstock.study.plan import Training, make_plan
+from rootstock.study.plan import Plan, Training, make_plan
 from rootstock.train import Job, train_base, train_finetune
 
-__all__ = ["PEOPLE", "ROOT", "Project", "jobs_run", "plan", "write_people"]
+__all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "write_people"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +33,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def plan(**study):
     """The plan of a study given as keywords."""
     return make_plan(*parse_study({"study": "t"} | study))
+
+
+def prepared(planned: Plan) -> Plan:
+    """A plan whose data is prepared, in the working folder."""
+    for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
+        prepare(planned.study.task, artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
+    return planned
 
 
 class Project:
@@ -70,9 +77,7 @@ class Project:
         """Train all of a study in this process; each model's bytes, by hash."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
-            planned = plan(**content)
-            for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
-                prepare(planned.study.task, artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
+            planned = prepared(plan(**content))
             for base in planned.bases.values():
                 model = Path(paths.base_model(base.hash))
                 train_base(job_of(base)).publish_base(model, paths.base_metadata(model))

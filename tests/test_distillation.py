@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import jobs_run, plan
+from conftest import jobs_run, plan, prepared
 from tiny import TINY
 from tiny_text import pairs, write_model, write_pairs, write_text
 from torch.nn import functional as F
@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from rootstock.engine.files import load
 from rootstock.engine.loop import Context
 from rootstock.planning import content_of_workflow, plan_content
-from rootstock.prepare import prepare
 from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.fingerprints import Fingerprints
@@ -44,12 +43,6 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text(tmp_path / "data/tiny")
     return prepared(plan(**STUDY))
-
-
-def prepared(planned):
-    for artefact in reversed(planned.artefacts.values()):
-        prepare("distillation", artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
-    return planned
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

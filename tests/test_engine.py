@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Project, jobs_run, plan, write_people
+from conftest import ROOT, Project, jobs_run, plan, prepared, write_people
 from tiny import TINY
 
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
 from rootstock.engine.loop import EarlyStopping
-from rootstock.prepare import prepare
 from rootstock.store.objects import stored
-from rootstock.study import paths
 from rootstock.study.optimisation import Run
 from rootstock.study.problems import Refusal
 from rootstock.tasks.activity.task import WindowTrainee
@@ -58,20 +56,17 @@ def obtain(folder: Path, store: str, training, train, monkeypatch, kill_after: t
     return kept, len(taken)
 
 
-def prepared(folder: Path, task: str, *more: dict):
+def prepared_tiny(folder: Path, task: str, *more: dict):
     """The plan of a task's tiny study, its data written and prepared below `folder`, which is the working folder."""
     tiny = TINY[task]
     tiny.write(folder / "data/tiny")
-    planned = plan(**tiny.content(*more))
-    for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
-        prepare(task, artefact.spec, folder / paths.prepared(artefact.name), say=lambda _: None)
-    return planned
+    return prepared(plan(**tiny.content(*more)))
 
 
 @pytest.fixture(params=sorted(TINY))
 def study(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return prepared(tmp_path, request.param)
+    return prepared_tiny(tmp_path, request.param)
 
 
 @pytest.mark.parametrize("kill_after", [(0,), (1,), (4,), (5, 5), (11,), (3, 7, 2), (17, 1)])
@@ -121,7 +116,7 @@ def wait_for_line(project: Project, process: subprocess.Popen, text: str, second
 def flags_of(project: Project, task: str, monkeypatch) -> tuple[str, ...]:
     """`train_base.py` on the base of the steady tiny study, a checkpoint each step."""
     monkeypatch.chdir(project.folder)
-    (base,) = prepared(project.folder, task, TINY[task].steady).bases.values()
+    (base,) = prepared_tiny(project.folder, task, TINY[task].steady).bases.values()
     return "--spec", base.json, "--data_path", base.data, "--checkpoint_steps", "1"
 
 
@@ -244,7 +239,7 @@ for fused, equal in ((True, torch.equal), (False, torch.allclose)):
 def test_a_training_that_is_not_compiled_loads_no_compiler(task, tmp_path, monkeypatch):
     """Transformers, which distillation needs, loads it itself."""
     monkeypatch.chdir(tmp_path)
-    (base,) = prepared(tmp_path, task).bases.values()
+    (base,) = prepared_tiny(tmp_path, task).bases.values()
     code = "import sys; from rootstock.train import *; train_base(Job(read_spec(sys.argv[1], 'BaseSpec'), sys.argv[2], 'store'))"
     command = [sys.executable, "-c", code + "; assert 'torch._dynamo' not in sys.modules", base.json, base.data]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")})
@@ -269,7 +264,7 @@ def test_early_stopping_wants_strictly_better():
 def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
     monkeypatch.chdir(tmp_path)
-    (base,) = prepared(tmp_path, "activity").bases.values()
+    (base,) = prepared_tiny(tmp_path, "activity").bases.values()
     kept, _ = obtain(tmp_path, "s", base, train_base, monkeypatch, (17,), tensorboard=True)
     curves = events.EventAccumulator(str(tmp_path / f"logs/tensorboard/{kept.hash}"))
     curves.Reload()
@@ -279,7 +274,7 @@ def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
 
 def test_a_diverged_training_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (base,) = prepared(tmp_path, "activity").bases.values()
+    (base,) = prepared_tiny(tmp_path, "activity").bases.values()
     monkeypatch.setattr(WindowTrainee, "evaluate", lambda self: {"loss": float("nan"), "f1": float("nan")})
     with pytest.raises(Refusal, match="diverged"):
         obtain(tmp_path, "s", base, train_base, monkeypatch)

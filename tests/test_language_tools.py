@@ -11,12 +11,10 @@ import time
 import pandas
 import pexpect
 import pytest
-from conftest import Project, jobs_run, plan
+from conftest import Project, jobs_run, plan, prepared
 from test_engine import start
 from tiny import TINY
 
-from rootstock.prepare import prepare
-from rootstock.study import paths
 from rootstock.tasks.language_model.report import branch_table
 
 pytestmark = pytest.mark.xdist_group("language_tools")
@@ -43,9 +41,7 @@ def prepared_base(project: Project, *more: dict):
     """The trunk of the tiny study, its text prepared; the working folder is the project's."""
     TINY["language_model"].write(project / "data/tiny")
     planned = plan(**TINY["language_model"].content(*more))
-    for artefact in planned.artefacts.values():
-        prepare("language_model", artefact.spec, project / paths.prepared(artefact.name), say=lambda _: None)
-    return next(iter(planned.bases.values()))
+    return next(iter(prepared(planned).bases.values()))
 
 
 @pytest.fixture
@@ -117,7 +113,7 @@ def test_ctrl_c_stops_a_text_and_not_the_program(trained):
         terminal.sendintr()
         if terminal.expect(["…", READS]) == 0:
             break
-        # The text ended by itself; Ctrl-C met the next line, or was lost on its way.
+        # The text ended by itself, and Ctrl-C came after it: all that follows is read before the next try.
         terminal.expect(pexpect.TIMEOUT, timeout=2)
         terminal.buffer = ""
     else:

@@ -43,7 +43,7 @@ rule summarise:
         "../envs/rootstock.yaml"
     params:
         study=PLAN.source_file,
-        of=short_digest([*EXPERIMENTS, *PLAN.baselines]),  # the study may be as it was and its data not
+        rows=short_digest([*EXPERIMENTS, *PLAN.baselines]),  # the study may be as it was and its data not
     shell:
         "python workflow/scripts/summarise.py"
         " --study {params.study:q}"

@@ -155,17 +155,9 @@ class _Planner:
             size = getattr(section, "batch_size", None)
             return section if size is None else section.model_copy(update={"batch_size": size * processes})
 
-        def whole_stages(parent: dict) -> dict:
-            """The same of the stages before a base, as their user wrote them; what is no number is told later."""
-            stages = parent | (
-                {"parent": whole_stages(parent["parent"])} if isinstance(parent.get("parent"), dict) else {}
-            )
-            size = str(parent.get("batch_size"))
-            return stages | ({"batch_size": int(size) * processes} if size.isdecimal() else {})
-
         base = whole(request.base)
         if parent := getattr(base, "parent", None):
-            base = base.model_copy(update={"parent": whole_stages(parent)})
+            base = base.model_copy(update={"parent": _of_all_processes(parent, processes)})
         self._note(
             [f"batch_size: {request.base.batch_size} a process, {base.batch_size} in all, over {processes} processes"]
         )
@@ -348,6 +340,17 @@ class _Planner:
             )
         chains = [sorted(group) for (exact, _), group in groups.items() if exact]
         return {name: before for chain in chains for (_, before), (_, name) in pairwise(chain)}
+
+
+def _of_all_processes(stage: dict, processes: int) -> dict:
+    """A stage as its user wrote it, its batch size times the processes, and so the stages before it; what is no number
+    is told later."""
+    stage = dict(stage)
+    if str(stage.get("batch_size")).isdecimal():
+        stage["batch_size"] = int(stage["batch_size"]) * processes
+    if isinstance(stage.get("parent"), dict):
+        stage["parent"] = _of_all_processes(stage["parent"], processes)
+    return stage
 
 
 def job_lists(plan: Plan) -> tuple[list[dict], list[dict]]:

@@ -260,7 +260,8 @@ def notes(request: Request, base: BaseSpec) -> list[str]:
     lines += [f"base.{name}: has no effect, model {request.base.model} has no such setting" for name in unknown]
     if request.finetune and _saw_target(request):
         lines.append(
-            "base.participants: all: every target was seen in base training; these are not results on unseen people"
+            "base.participants: all, here or in a stage: every target was seen in base training; "
+            "these are not results on unseen people"
         )
     return lines
 

@@ -70,9 +70,7 @@ def train_finetune(
     model = model.to(context.device)
     metrics: dict[str, Any] = {}
     if base is not None:
-        measure = Measure(
-            model, n_classes, context, base_spec.pos_weight
-        )  # the base's own loss, whatever is made of it
+        measure = Measure(model, n_classes, context, base_spec.pos_weight)  # its own loss, whatever is made of it
         everything = join(*target.values())
         metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
     if spec.mode == "base_only":

@@ -17,8 +17,14 @@ Write the beginning of a text, such as "lung cancer:"; the model goes on. Ctrl-C
   set NAME VALUE       change one: {names}; set seed none draws anew each time
   clear                clear the screen
   quit                 end the session"""
-SETTINGS = [name.replace("_", "-") for name in Sampling.model_fields]
 CLEAR_SCREEN = "\033[2J\033[H"
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-")
+
+
+SETTINGS = [_shown(name) for name in Sampling.model_fields]
 
 
 class Session:
@@ -35,7 +41,7 @@ class Session:
             case []:
                 self.write("write the beginning of a text, or help\n")
             case ["help"]:
-                self.write(HELP.format(names=", ".join(_shown(name) for name in Sampling.model_fields)) + "\n")
+                self.write(HELP.format(names=", ".join(SETTINGS)) + "\n")
             case ["settings"]:
                 self.write("".join(f"{_shown(name)} {value}\n" for name, value in self.settings))
             case ["clear"]:
@@ -44,7 +50,7 @@ class Session:
                 self.is_over = True
             case ["set", name, value] if name.replace("-", "_") in Sampling.model_fields:
                 self.change(name.replace("-", "_"), None if value == "none" else value)
-            case ["set", name, _] if "did you mean" in (hint := nearest(name.replace("_", "-"), SETTINGS)):
+            case ["set", name, _] if "did you mean" in (hint := nearest(_shown(name), SETTINGS)):
                 self.write(f"{name}: unknown setting; {hint}\n")
             case _:
                 self.go_on(line)
@@ -106,10 +112,6 @@ def typed_lines() -> Iterator[str]:
 def write_now(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _shown(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _number(value: object) -> object:
