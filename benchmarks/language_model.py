@@ -20,15 +20,17 @@ from torch.nn import functional as F
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
-from rootstock.engine.loop import Context  # noqa: E402
-from rootstock.planning import content_of_workflow, plan_content  # noqa: E402
-from rootstock.prepare import prepare  # noqa: E402
+from rootstock.controller.planning import content_of_workflow, plan_content  # noqa: E402
+from rootstock.engine.loop import fit  # noqa: E402
+from rootstock.engine.progress import Context  # noqa: E402
+from rootstock.job.prepare import prepare  # noqa: E402
 from rootstock.study.paths import prepared  # noqa: E402
 from rootstock.tasks.language_model.measure import inputs_and_targets  # noqa: E402
 from rootstock.tasks.language_model.model import NORM_EPSILON, LanguageModel, rotate  # noqa: E402
-from rootstock.tasks.language_model.settings import BaseSpec, Model  # noqa: E402
+from rootstock.tasks.language_model.settings import Model  # noqa: E402
 from rootstock.tasks.language_model.shards import Prepared, open_prepared  # noqa: E402
-from rootstock.tasks.language_model.task import BETAS, TextTrainee, _fit  # noqa: E402
+from rootstock.tasks.language_model.specs import BETAS, BaseSpec  # noqa: E402
+from rootstock.tasks.language_model.trainee import TextTrainee  # noqa: E402
 
 STUDY = ROOT / "config/studies/language_model.yaml"
 THREADS, REPEATS, TIMED_STEPS, WARM_STEPS = 2, 3, 30, 5
@@ -101,7 +103,7 @@ def speed(text: Prepared, spec: BaseSpec) -> None:
     rates: dict[str, list[float]] = {"engine": [], "eager, unfused": []}
     for _ in range(REPEATS):  # interleaved: what else the machine does falls on both
         trainee = trainee_of(text, spec, Timed)
-        _fit(trainee, spec, context())
+        fit(trainee, spec, context())
         rates["engine"].append(tokens_per_second(trainee.begun_at, spec))
         rates["eager, unfused"].append(tokens_per_second(plain_loop(text, spec), spec))
     for name, found in rates.items():
@@ -144,7 +146,7 @@ def loss(text: Prepared, spec: BaseSpec) -> None:
             one = spec.model_copy(update=changes | {"lr": rate, "optimizer": optimizer})
             torch.manual_seed(one.seed)
             trainee = trainee_of(text, one, build=build)
-            fitted = _fit(trainee, one, context())
+            fitted = fit(trainee, one, context())
             size = sum(p.numel() for p in trainee.model.parameters())
             tokens = STEPS * one.batch_size * one.model.context_length
             print(
@@ -155,7 +157,7 @@ def loss(text: Prepared, spec: BaseSpec) -> None:
 
 def trainee_of(text: Prepared, spec: BaseSpec, kind: type = TextTrainee, build: type = LanguageModel) -> TextTrainee:
     streams = [text.stream(text.domains, split) for split in ("train", "val")]
-    return kind(build(text.vocab_size, spec.model), *streams, spec, context())
+    return kind(build(text.vocab_size, spec.model), text.tokenizer, *streams, spec, context())
 
 
 def context() -> Context:
@@ -165,7 +167,7 @@ def context() -> Context:
 def main() -> None:
     plan = plan_content(content_of_workflow([str(STUDY)], None))
     for artefact in plan.artefacts.values():
-        prepare("language_model", artefact.spec, prepared(artefact.name))
+        prepare(plan.study.task, artefact.spec, prepared(artefact.name))
     torch.set_num_threads(THREADS)
     base = max(plan.bases.values(), key=lambda training: training.spec.max_steps)
     {"speed": speed, "loss": loss}[sys.argv[1]](open_prepared(base.data), base.spec)

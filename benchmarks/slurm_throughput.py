@@ -23,7 +23,7 @@ from slurm_cluster import Cluster  # noqa: E402
 JOBS = """
 import sys
 sys.path.insert(0, {scripts!r})
-from rootstock.cluster.executor import prepare_run
+from rootstock.slurm.executor import prepare_run
 
 rule all:
     localrule: True

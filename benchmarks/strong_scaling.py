@@ -63,7 +63,7 @@ def seconds_a_step(workload: str, steps: int) -> float:
 
     from rootstock.engine import loop
     from rootstock.engine.distributed import world_of_environment
-    from rootstock.engine.optimizers import adamw
+    from rootstock.engine.progress import Context
 
     torch.set_num_threads(1)
     times: list[float] = []
@@ -77,18 +77,7 @@ def seconds_a_step(workload: str, steps: int) -> float:
     torch.manual_seed(0)
     trainee = WORKLOADS[workload](steps + WARM_UP)
     world = world_of_environment(torch.device("cpu"), 600)
-    context = loop.Context(torch.device("cpu"), world, say=lambda _: None)
-    loop.fit(
-        trainee,
-        context,
-        optimizer=adamw(trainee.model, 1e-3, 0.01),
-        schedule=None,
-        max_epochs=1,
-        gradient_clip=1.0,
-        metric="loss",
-        patience=None,
-        seed=0,
-    )
+    loop.fit(trainee, spec_of(trainee), Context(torch.device("cpu"), world, say=lambda _: None))
     times.append(time.perf_counter())
     gaps = [b - a for a, b in zip(times[WARM_UP:-1], times[WARM_UP + 1 : -1], strict=False)]
     if not world.is_first:
@@ -96,11 +85,24 @@ def seconds_a_step(workload: str, steps: int) -> float:
     return statistics.median(gaps)
 
 
+def spec_of(workload: "Workload"):
+    """The least that a spec may be: one epoch of AdamW."""
+    from rootstock.study.fields import Section
+    from rootstock.study.spec import BaseSpec, Course
+
+    class Spec(BaseSpec):
+        def course(self) -> Course:
+            return Course(epochs=1)
+
+    return Spec(task="scaling", recipe=1, data=Section(), batch_size=workload.batch_size, gradient_clip=1.0)
+
+
 class Workload:
     """Random data and a model in the shape that the engine trains; evaluation costs nothing."""
 
     def __init__(self, model, x, y, batch_size: int, steps: int):
         self.model, self.x, self.y, self.batch_size, self.steps = model, x, y, batch_size, steps
+        self.rebuilds: dict = {}
 
     def batches(self, epoch: int) -> list:
         import torch

@@ -19,12 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "workflow/scripts"))
 import numpy as np
 import torch
 
-from rootstock.engine.loop import PRECISIONS, Context
+from rootstock.controller.planning import content_of_workflow, plan_content
+from rootstock.engine.loop import PRECISIONS
 from rootstock.engine.optimizers import adamw
-from rootstock.planning import content_of_workflow, plan_content
+from rootstock.engine.progress import Context
 from rootstock.tasks.distillation.student import pretrained_student
-from rootstock.tasks.distillation.task import freeze, open_data
 from rootstock.tasks.distillation.teacher import load_teacher
+from rootstock.tasks.distillation.train import freeze, open_data
 from rootstock.tasks.distillation.trainee import Encoder, General
 
 STEPS = 15
@@ -56,7 +57,7 @@ def main(study: str) -> None:
         model, tokenizer = pretrained_student(spec.student, spec.max_length, vectors.dimension)
         freeze(model, spec.freeze_word_embeddings)
         encoder = Encoder(model, tokenizer, text, Context(torch.device("cpu")), spec.precision)
-        phase = kind(encoder, vectors, spec, spec.seed, spec.max_samples_per_dataset, None, spec.student.mrl_dimensions)
+        phase = kind(encoder, vectors, spec, spec.max_samples_per_dataset, None, spec.student.mrl_dimensions)
         phase.teacher = teacher
         steps = sum(len(phase.batches(epoch)) for epoch in range(1, spec.max_epochs + 1))
         step[kind] = stepper(phase, adamw(model, spec.lr, spec.weight_decay))

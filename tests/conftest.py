@@ -16,11 +16,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests r
 import pytest
 from tiny import PEOPLE, write_people
 
-from rootstock.prepare import prepare
+from rootstock.job.job import Job
+from rootstock.job.prepare import prepare
+from rootstock.job.train import train
 from rootstock.study import paths
 from rootstock.study.config import parse_study
-from rootstock.study.plan import Plan, Training, make_plan
-from rootstock.train import Job, train_base, train_finetune
+from rootstock.study.plan import Plan, Planned
+from rootstock.study.planner import make_plan
+from rootstock.tasks.registry import TASKS
 
 __all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "write_people"]
 
@@ -32,7 +35,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def plan(**study):
     """The plan of a study given as keywords."""
-    return make_plan(*parse_study({"study": "t"} | study))
+    return make_plan(*parse_study({"study": "t"} | study, TASKS))
 
 
 def prepared(planned: Plan) -> Plan:
@@ -80,9 +83,9 @@ class Project:
             planned = prepared(plan(**content))
             for base in planned.bases.values():
                 model = Path(paths.base_model(base.hash))
-                train_base(job_of(base)).publish_base(model, paths.base_metadata(model))
+                train(job_of(base)).publish_base(model, paths.base_metadata(model))
             for tuned in planned.experiments.values():
-                train_finetune(job_of(tuned))
+                train(job_of(tuned))
         return {path.parent.name: path.read_bytes() for path in self.folder.glob("store/*/model.pt")}
 
     def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
@@ -105,7 +108,7 @@ class Project:
         }
 
 
-def job_of(training: Training) -> Job:
+def job_of(training: Planned) -> Job:
     return Job(training.spec, training.data, "store", expect=json.loads(training.expect), say=lambda _: None)
 
 

@@ -15,8 +15,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from rootstock.engine.files import load
 from rootstock.engine.metrics import classification_metrics, confusion_counts
-from rootstock.study.optimisation import Run
+from rootstock.job.train import train
 from rootstock.study.problems import Refusal
+from rootstock.study.run import Run
 from rootstock.tasks.activity.augment import (
     Augmentation,
     epoch_key,
@@ -32,9 +33,8 @@ from rootstock.tasks.activity.models import build_model, last_layer
 from rootstock.tasks.activity.prepare import cut_windows, load_recordings, prepare, split_by_time
 from rootstock.tasks.activity.presets import PRESETS
 from rootstock.tasks.activity.report import baseline_table, unseen_people
-from rootstock.tasks.activity.settings import DataIdentity, Model
-from rootstock.tasks.activity.task import window_loss
-from rootstock.train import train_base
+from rootstock.tasks.activity.specs import DataIdentity, Model
+from rootstock.tasks.activity.trainee import window_loss
 
 
 def model_of(preset: str, outputs: int = 1, **settings):
@@ -298,12 +298,12 @@ def test_a_stage_keeps_the_classes_of_its_parent(tmp_path, monkeypatch):
     for parent, own in (("bob", "cleo"), ("cleo", "bob")):
         base = {"max_epochs": 1, "participants": [own], "parent": {"participants": [parent]}}
         first, second = plan(**folds, base=base).bases.values()
-        kept = train_base(job_of(first))
+        kept = train(job_of(first))
         kept.publish_base(
             tmp_path / f"base_models/{first.hash}.pt", tmp_path / f"base_models/{first.hash}_metadata.json"
         )
         if own == "cleo":
-            assert load(train_base(job_of(second)).model)["n_classes"] == 3
+            assert load(train(job_of(second)).model)["n_classes"] == 3
         else:
             with pytest.raises(Refusal, match="the model knows 0 to 1; set data"):
-                train_base(job_of(second))
+                train(job_of(second))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import PEOPLE, plan, write_people
 
-from rootstock import cli
+from rootstock.commands import cli
 from rootstock.study.problems import StudyError
 
 DATA = {"pad": True}
@@ -29,7 +29,7 @@ def faults(**study) -> list[str]:
         ({"base": {"model": "cnnn"}}, 'base.model: "cnnn" unknown; choose test, medium, pooled'),
         ({"models": {"mine": {"preset": "tset"}}}, 'models.mine.preset: "tset" unknown; did you mean test?'),
         ({"base": {"model": "no.such:Net"}}, 'base.model: "no.such:Net" no module'),
-        ({"base": {"model": "rootstock.cli:Nothing"}}, "defines no class"),
+        ({"base": {"model": "rootstock.commands.cli:Nothing"}}, "defines no class"),
         ({"base": {"lr": "fast"}}, 'base.lr: "fast" needs a number'),
         ({"base": {"lr": True}}, "base.lr: true needs a number"),
         ({"base": {"lr": -1}}, "base.lr: -1 needs a number above 0"),

@@ -17,11 +17,11 @@ from conftest import PEOPLE, ROOT, Project, write_people
 from slurm_cluster import missing_programs, until
 
 from rootstock.cluster import cluster, packages
-from rootstock.cluster.cache import make_room, on_this_node
 from rootstock.cluster.config import ClusterConfig, Server, read_cluster_config
 from rootstock.cluster.probe import Probe
 from rootstock.cluster.slurm_files import Layout
 from rootstock.cluster.ssh import command_on
+from rootstock.job.node_cache import make_room, on_this_node
 from rootstock.study.problems import StudyError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rootstock.engine.device import pick_device
-from rootstock.gpus import VISIBLE, granted_gpus
+from rootstock.job.gpus import VISIBLE, granted_gpus
 from rootstock.study.problems import Refusal
 
 

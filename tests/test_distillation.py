@@ -15,9 +15,10 @@ from tiny import TINY
 from tiny_text import pairs, write_model, write_pairs, write_text
 from torch.nn import functional as F
 
+from rootstock.controller.planning import content_of_workflow, plan_content
+from rootstock.engine.batches import even_batches
 from rootstock.engine.files import load
-from rootstock.engine.loop import Context
-from rootstock.planning import content_of_workflow, plan_content
+from rootstock.engine.progress import Context
 from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.fingerprints import Fingerprints
@@ -27,11 +28,11 @@ from rootstock.tasks.distillation import losses, packaged, retrieval, sampling
 from rootstock.tasks.distillation.duplicates import Groups, join_near_duplicates, normalised
 from rootstock.tasks.distillation.pairs import Pair, read_pairs
 from rootstock.tasks.distillation.prepare_text import Collected, split_of
-from rootstock.tasks.distillation.settings import Student, TextIdentity
-from rootstock.tasks.distillation.source import locate, pretrained
+from rootstock.tasks.distillation.pretrained import locate, pretrained
+from rootstock.tasks.distillation.specs import Student, TextIdentity
 from rootstock.tasks.distillation.student import Projection, pretrained_student
-from rootstock.tasks.distillation.task import open_data
 from rootstock.tasks.distillation.text import Positives, Text
+from rootstock.tasks.distillation.train import open_data
 from rootstock.tasks.distillation.trainee import Encoder, General, Retrieval
 
 STUDY = TINY["distillation"].study
@@ -213,7 +214,7 @@ def phase(planned, kind, **changes):
     model, tokenizer = pretrained_student(base.spec.student, 16, vectors.dimension)
     model.eval()
     encoder = Encoder(model, tokenizer, text, Context(torch.device("cpu")), "float32")
-    return kind(encoder, vectors, spec, 0, None, None, None)
+    return kind(encoder, vectors, spec, None, None, None)
 
 
 def test_phase_1_is_the_mean_over_queries_and_passages(tiny):
@@ -274,7 +275,7 @@ def test_an_epoch_is_drawn_anew_and_a_pure_function_of_seed_and_epoch():
     assert (first == again).all() and set(first) != set(second)
     assert len(first) == 50 and (first >= 87).sum() == 20 and len(set(first)) == 50
     assert len(sampling.pairs_of_epoch(numbers, dataset, None, 9, 3, 1)) == 9
-    assert [len(b) for b in sampling.even_batches(torch.arange(50), 16)] == [13, 13, 12, 12]
+    assert [len(b) for b in even_batches(torch.arange(50), 16)] == [13, 13, 12, 12]
 
 
 def test_the_same_vectors_in_any_company(tiny):
@@ -287,7 +288,7 @@ def test_the_same_vectors_in_any_company(tiny):
 
 
 def test_a_projection_starts_near_the_teacher(tiny):
-    from rootstock.tasks.distillation.task import start_projection
+    from rootstock.tasks.distillation.train import start_projection
 
     trained = phase(tiny, General)
     before = trained.evaluate()["loss"]
@@ -413,13 +414,13 @@ def test_parquet_reads_as_jsonl_does(tmp_path):
 def test_a_training_that_cannot_be_is_refused_before_its_first_step(tiny):
     with pytest.raises(Refusal, match=r"num_negatives: 40 is more than the train text has .*36 passages"):
         phase(tiny, Retrieval, num_negatives=40)
-    from rootstock.tasks.distillation.task import _fit
+    from rootstock.tasks.distillation.train import check_warmup
 
     trained = phase(tiny, General, warmup_steps=500)
     with pytest.raises(
         Refusal, match=r"base.warmup_steps: 500 is not shorter than the run of 20 steps \(4 epochs of 5\)"
     ):
-        _fit(trained, trained.spec, 0, trained.encoder.context)
+        check_warmup(trained, trained.spec)
     trained = phase(tiny, Retrieval)
     trained.encoder.context.micro_batch_size = 2
     with pytest.raises(Refusal, match="in_batch_negatives needs them at once"):
@@ -460,7 +461,7 @@ def test_a_file_in_the_users_form_is_a_study(tmp_path, monkeypatch):
     planned = users_plan(tmp_path)
     (base,) = planned.bases.values()
     specs = [e.spec for e in planned.experiments.values()]
-    assert (planned.study.name, planned.study.task) == ("users", "distillation")
+    assert (planned.study.name, planned.study.task.name) == ("users", "distillation")
     assert (base.spec.batch_size, base.spec.lr, base.spec.max_epochs, base.spec.mse_weight) == (16, 1e-3, 1, 0.6)
     assert [s.temperature for s in specs] == [0.02, 0.05] and {s.batch_size for s in specs} == {16}
     assert not any(s.in_batch_negatives for s in specs) and planned.study.run.micro_batch_size == 2
@@ -594,11 +595,9 @@ def vectors_elsewhere(folder: Path, texts: Path) -> list:
 
 
 def vectors_here(model: Path, texts: list[str]) -> np.ndarray:
-    from rootstock.tasks.distillation.student import stored_student
+    from rootstock.tasks.distillation.student import load_model
 
-    student, tokenizer = stored_student(load(model), str(model))
-    with torch.inference_mode():
-        return student.eval()(*tokenizer(texts)).numpy()
+    return load_model(load(model), str(model)).eval().encode(texts).numpy()
 
 
 @pytest.mark.workflow

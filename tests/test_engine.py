@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,26 @@ from tiny import TINY
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
 from rootstock.engine.loop import EarlyStopping
+from rootstock.job.job import Job
+from rootstock.job.train import train
 from rootstock.store.objects import stored
-from rootstock.study.optimisation import Run
 from rootstock.study.problems import Refusal
-from rootstock.tasks.activity.task import WindowTrainee
-from rootstock.train import Job, train_base, train_finetune
+from rootstock.study.run import Run
+from rootstock.tasks.activity.trainee import WindowTrainee
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing in the program may catch it."""
 
 
-def obtain(folder: Path, store: str, training, train, monkeypatch, kill_after: tuple[int, ...] = (), **run):
+def obtain(folder: Path, store: str, training, monkeypatch, kill_after: tuple[int, ...] = (), **run):
     """Train `training` in its own store, killed after so many steps of each attempt; the stored object and all steps."""
     whole, taken = loop.seed_step, []
     job = Job(training.spec, training.data, str(folder / store), run=Run(checkpoint_steps=4, **run), say=lambda _: None)
     if getattr(training, "base", None):
         base = stored(folder / "undisturbed", training.base)
         base.publish_base(folder / f"base_models/{base.hash}.pt", folder / f"base_models/{base.hash}_metadata.json")
-        job = Job(**vars(job) | {"base_model": str(folder / f"base_models/{base.hash}.pt")})
+        job = replace(job, start_model=str(folder / f"base_models/{base.hash}.pt"))
     for limit in (*kill_after, None):
         steps = 0
 
@@ -72,9 +74,9 @@ def study(request, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kill_after", [(0,), (1,), (4,), (5, 5), (11,), (3, 7, 2), (17, 1)])
 def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypatch, kill_after):
     (base,), (finetune,) = study.bases.values(), study.experiments.values()
-    for training, train in ((base, train_base), (finetune, train_finetune)):
-        straight, all_steps = obtain(tmp_path, "undisturbed", training, train, monkeypatch)
-        resumed, taken = obtain(tmp_path, "killed", training, train, monkeypatch, kill_after)
+    for training in (base, finetune):
+        straight, all_steps = obtain(tmp_path, "undisturbed", training, monkeypatch)
+        resumed, taken = obtain(tmp_path, "killed", training, monkeypatch, kill_after)
         assert straight.model.read_bytes() == resumed.model.read_bytes()
         one, other = straight.read(), resumed.read()
         assert one["history"] == other["history"] and one["metrics"] == other["metrics"]
@@ -240,7 +242,10 @@ def test_a_training_that_is_not_compiled_loads_no_compiler(task, tmp_path, monke
     """Transformers, which distillation needs, loads it itself."""
     monkeypatch.chdir(tmp_path)
     (base,) = prepared_tiny(tmp_path, task).bases.values()
-    code = "import sys; from rootstock.train import *; train_base(Job(read_spec(sys.argv[1], 'BaseSpec'), sys.argv[2], 'store'))"
+    code = (
+        "import sys; from rootstock.job.job import Job, read_spec; from rootstock.job.train import train; "
+        "train(Job(read_spec(sys.argv[1], 'base'), sys.argv[2], 'store'))"
+    )
     command = [sys.executable, "-c", code + "; assert 'torch._dynamo' not in sys.modules", base.json, base.data]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")})
 
@@ -265,7 +270,7 @@ def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
     monkeypatch.chdir(tmp_path)
     (base,) = prepared_tiny(tmp_path, "activity").bases.values()
-    kept, _ = obtain(tmp_path, "s", base, train_base, monkeypatch, (17,), tensorboard=True)
+    kept, _ = obtain(tmp_path, "s", base, monkeypatch, (17,), tensorboard=True)
     curves = events.EventAccumulator(str(tmp_path / f"logs/tensorboard/{kept.hash}"))
     curves.Reload()
     shown = [event.value for event in curves.Scalars("train/loss")]
@@ -277,7 +282,7 @@ def test_a_diverged_training_is_refused(tmp_path, monkeypatch):
     (base,) = prepared_tiny(tmp_path, "activity").bases.values()
     monkeypatch.setattr(WindowTrainee, "evaluate", lambda self: {"loss": float("nan"), "f1": float("nan")})
     with pytest.raises(Refusal, match="diverged"):
-        obtain(tmp_path, "s", base, train_base, monkeypatch)
+        obtain(tmp_path, "s", base, monkeypatch)
     assert not list(tmp_path.glob("s/*/metadata.json"))
 
 
@@ -290,7 +295,7 @@ def test_mixed_precision_trains(tmp_path, monkeypatch, precision):
         folds=[0],
         base={"max_epochs": 8, "lr": 0.02, "batch_size": 8, "precision": precision},
     )
-    kept, _ = obtain(tmp_path, "s", *study.bases.values(), train_base, monkeypatch)
+    kept, _ = obtain(tmp_path, "s", *study.bases.values(), monkeypatch)
     losses = [row["train_loss"] for row in kept.read()["history"]]
     assert losses[-1] < losses[0]
 

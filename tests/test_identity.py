@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rootstock.study.fields import Float, Int, Introduced, Section
 from rootstock.study.identity import canonical, digest
-from rootstock.tasks.activity.settings import BaseSpec, FinetuneSpec
+from rootstock.tasks.activity.specs import BaseSpec, FinetuneSpec
 
 
 class Spec(Section):
@@ -107,7 +107,7 @@ def test_augmentation_settings_count_only_with_augmentation(field):
 
 
 def test_no_setting_is_forgotten_by_these_tests():
-    from rootstock.tasks.activity.spec import Base
+    from rootstock.tasks.activity.settings import Base
 
     assert set(Base.model_fields) == set(BASE)
 

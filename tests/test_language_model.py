@@ -11,20 +11,21 @@ from tiny import TINY, write_texts
 from torch.nn.functional import scaled_dot_product_attention
 
 from rootstock.engine.attention import plain_is_quicker
-from rootstock.engine.loop import Context
 from rootstock.engine.optimizers import muon
+from rootstock.engine.progress import Context
 from rootstock.engine.schedule import make_schedule
-from rootstock.prepare import prepare
+from rootstock.job.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
 from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
 from rootstock.tasks.language_model.model import LanguageModel, plain_attention
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
-from rootstock.tasks.language_model.settings import Model, ResumedFrom
+from rootstock.tasks.language_model.settings import Model
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared
-from rootstock.tasks.language_model.task import TextTrainee
+from rootstock.tasks.language_model.specs import ResumedFrom
 from rootstock.tasks.language_model.tokenizer import read_tokenizer
+from rootstock.tasks.language_model.trainee import TextTrainee
 
 SHAPE = Model(d_model=32, n_heads=4, n_layers=2, d_ff=64, context_length=24)
 VOCABULARY = 300
@@ -48,7 +49,7 @@ def text(tmp_path_factory):
     content = TINY["language_model"].content({"data": {"path": str(folder / "data")}})
     planned = plan(**content)
     (artefact,), (base,) = planned.artefacts.values(), planned.bases.values()
-    prepare("language_model", artefact.spec, folder / "prepared", say=lambda _: None)
+    prepare(planned.study.task, artefact.spec, folder / "prepared", say=lambda _: None)
     return open_prepared(folder / "prepared"), base.spec
 
 
@@ -171,11 +172,11 @@ def trainee(text, **changes) -> TextTrainee:
     spec = spec.model_copy(update=changes)
     model = LanguageModel(prepared.vocab_size, spec.model)
     streams = [prepared.stream(prepared.domains, split) for split in ("train", "val")]
-    return TextTrainee(model, *streams, spec, Context(torch.device("cpu")))
+    return TextTrainee(model, prepared.tokenizer, *streams, spec, Context(torch.device("cpu")))
 
 
 def all_batches(some: TextTrainee) -> list[list[int]]:
-    return [batch.tolist() for epoch in range(1, some.epochs + 1) for batch in some.batches(epoch)]
+    return [batch.tolist() for epoch in range(1, some.spec.course().epochs + 1) for batch in some.batches(epoch)]
 
 
 def test_a_budget_is_obeyed_to_the_step_and_a_longer_one_begins_alike(text):

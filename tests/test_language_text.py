@@ -10,12 +10,12 @@ from pyarrow import parquet
 from tiny import TINY, write_texts
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from rootstock.prepare import prepare
+from rootstock.job.prepare import prepare
 from rootstock.study.problems import Refusal
 from rootstock.tasks.language_model import prepare as preparation
+from rootstock.tasks.language_model.dataset import Document
 from rootstock.tasks.language_model.settings import SPLITS
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared, token_type
-from rootstock.tasks.language_model.source import Document
 from rootstock.tasks.language_model.text import read_texts, split_of
 from rootstock.tasks.language_model.tokenizer import encode_prompt, end_of_text, read_tokenizer
 
@@ -34,7 +34,7 @@ def only_artefact(**data):
 
 
 def made(artefact, folder) -> dict[str, bytes]:
-    prepare("language_model", artefact.spec, folder, say=lambda _: None)
+    prepare(planned.study.task, artefact.spec, folder, say=lambda _: None)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

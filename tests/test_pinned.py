@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from rootstock.planning import content_of_workflow, plan_content
+from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.study.plan import Plan
 
 PINNED = Path(__file__).parent / "data/planned.json"

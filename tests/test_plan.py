@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TINY
 
-from rootstock.planning import analysis, content_of_workflow, plan_content
+from rootstock.controller.planning import analysis, content_of_workflow, plan_content
+from rootstock.study import parts
 from rootstock.study.plan import job_lists
-from rootstock.tasks.registry import TASKS, trainer
+from rootstock.tasks.registry import TASKS
 
 DATA = {"pad": True}
 SEVEN = [f"s{n:02d}" for n in range(1, 8)]
@@ -41,16 +42,16 @@ def test_planning_loads_neither_torch_nor_pandas_nor_numpy(study):
 
 
 def test_handing_back_a_stored_model_and_preparing_text_load_no_torch():
-    modules = "rootstock.train, rootstock.store.objects, rootstock.tasks.language_model.prepare"
+    modules = "rootstock.job.train, rootstock.store.objects, rootstock.tasks.language_model.prepare"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
     assert done.returncode == 0
 
 
 def test_garbage_is_collected_again_once_a_task_is_loaded_or_cannot_be(monkeypatch):
-    monkeypatch.setitem(TASKS, "broken", "rootstock.tasks.nowhere")
+    monkeypatch.setattr(parts, "package_of", lambda task: "rootstock.tasks.nowhere")
     with pytest.raises(ModuleNotFoundError):
-        trainer("broken")
+        TASKS.find("activity").trainer()
     assert gc.isenabled()
 
 

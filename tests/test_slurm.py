@@ -148,7 +148,7 @@ def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path, nodes):
 def test_a_job_without_gpus_sees_none(slurm):
     """Nothing but the variable holds a job back here, as on a cluster without cgroups; the login shell's is not trusted."""
     code = (
-        "import os; from rootstock.gpus import granted_gpus\n"
+        "import os; from rootstock.job.gpus import granted_gpus\n"
         "with granted_gpus(None, 'auto', print) as gpus: print(gpus, repr(os.environ['CUDA_VISIBLE_DEVICES']))"
     )
     environment = slurm.environment | {"PYTHONPATH": str(ROOT / "workflow/scripts"), "CUDA_VISIBLE_DEVICES": "5"}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.cluster.executor import prepare_run
-from rootstock.planning import begin_run, headline, plan_of_workflow, put_this_python_first
-from rootstock.progress import TimeLeft
-from rootstock.runlog import RunLog
+from rootstock.controller.planning import begin_run, headline, plan_of_workflow, put_this_python_first
+from rootstock.controller.run_log import RunLog
+from rootstock.controller.time_left import TimeLeft
+from rootstock.slurm.executor import prepare_run
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest
 from rootstock.study.problems import Refusal

@@ -5,7 +5,7 @@
 rule export:
     """Write one trained model in the form that others use, from what the store keeps of it."""
     input:
-        model=lambda wildcards: PLAN.exports[wildcards.export].source,
+        model=lambda wildcards: PLAN.exports[wildcards.export].published,
     output:
         done=paths.EXPORT_DONE,
     log:
@@ -21,7 +21,7 @@ rule export:
     params:
         hash=lambda wildcards: PLAN.exports[wildcards.export].hash,
         data=lambda wildcards: PLAN.exports[wildcards.export].data,
-        study=PLAN.source_file,
+        study=PLAN.study_file,
     shell:
         "python workflow/scripts/export_model.py"
         " --hash {params.hash}"

@@ -15,7 +15,7 @@ rule prepare:
     threads: RUN.threads
     resources:
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
-        task=PLAN.study.task,
+        task=PLAN.study.task.name,
         run=canonical(RUN),
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
         runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
@@ -23,7 +23,7 @@ rule prepare:
         spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
     shell:
         "python workflow/scripts/prepare_data.py"
-        " --task {resources.task}"
+        " --task {resources.task:q}"
         " --spec {params.spec:q}"
         " --run {resources.run:q}"
         " --output prepared/{wildcards.name}"

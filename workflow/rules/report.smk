@@ -42,7 +42,7 @@ rule summarise:
     conda:
         "../envs/rootstock.yaml"
     params:
-        study=PLAN.source_file,
+        study=PLAN.study_file,
         rows=short_digest([*EXPERIMENTS, *PLAN.baselines]),  # the study may be as it was and its data not
     shell:
         "python workflow/scripts/summarise.py"

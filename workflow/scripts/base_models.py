@@ -14,8 +14,8 @@ import json
 import re
 from pathlib import Path
 
-from rootstock import cli
-from rootstock.planning import content_of_workflow, plan_content
+from rootstock.commands import cli
+from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.store.garbage import find_garbage, free, remove
 from rootstock.store.inventory import inventory, sizes_text
 from rootstock.store.objects import stored

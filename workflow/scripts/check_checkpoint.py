@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Say what a model or checkpoint file holds, whether it is whole and whether it loads. Code in it is never run.
+"""Say what a model or checkpoint file of any task holds, whether it is whole and whether it loads. Code in it is never run.
 
 Exit status 1 where something is wrong with it.
 """
@@ -7,9 +7,11 @@ Exit status 1 where something is wrong with it.
 import json
 from pathlib import Path
 
-from rootstock import cli
+from rootstock.commands import cli
+from rootstock.commands.specs import spec_of
 from rootstock.store.inventory import sizes_text
 from rootstock.study.problems import Refusal
+from rootstock.tasks.registry import TASKS
 
 
 def main() -> int:
@@ -18,21 +20,23 @@ def main() -> int:
     args = parser.parse_args()
     if args.file.is_dir():
         raise Refusal(f"{args.file}: is a folder; name a .pt file in it")
-    from rootstock.engine.files import load
-    from rootstock.tasks.language_model.generate import load_model_from_checkpoint
+    from rootstock.engine.models import count_parameters
+    from rootstock.tasks.loading import content_of
 
-    content = load(args.file)  # first: a damaged file is told as such
-    model, config = load_model_from_checkpoint(args.file, "cpu")
+    content = content_of(args.file)  # first: a damaged file is told as such
+    spec, vouched = spec_of(content["spec"]), recorded(args.file)
+    task = TASKS.find(spec.task)
+    model = task.trainer().load_model(content, str(args.file))
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
-    cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {recorded(args.file)}")
-    cli.say(str(config))
-    cli.say(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {model.vocab_size}, {config.shape!r}")
+    cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {vouched}")
+    step = f", step {content['step']}" if "step" in content else ""
+    cli.say(f"{task.name}, {task.about(spec)}, {content['hash']}{step}: {count_parameters(model)} parameters")
     cli.say(f"beside the weights: {', '.join(parts)}")
     if "optimizer" in content:
         cli.say(f"can be trained on: resume_training.py --checkpoint {args.file}")
     else:
         cli.say("cannot be trained on: it holds no state of an optimizer")
-    cli.say(json.dumps(config.spec, indent=1))
+    cli.say(json.dumps(content["spec"], indent=1))
     return 0
 
 

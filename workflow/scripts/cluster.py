@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rootstock import cli
 from rootstock.cluster import cluster, daemons, packages
-from rootstock.cluster.cache import FOLDER as CACHE
 from rootstock.cluster.config import ClusterConfig, read_cluster_config
 from rootstock.cluster.probe import Probe
 from rootstock.cluster.ssh import Unreachable, script_on
+from rootstock.commands import cli
+from rootstock.job.node_cache import FOLDER as CACHE
 from rootstock.study.problems import Refusal, nearest
 
 COMMANDS = ("up", "check", "status", "logs", "clean", "down")

@@ -4,12 +4,12 @@
 import json
 from pathlib import Path
 
-from rootstock import cli
+from rootstock.commands import cli
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.problems import Refusal
-from rootstock.tasks.registry import exporter, has_exporter
+from rootstock.tasks.registry import TASKS
 
 
 def main() -> int:
@@ -22,14 +22,15 @@ def main() -> int:
     args = parser.parse_args()
     kept = stored(args.store, args.hash)
     metadata = kept.read()
-    if not has_exporter(metadata["task"]):
+    exporter = TASKS.find(metadata["task"]).exporter()
+    if exporter is None:
         raise Refusal(
             f"--hash: {args.hash} is a model of {metadata['task']}, which has no other form; load its file as it is"
         )
     study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
-    exporter(metadata["task"]).export(kept.model, metadata, args.data_path, study, args.output, cli.say)
+    exporter.export(kept.model, metadata, args.data_path, study, args.output, cli.say)
     write_json(args.output / "export.json", {"hash": args.hash, "task": metadata["task"]})
     cli.say(f"exported {args.hash} to {args.output}")
     return 0

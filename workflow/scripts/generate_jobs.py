@@ -4,10 +4,12 @@
 import json
 from pathlib import Path
 
-from rootstock import cli
-from rootstock.planning import analysis, content_of_workflow, plan_content, require_bases
-from rootstock.study.plan import job_lists
+from rootstock.commands import cli
+from rootstock.controller.planning import analysis, content_of_workflow, plan_content, require_bases
+from rootstock.study.jobs import readable
+from rootstock.study.plan import Plan, job_lists
 from rootstock.study.schema import study_schema
+from rootstock.tasks.registry import TASKS
 
 
 def main() -> int:
@@ -21,7 +23,7 @@ def main() -> int:
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study and stop")
     args = parser.parse_args()
     if args.schema:
-        print(json.dumps(study_schema(), indent=1))
+        print(json.dumps(study_schema(TASKS), indent=1))
         return 0
     is_list = args.configfile.endswith(".json")
     content = content_of_workflow([] if is_list else [args.configfile], {"jobs": args.configfile} if is_list else None)
@@ -29,10 +31,10 @@ def main() -> int:
     if not plan.study.train_bases:
         require_bases(plan)
     if args.task:
-        print(plan.study.task)
+        print(readable(plan.study.task.name))
         return 0
     report = analysis(plan)
-    print(json.dumps(report, indent=1) if args.json else readable(report, plan))
+    print(json.dumps(report, indent=1) if args.json else shown(report, plan))
     if args.output_dir:
         from rootstock.store.files import write_json
 
@@ -42,13 +44,14 @@ def main() -> int:
     return 0
 
 
-def readable(report: dict, plan) -> str:
+def shown(report: dict, plan: Plan) -> str:
     """The analysis as a person reads it."""
+    unit = plan.study.task.unit_word
     bases, alone = report["base_models"], report["base_trainings_without_sharing"]
     lines = [
         f"study {report['study']} ({report['task']})",
         f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
-        f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report['folds']} folds",
+        f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report[f'{unit}s']} {unit}s",
         f"  {bases} base model{'s' * (bases != 1)} instead of {alone}: {alone - bases} base trainings saved",
     ]
     if alone:

@@ -8,19 +8,21 @@ interactive_inference.py --prompt "lung cancer:"          one text, no terminal 
 
 import sys
 
-from rootstock import cli
+from rootstock.commands import cli
 from rootstock.study import paths
+
+TRAIN_FIRST = "train one first: make run STUDY=config/studies/language_model_quick_test.yaml"
 
 
 def main() -> int:
     args = parse()
+    from rootstock.store.model_files import find_file
     from rootstock.tasks.language_model.chat import Session, converse, read_settings, typed_lines, write_now
     from rootstock.tasks.language_model.generate import load_model_from_checkpoint
-    from rootstock.tasks.language_model.records import find
     from rootstock.tasks.language_model.sampling import Sampling
 
     settings = read_settings({name: getattr(args, name) for name in Sampling.model_fields})
-    path = find(args.store, args.model, ("model", "checkpoint", "kept"))
+    path = find_file(args.store, args.model, ("model", "checkpoint", "kept"), "language_model", TRAIN_FIRST)
     model, config = load_model_from_checkpoint(path, args.device)
     print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
     session = Session(model, config, settings, write_now)

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from rootstock import cli
+from rootstock.commands import cli
 from rootstock.study.reading import read_file
 
 

@@ -3,10 +3,10 @@
 
 from pathlib import Path
 
-from rootstock import cli
+from rootstock.commands import cli
+from rootstock.job.job import read_spec
 from rootstock.store.files import write_json
-from rootstock.tasks.registry import baselines
-from rootstock.train import read_spec
+from rootstock.tasks.registry import TASKS
 
 
 def main() -> int:
@@ -15,8 +15,8 @@ def main() -> int:
     parser.add_argument("--data_path", required=True, help="folder of the windows")
     parser.add_argument("--output", required=True, help="JSON file of rows to write")
     args = parser.parse_args()
-    spec = read_spec(cli.spec_text(args.spec), "BaselineSpec")
-    rows = baselines(spec.task).measure_baseline(spec, args.data_path)
+    spec = read_spec(cli.spec_text(args.spec), "baseline")
+    rows = TASKS.find(spec.task).baseline_methods().measure_baseline(spec, args.data_path)
     write_json(Path(args.output), rows)
     for row in rows:
         cli.say(str(row))

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Prepare what a task makes once and all its trainings share, such as the windows of the smartwatch recordings."""
 
-from rootstock import cli
-from rootstock.prepare import prepare
-from rootstock.train import read_spec
+from rootstock.commands import cli
+from rootstock.job.job import read_spec
+from rootstock.job.prepare import prepare
+from rootstock.tasks.registry import TASKS
 
 
 def main() -> int:
@@ -13,8 +14,8 @@ def main() -> int:
     cli.add_run_settings(parser)
     parser.add_argument("--output", required=True, help="folder to write; its manifest.json is written last")
     args = parser.parse_args()
-    spec = read_spec(cli.spec_text(args.spec), "PreparedSpec", args.task)
-    prepare(args.task, spec, args.output, cli.read_run(args), cli.say)
+    spec = read_spec(cli.spec_text(args.spec), "prepared", args.task)
+    prepare(TASKS.find(args.task), spec, args.output, cli.read_run(args), cli.say)
     return 0
 
 

@@ -1,116 +1,137 @@
 #!/usr/bin/env python
-"""Take up a language model's training: the newest unfinished one, or the one of --checkpoint F, then train to its end.
+"""Resume a training, of any task: the newest unfinished one, or the one of --checkpoint F, then train to its end.
 
-Unchanged it ends as if it had never stopped. Another --max-steps or --batch-size is a new training with a hash of its own that
-records where it was resumed from; what stays equal and what does not is printed before it starts.
+Unchanged it ends as if it had never stopped. Another --max-epochs, --max-steps or --batch-size, where the task allows it, is
+another training with a hash of its own; what stays equal and what does not is printed before it starts.
 """
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from rootstock import cli
+from rootstock.commands import cli
+from rootstock.commands.specs import spec_of
+from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
 from rootstock.store.objects import stored
 from rootstock.study import paths
 from rootstock.study.identity import canonical
 from rootstock.study.problems import Refusal
-from rootstock.tasks.language_model.records import TRAIN_FIRST, Record, record_of, records
-from rootstock.tasks.language_model.resume import Resumption, resume
+from rootstock.study.resumption import Place, Resumption
+from rootstock.study.run import Run
+from rootstock.study.spec import FinetuneSpec
+from rootstock.tasks.registry import TASKS
+
+CHANGES = ("max_epochs", "max_steps", "batch_size")
 
 
 def main() -> int:
     args = parse()
-    record = record_of(Path(args.checkpoint)) if args.checkpoint else newest(args)
-    args.run = json.dumps(record.run)
-    args.gpus = gpus(args, record)
+    changes = {name: value for name in CHANGES if (value := getattr(args, name)) is not None}
+    file = described(Path(args.checkpoint)) if args.checkpoint else newest(args.store, bool(changes))
+    args.run = json.dumps(file.run)
+    args.gpus = gpus(args)
     run = cli.read_run(args)
-    state = where(record)
-    resumption = resume(record, state["epoch"], state["batch"], args.max_steps, args.batch_size, run.world_size)
-    cli.say(f"from {record.path}: {record.about}, step {record.step}")
+    resumption = resumed(file, changes)
+    cli.say(f"from {file.path}: {TASKS.find(file.task).about(resumption.spec)}, step {file.step}")
     for line in resumption.says:
         cli.say(line)
-    command = command_of(record, resumption, run, args)
+    if file.world_size != run.world_size:
+        same = "the batches stay the same, losses up to the order of float sums"
+        cli.say(f"processes: {file.world_size} become {run.world_size}; {same}")
+    command = command_of(file, resumption, run, args.store)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # one process: signals and exit status are the training's own
 
 
-def newest(args) -> Record:
-    """The checkpoint that is furthest in the training that was written to last; with a new budget a finished one too."""
-    kinds = (
-        ("checkpoint", "kept")
-        if args.max_steps is None and args.batch_size is None
-        else ("checkpoint", "kept", "state")
-    )
-    found = records(args.store)
-    finished = {record.hash for record in found if record.kind in ("model", "state")}
-    usable = [r for r in found if r.kind in kinds and (r.kind == "state" or r.hash not in finished)]
+def newest(store: str, with_finished: bool) -> ModelFile:
+    """The checkpoint that is furthest in the training that was written to last; with changes a finished one too."""
+    kinds = ("checkpoint", "kept", "state") if with_finished else ("checkpoint", "kept")
+    found = model_files(store)
+    finished = {file.hash for file in found if file.kind in ("model", "state")}
+    usable = [file for file in found if file.kind in kinds and (file.kind == "state" or file.hash not in finished)]
     if usable:
         return usable[0]
     if finished:
-        raise Refusal("every training here is finished; give --max-steps to train one further, or name a --checkpoint")
-    raise Refusal(f"{args.store}: holds no checkpoint of a language model; {TRAIN_FIRST}")
+        fix = "give --max-steps or --max-epochs to train one further, or name a --checkpoint"
+        raise Refusal(f"every training here is finished; {fix}")
+    raise Refusal(f"{store}: holds no checkpoint; {TRAIN_FIRST}")
 
 
-def gpus(args, record: Record) -> int:
+def gpus(args: argparse.Namespace) -> int:
     """All GPUs there are, unless told otherwise; `Refusal` where there are not so many."""
     import torch
 
     there = torch.cuda.device_count()
-    wanted = there if getattr(args, "gpus", None) is None else int(args.gpus)
+    given = getattr(args, "gpus", None)
+    if given is not None and not str(given).isdecimal():
+        raise Refusal(f"--gpus: {given} needs a whole number")
+    wanted = there if given is None else int(given)
     if wanted > there:
         raise Refusal(f"--gpus: {wanted} are not there; this machine has {there}; use --processes on CPUs")
     return wanted
 
 
-def where(record: Record) -> dict:
-    """The loop's place in a checkpoint, which is read whole and verified on the way."""
+def resumed(file: ModelFile, changes: dict[str, int]) -> Resumption:
+    """The training that goes on from a file, which is read whole and verified on the way."""
     from rootstock.engine.checkpoint import read_state
 
-    return read_state(record.path)
+    state, spec = read_state(file.path), spec_of(file.spec)
+    for name, value in changes.items():
+        if name not in type(spec).model_fields:
+            other = next(own for own in CHANGES if own in type(spec).model_fields)
+            flags = (f"--{one.replace('_', '-')}" for one in (name, other))
+            raise Refusal(f"{next(flags)}: a training of {file.task} has no such setting; give {next(flags)}")
+    changed = {name: value for name, value in changes.items() if value != getattr(spec, name)}
+    is_finished = file.kind == "state"
+    place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], is_finished)
+    return TASKS.find(file.task).resumed(spec, place, changed)
 
 
-def command_of(record: Record, resumption: Resumption, run, args) -> list[str]:
+def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) -> list[str]:
     """The training command, as the workflow writes them."""
-    is_branch = "base" in record.spec
-    script = "train_finetune.py" if is_branch else "train_base.py"
-    command = [str(Path(__file__).with_name(script)), "--spec", canonical(resumption.spec), "--data_path", record.data]
-    command += [
-        "--start_from",
-        str(record.path),
-        "--store",
-        args.store,
-        "--run",
-        canonical(run),
-        "--asked_by",
-        "resume_training",
-    ]
-    if is_branch:
-        same = resumption.hash == record.hash
-        folder = record.asked_by.get("name") if same else None
-        unit = record.spec.get("domain") or "general"
-        output = folder or paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
-        command += ["--base", published(record.spec["base"], args.store), "--output", output]
-    return command
+    spec = resumption.spec
+    is_finetune = isinstance(spec, FinetuneSpec)
+    script = Path(__file__).with_name("train_finetune.py" if is_finetune else "train_base.py")
+    flags: dict[str, Any] = {
+        "spec": canonical(spec),
+        "data_path": file.data,
+        "start_from": file.path,
+        "store": store,
+        "run": canonical(run),
+        "asked_by": "resume_training",
+    }
+    start = spec.starts_from and published(spec.starts_from, store)
+    if is_finetune:
+        before = file.asked_by.get("name")  # the folder of the experiment
+        unit = Path(before).name if before else "resumed"
+        same = resumption.hash == file.hash and before
+        flags["output"] = same or paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
+    if start:
+        flags["base" if is_finetune else "parent_model"] = start
+    return [str(script), *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
 def published(base: str, store: str) -> str:
-    """The path of a branch's trunk, handed out by the store where it is not published here."""
+    """The path of a base model, handed out by the store where it is not published here."""
     model = Path(paths.base_model(base))
     if not model.exists() and stored(store, base).is_whole():
         stored(store, base).publish_base(model, paths.base_metadata(model))
     return str(model)
 
 
-def parse():
+def parse() -> argparse.Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", help="the file to go on from (default: the newest of an unfinished training)")
-    parser.add_argument("--max-steps", dest="max_steps", type=int, help="another budget, in steps from the start")
-    parser.add_argument("--batch-size", dest="batch_size", type=int, help="another global batch, in windows")
+    parser.add_argument("--max-epochs", type=int, help="another budget, in epochs from the start")
+    parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")
+    parser.add_argument("--batch-size", type=int, help="another global batch")
     parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
-    for name in ("max_steps", "batch_size"):
+    for name in CHANGES:
         if (value := getattr(args, name)) is not None and value < 1:
             raise Refusal(f"--{name.replace('_', '-')}: {value} needs a whole number of at least 1")
     return args

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rootstock import cli
-from rootstock.planning import content_of_workflow, plan_content
-from rootstock.status import STATES, JobStatus, follow, seconds_left, study_status
+from rootstock.commands import cli
+from rootstock.controller.planning import content_of_workflow, plan_content
+from rootstock.controller.status import STATES, JobStatus, follow, seconds_left, study_status
 from rootstock.study.problems import Refusal, nearest
 
 

@@ -4,10 +4,9 @@
 import json
 from pathlib import Path
 
-from rootstock import cli
-from rootstock.planning import plan_content
+from rootstock.commands import cli
+from rootstock.controller.planning import plan_content
 from rootstock.study import paths
-from rootstock.tasks.registry import reporter
 
 
 def main() -> int:
@@ -19,8 +18,8 @@ def main() -> int:
     from rootstock.store.files import write_atomically
 
     plan = plan_content(json.loads(args.study.read_text(encoding="utf-8")))
-    report = reporter(plan.study.task)
-    summary = summary_of(plan, report.columns)
+    report = plan.study.task.reporter()
+    summary = summary_of(plan, report.result_columns)
     files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
     table = report.render(summary, [row for file in files for row in json.loads(file.read_text())])
     write_atomically(args.output.with_name("table.txt"), table.encode())

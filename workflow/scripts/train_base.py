@@ -5,16 +5,19 @@ Either a resolved spec (as the workflow passes it):  train_base.py --spec '{…}
 or flags:  train_base.py --fold 0 --batch_size 64 --model test --lr 0.0003 --data_path data/x --participants a b c
 """
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rootstock import cli
-from rootstock.by_hand import base_of_flags
-from rootstock.launch import is_worker
-from rootstock.records import recorded
+from rootstock.commands import cli
+from rootstock.commands.by_hand import base_of_flags
+from rootstock.job.job import Job, read_spec
+from rootstock.job.launch import is_worker
+from rootstock.job.records import recorded
+from rootstock.job.train import train
 from rootstock.study import paths
-from rootstock.train import Job, read_spec, train_base
+from rootstock.study.task import Task
 
 
 def main() -> int:
@@ -22,7 +25,7 @@ def main() -> int:
     args = parse(task)
     run = cli.read_run(args)
     if args.spec:
-        spec, data = read_spec(cli.spec_text(args.spec), "BaseSpec"), cli.data_of(args)
+        spec, data = read_spec(cli.spec_text(args.spec), "base"), cli.data_of(args)
     else:
         spec, data, args.expect = base_of_flags(cli.job_of(args, task), task)
     asked_by = {"study": args.asked_by or "by hand", "name": args.prefix}
@@ -30,28 +33,28 @@ def main() -> int:
         spec,
         data,
         args.store,
-        args.parent_model,
-        args.continues,
-        args.start_from,
-        args.expect,
-        run,
+        start_model=args.parent_model,
+        continues=args.continues,
+        checkpoint=args.start_from,
+        expect=args.expect,
+        run=run,
         asked_by=asked_by,
         say=cli.say,
     )
     if is_worker():
-        train_base(job)
+        train(job)
         return 0
     model = args.output or paths.base_model(job.hash)
     with recorded(args.asked_by, "base", job.hash) as record:
-        train_base(replace(job, record=record)).publish_base(Path(model), paths.base_metadata(model))
+        train(replace(job, record=record)).publish_base(Path(model), paths.base_metadata(model))
     cli.say(f"published {model}")
     cli.say(job.hash)
     return 0
 
 
-def parse(task: str):
+def parse(task: Task) -> argparse.Namespace:
     parser = cli.parser(__doc__)
-    parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
+    cli.add_task_flag(parser)
     parser.add_argument("--spec", help="a resolved base spec, as JSON or as a file; no other setting is then read")
     parser.add_argument(
         "--parent_model", nargs="?", help="the published model of the stage before, where the spec has one"

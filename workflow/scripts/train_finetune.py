@@ -6,16 +6,19 @@ or the flags of its base model and its own:  train_finetune.py --fold 0 --data_p
     --base_model_hash H --mode target_only_fine_tuning --target_data_pct 0.1 --prefix try1
 """
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rootstock import cli
-from rootstock.by_hand import finetune_of_flags
-from rootstock.launch import is_worker
-from rootstock.records import recorded
+from rootstock.commands import cli
+from rootstock.commands.by_hand import finetune_of_flags
+from rootstock.job.job import Job, read_spec
+from rootstock.job.launch import is_worker
+from rootstock.job.records import recorded
+from rootstock.job.train import train
 from rootstock.study.problems import Refusal
-from rootstock.train import Job, read_spec, train_finetune
+from rootstock.study.task import Task
 
 
 def main() -> int:
@@ -23,7 +26,7 @@ def main() -> int:
     args = parse(task)
     run = cli.read_run(args)
     if args.spec:
-        spec = read_spec(cli.spec_text(args.spec), "FinetuneSpec")
+        spec = read_spec(cli.spec_text(args.spec), "fine-tune")
         data, base, folder = cli.data_of(args), args.base, args.output
     else:
         spec, data, base, folder, args.expect = finetune_of_flags(cli.job_of(args, task), task, args)
@@ -35,24 +38,24 @@ def main() -> int:
         data,
         args.store,
         base,
-        start=args.start_from,
+        checkpoint=args.start_from,
         expect=args.expect,
         run=run,
         asked_by=asked_by,
         say=cli.say,
     )
     if is_worker():
-        train_finetune(job)
+        train(job)
         return 0
     with recorded(args.asked_by, "finetune", folder.removeprefix("experiments/")) as record:
-        train_finetune(replace(job, record=record)).publish_experiment(Path(folder))
+        train(replace(job, record=record)).publish_experiment(Path(folder))
     cli.say(f"published {folder}")
     return 0
 
 
-def parse(task: str):
+def parse(task: Task) -> argparse.Namespace:
     parser = cli.parser(__doc__)
-    parser.add_argument("--task", default="activity", help="what is trained (default: activity)")
+    cli.add_task_flag(parser)
     parser.add_argument("--spec", help="a resolved fine-tune spec, as JSON or as a file; no other setting is then read")
     parser.add_argument("--base", nargs="?", help="the published base model, with --spec; nothing for target_only")
     parser.add_argument(

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from ..job.node_cache import FOLDER as CACHE
 from ..study.problems import Refusal
 from . import daemons, packages
-from .cache import FOLDER as CACHE
 from .config import ClusterConfig, Server
 from .mount import is_mounted, mount, unmount
 from .probe import Probe, probe, refuse_second_names, slurm_version, why_no_python

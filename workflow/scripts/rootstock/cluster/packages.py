@@ -15,8 +15,7 @@ from tempfile import TemporaryFile
 from ..study.identity import sha256_text
 from .config import Server
 from .daemons import REMOVE_SECONDS
-from .executor import MARK
-from .slurm_files import Layout
+from .slurm_files import JOB_MARK, Layout
 from .ssh import command_on, script_on
 
 HAS = 'test -d "$1"'
@@ -57,7 +56,7 @@ def folder_of(place: Layout) -> Path:
 def prolog(place: Layout) -> str:
     """The script that Slurm runs before each task on a server that has a copy."""
     folder, listed = shlex.quote(str(folder_of(place))), LISTED.format(shlex.quote(str(installed_in())))
-    return PROLOG.format(mark=MARK, folder=folder, listed=listed, installed=_installed())
+    return PROLOG.format(mark=JOB_MARK, folder=folder, listed=listed, installed=_installed())
 
 
 def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:

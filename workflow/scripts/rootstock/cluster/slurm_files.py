@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+JOB_MARK = "rootstock-"  # with it the name of every Slurm job of ours begins
+
 
 @dataclass(frozen=True)
 class Node:

@@ -6,6 +6,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..study.spec import Course, Optimisation
+
+
+def make_optimizer(model: nn.Module, spec: Optimisation, course: Course, *, compiled: bool = False) -> Optimizer:
+    """The optimizer that a spec's course names, over the parameters of `model` that are not frozen."""
+    kind = {"adamw": adamw, "muon": muon}[course.optimizer]
+    settings = {"betas": course.betas, "decay_vectors": course.decay_vectors}
+    return kind(model, spec.lr, spec.weight_decay, compiled=compiled, **settings)
+
 
 def adamw(
     model: nn.Module,

@@ -36,10 +36,10 @@ def swept_columns(summary: pd.DataFrame, apart: Sequence[str] = ()) -> list[str]
     return (["mode"] if "mode" in settings else []) + varying
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """A table for a terminal; empty columns are left out."""
+def as_text(table: pd.DataFrame, exact: Sequence[str] = ()) -> str:
+    """A table for a terminal, numbers with one digit but in the `exact` columns; empty columns are left out."""
     shown = table.dropna(axis="columns", how="all").astype(object).where(table.notna(), "")
-    formats = [".3g" if name == "target_data_pct" else ".1f" for name in shown]
+    formats = [".3g" if name in exact else ".1f" for name in shown]
     return tabulate(shown, headers="keys", showindex=False, floatfmt=tuple(formats), tablefmt="simple")
 
 

@@ -3,15 +3,14 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from ..tasks.registry import TASKS, planner
 from . import paths
 from .fields import NAME, Section
-from .optimisation import Run
 from .problems import Problems, StudyError
 from .reading import read_file
+from .run import Run
+from .task import Task, Tasks
 from .validate import Swept, read_grids, read_section, read_swept
 
 GENERAL_KEYS = (
@@ -24,8 +23,7 @@ class Study:
     """One study: a task, its data, what is fixed and what is swept."""
 
     name: str
-    task: str
-    planner: ModuleType
+    task: Task
     scope: Section
     data: Swept
     base: list[Swept]
@@ -37,7 +35,9 @@ class Study:
     run: Run = field(default_factory=Run)
 
 
-def load_content(path: str | Path, overrides: dict[str, Any] | None = None, named: bool = True) -> dict[str, Any]:
+def load_content(
+    path: str | Path, tasks: Tasks, overrides: dict[str, Any] | None = None, named: bool = True
+) -> dict[str, Any]:
     """A study file as one mapping, `overrides` on top; a bare job list becomes a study.
 
     A study without a name is `named` after its file, unless it only goes on top of another.
@@ -49,9 +49,17 @@ def load_content(path: str | Path, overrides: dict[str, Any] | None = None, name
     if not isinstance(content, dict):
         raise StudyError([f"{path}: is not a study; it needs keys and values, such as study: my_study"])
     if "task" not in content:
-        forms = (planner(task).adopted(content, study_name(path)) for task in TASKS)
-        content = next((study for study in forms if study is not None), content)
+        content = _adopted(content, study_name(path), tasks)
     return merge(({"study": study_name(path)} if named else {}) | content, overrides or {})
+
+
+def _adopted(content: dict[str, Any], name: str, tasks: Tasks) -> dict[str, Any]:
+    """The study that a file without `task` means: as it is, where its keys are those of the first task; else a task may
+    know it as a form that its own users have."""
+    if set(content) <= {*GENERAL_KEYS, *tasks.find(tasks.names[0]).Scope.model_fields}:
+        return content
+    forms = (tasks.find(task).adopted(content, name) for task in tasks.names)
+    return next((study for study in forms if study is not None), content)
 
 
 def study_name(path: str | Path) -> str:
@@ -68,27 +76,22 @@ def merge(study: dict, overrides: dict) -> dict:
     return merged
 
 
-def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
+def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]:
     """Validate every key. The returned problems must be raised, or grown by the grid, before the study is used."""
     problems = Problems()
-    task = content.get("task", "activity")
-    if not isinstance(task, str) or task not in TASKS:
-        problems.unknown("task", task, TASKS)
-        problems.raise_if_any()
-    tasks_side = planner(task)
-    scope_keys = tasks_side.Scope.model_fields
+    task = tasks.find(content.get("task", tasks.names[0]))
+    scope_keys = task.Scope.model_fields
     for key in content:
         if key not in GENERAL_KEYS and key not in scope_keys:
             problems.unknown_key(str(key), (*GENERAL_KEYS, *scope_keys))
-    scope = read_section(tasks_side.Scope, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
+    scope = read_section(task.Scope, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
     study = Study(
         name=_name(content.get("study", "study"), problems),
         task=task,
-        planner=tasks_side,
         scope=scope,
-        data=read_swept(tasks_side.Data, content.get("data"), "data", problems),
-        base=read_grids(tasks_side.Base, content.get("base"), "base", problems),
-        finetune=_finetune(tasks_side, content, problems),
+        data=read_swept(task.Data, content.get("data"), "data", problems),
+        base=read_grids(task.Base, content.get("base"), "base", problems),
+        finetune=_finetune(task, content, problems),
         jobs=_jobs(content.get("jobs"), problems),
         prefix=_text(content, "prefix", problems),
         store=_text(content, "store", problems) or paths.STORE,
@@ -98,7 +101,7 @@ def parse_study(content: dict[str, Any]) -> tuple[Study, Problems]:
     return study, problems
 
 
-def _finetune(task: ModuleType, content: dict, problems: Problems) -> list[Swept] | None:
+def _finetune(task: Task, content: dict, problems: Problems) -> list[Swept] | None:
     if "finetune" not in content and "jobs" not in content:
         return None
     return read_grids(task.Finetune, content.get("finetune"), "finetune", problems)

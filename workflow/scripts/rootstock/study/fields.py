@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
+S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -44,6 +45,12 @@ def _safe_name(value: str) -> str:
     return value
 
 
+def _whole(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(sum(shares) - 1) > 1e-6:
+        raise PydanticCustomError("phrase", "three shares that sum to 1")
+    return shares
+
+
 Int = Annotated[int, BeforeValidator(_not_bool)]
 Float = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1)]
@@ -53,16 +60,21 @@ NonNegative = Annotated[Float, Field(ge=0)]
 Probability = Annotated[Float, Field(ge=0, le=1)]
 Fraction = Annotated[Float, Field(gt=0, le=1)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_safe_name)]
+Shares = Annotated[tuple[Fraction, Fraction, Fraction], AfterValidator(_whole)]  # of train, val and test
 
 
-def inheriting(name: str, section: type[Section], doc: str, without: tuple[str, ...] = ()) -> type[Section]:
-    """The same fields but those in `without`, each optional: None means "as the base has it"."""
-    fields = {
+def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: type[Section] = Section) -> type[S]:
+    """The same fields but those in `without`, each with None as its default; `doc` says what None means.
+
+    A type checker sees `section` itself: whoever reads a field knows that it is set.
+    """
+    fields: dict[str, Any] = {
         key: (field.rebuild_annotation() | None, Field(None, description=field.description))
         for key, field in section.model_fields.items()
         if key not in without
     }
-    return create_model(name, __base__=Section, __doc__=doc, **fields)
+    made = create_model(f"Optional{section.__name__}", __base__=base, __doc__=doc, **fields)
+    return cast(type[S], made)
 
 
 def inherited(section: type[Section], base: Section, wish: Section, **renamed: str) -> dict[str, Any]:

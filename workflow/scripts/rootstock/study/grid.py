@@ -1,4 +1,4 @@
-"""A study becomes requests: the product of all that is swept, a unit a fold, or one a job of a flat list."""
+"""A study becomes requests: the product of all that is swept, for each unit; or one for each job of a flat list."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -12,14 +12,14 @@ from .validate import Swept
 
 
 def requests(study: Study, problems: Problems) -> list[Request]:
-    """Every training that the study asks for, in a stable order; folds vary fastest."""
+    """Every training that the study asks for, in a stable order; units vary fastest."""
     if study.jobs is not None:
         return job_requests(study, problems)
     return list(_grid_requests(study, problems))
 
 
 def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
-    task = study.planner
+    task = study.task
     bases = [base for grid in study.base for base in _combinations(task.Base, grid)]
     finetunes = [None]
     if study.finetune is not None:
@@ -30,7 +30,7 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
         scope = task.complete_scope(study.scope, data, "", problems)
         if len(problems.lines) > before:
             continue
-        units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the folds hides no other fault
+        units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the units hides no other fault
         for base, finetune, unit in product(bases, finetunes, units):
             request = Request("", scope, data, base, finetune, unit, study.prefix)
             if task.is_meant(request):

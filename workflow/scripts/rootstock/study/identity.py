@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from .fields import Introduced
 
 HASH_LENGTH = 16
 SHORT_LENGTH = 8
+HASH_PATTERN = f"[0-9a-f]{{{HASH_LENGTH}}}"
 
 
 def canonical(spec: Any) -> str:
@@ -24,7 +26,12 @@ def canonical(spec: Any) -> str:
 
 def digest(spec: Any) -> str:
     """The name of a training: the first 16 hex digits of the sha256 of its canonical JSON."""
-    return sha256_text(canonical(spec))[:HASH_LENGTH]
+    return text_digest(canonical(spec))
+
+
+def text_digest(text: str) -> str:
+    """The same for a spec that is canonical JSON already, or for any other text."""
+    return sha256_text(text)[:HASH_LENGTH]
 
 
 def short_digest(spec: Any) -> str:
@@ -36,10 +43,20 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sha256_file(path) -> str:
+def uniform(text: str) -> float:
+    """A number in [0, 1) that depends on a text alone, evenly spread over texts."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / 2**56
+
+
+def sha256_file(path: str | Path) -> str:
     """sha256 of a file's content, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """The content of a file as part of a spec: as many digits as a spec's own hash."""
+    return sha256_file(path)[:HASH_LENGTH]
 
 
 def _plain(value: Any) -> Any:

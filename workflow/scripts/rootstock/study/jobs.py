@@ -2,13 +2,14 @@
 
 import re
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 from .config import Study
-from .fields import NAME, Section
+from .fields import NAME
+from .parts import section_of
 from .problems import Problems
 from .request import Request
+from .task import Task
 from .validate import read_value
 
 BASE_JOB_MARK = "_base_model_hash"
@@ -37,7 +38,7 @@ def ignored_fields(jobs: list[tuple[str, dict]]) -> list[str]:
     return sorted({name for _, job in jobs for name in job if _is_ignored(name) and name != BASE_JOB_MARK})
 
 
-def flat_job(request: Request, task: ModuleType, name: str) -> dict[str, Any]:
+def flat_job(request: Request, task: Task, name: str) -> dict[str, Any]:
     """A request as a flat job that reads back to the same request; `name` is the readable part of its prefix."""
     job = {"prefix": name} | {k: v for k, v in request.unit.values.items() if k in _routes(task)}
     for field, (section, own) in _routes(task).items():
@@ -51,13 +52,13 @@ def flat_job(request: Request, task: ModuleType, name: str) -> dict[str, Any]:
     return job
 
 
-def fields_of(task: ModuleType) -> dict[str, tuple[str, str]]:
+def fields_of(task: Task) -> dict[str, tuple[str, str]]:
     """The flat names that a job may use and the section and field that each sets."""
     return dict(_routes(task))
 
 
 def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, problems: Problems) -> Request | None:
-    task, broken = study.planner, False
+    task, broken = study.task, False
     given: dict[str, dict] = {name: {} for name in (*SECTIONS, "unit")}
     for name, value in job.items():
         if _is_ignored(name) or name == "prefix":
@@ -69,7 +70,7 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
         if section != "unit":
             if value is None:
                 continue  # null: as the study around it, else the default
-            value, fits = read_value(_section(task, section), field, value, f"{key}.{name}", problems)
+            value, fits = read_value(section_of(task, section), field, value, f"{key}.{name}", problems)
             if not fits:
                 broken = broken or section in ("scope", "data")
                 continue
@@ -86,7 +87,11 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
     data = task.complete_data(task.Data(**(fixed["data"] | given["data"])), f"{key}.data", problems)
     scope = study.scope.model_copy(update=given["scope"])
     scope = task.complete_scope(scope, data, f"{key}.", problems)
-    unit = task.unit(scope, given["unit"], f"{key}.fold", problems) if len(problems.lines) == before else None
+    unit = (
+        task.unit_of_job(scope, given["unit"], f"{key}.{task.unit_word}", problems)
+        if len(problems.lines) == before
+        else None
+    )
     if unit is None:
         return None
     finetune = None if BASE_JOB_MARK in job else task.Finetune(**(fixed["finetune"] | given["finetune"]))
@@ -97,18 +102,14 @@ def _is_ignored(name: str) -> bool:
     return str(name).startswith("_") or name in IGNORED
 
 
-def _section(task: ModuleType, name: str) -> type[Section]:
-    return getattr(task, name.capitalize())
-
-
 @cache
-def _routes(task: ModuleType) -> dict[str, tuple[str, str]]:
+def _routes(task: Task) -> dict[str, tuple[str, str]]:
     """Base fields and the fine-tune's own keep their names; the rest say their section: data_stride, finetune_lr."""
-    renamed = {target: name for name, target in task.FLAT.items()}
-    routes = {name: target for name, target in task.FLAT.items() if target[0] in ("unit", "scope")}
+    renamed = {target: name for name, target in task.flat.items()}
+    routes = {name: target for name, target in task.flat.items() if target[0] in ("unit", "scope")}
     for section in ("data", "base", "finetune"):
-        for field in _section(task, section).model_fields:
-            plain = section == "base" or (section == "finetune" and field in task.OWN_FINETUNE_FIELDS)
+        for field in section_of(task, section).model_fields:
+            plain = section == "base" or (section == "finetune" and field in task.own_finetune_fields)
             name = renamed.get((section, field), field if plain else f"{section}_{field}")
             routes[name] = (section, field)
     return routes

@@ -25,7 +25,7 @@ RUN_LOG = RESULTS + "/run_log.json"
 EXPORT_DONE = "{export}/export.json"
 EXPORT_LOG = "logs/export/{export}.log"
 TENSORBOARD = "logs/tensorboard/{hash}"
-SOURCE = ".rootstock/studies/{digest}.json"
+STUDY_FILE = ".rootstock/studies/{digest}.json"
 BASELINE = RESULTS + "/baselines/{name}.json"
 BASELINE_LOG = "logs/baselines/{study}/{name}.log"
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import signal
 from collections.abc import Iterable
 
@@ -29,6 +30,10 @@ class Problems:
 
     def unknown_key(self, key: str, known: Iterable[str]) -> None:
         self.lines.append(f"{key}: unknown key; {nearest(key.rpartition('.')[2], known)}")
+
+    def concern(self, keys: Iterable[str]) -> bool:
+        """Whether any fault is of one of these top-level keys."""
+        return not {re.split(r"[.:\[]", line, maxsplit=1)[0] for line in self.lines}.isdisjoint(keys)
 
     def raise_if_any(self) -> None:
         if self.lines:

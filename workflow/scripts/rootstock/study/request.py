@@ -1,30 +1,41 @@
 """One training as it was asked for, and what a task makes of it: the words that plan and tasks share."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .fields import Section
+
+ScopeT = TypeVar("ScopeT", bound=Section)
+DataT = TypeVar("DataT", bound=Section)
+BaseT = TypeVar("BaseT", bound=Section)
+FinetuneT = TypeVar("FinetuneT", bound=Section)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one fine-tune is about: a folder name and the values that it stands for, such as fold and target."""
+    """What one fine-tune is about: a folder name and the values that it stands for."""
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Generic[ScopeT, DataT, BaseT, FinetuneT]):
     """Validated settings of one base training and, unless `finetune` is None, of one fine-tune on it."""
 
     key: str
-    scope: Section
-    data: Section
-    base: Section
-    finetune: Section | None
+    scope: ScopeT
+    data: DataT
+    base: BaseT
+    finetune: FinetuneT | None
     unit: Unit
     prefix: str | None = None
+
+    @property
+    def wish(self) -> FinetuneT:
+        """The fine-tune, where it is known that there is one."""
+        assert self.finetune is not None
+        return self.finetune
 
 
 @dataclass(frozen=True)
@@ -47,4 +58,4 @@ class Export:
     folder: str
     hash: str
     data: str  # the data folder of its training
-    source: str  # the published file of its training
+    published: str  # the file that says that the training is done

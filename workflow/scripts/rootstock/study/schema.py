@@ -2,47 +2,52 @@
 
 from typing import Any
 
-from ..tasks.registry import TASKS, planner
 from .fields import Section
-from .optimisation import Run
+from .run import Run
+from .task import Task, Tasks
 from .validate import adapter, is_list_field
 
 
-def study_schema() -> dict[str, Any]:
+def study_schema(tasks: Tasks) -> dict[str, Any]:
     """One schema for all tasks; which sections a study may have follows from its task."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Rootstock study",
         "type": "object",
-        "properties": {"task": {"enum": list(TASKS), "default": "activity", "description": "what is trained"}},
+        "properties": {"task": _task(tasks)},
         "allOf": [
             {
                 "if": {"properties": {"task": {"const": name}}}
-                | ({} if name == "activity" else {"required": ["task"]}),
-                "then": _task_schema(name),
+                | ({} if name == tasks.names[0] else {"required": ["task"]}),
+                "then": _task_schema(tasks.find(name)),
             }
-            for name in TASKS
+            for name in tasks.names
         ],
     }
 
 
-def _task_schema(task: str) -> dict[str, Any]:
-    module = planner(task)
+def _task(tasks: Tasks) -> dict[str, Any]:
+    choice = [{"enum": list(tasks.names)}, {"type": "string", "pattern": r"^[\w.]+:\w+$"}]
+    about = "what is trained; a task of your own as package.module:Class"
+    return {"anyOf": choice, "default": tasks.names[0], "description": about}
+
+
+def _task_schema(task: Task) -> dict[str, Any]:
     job_list = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "object"]}}]}
     properties = {
         "study": {"type": "string", "description": "a name, for results/<study>/"},
         "task": {"type": "string"},
         "description": {"type": "string", "description": "one line for `make studies`"},
-        "data": _section(module.Data, swept=True),
-        "base": _grids(module.Base),
-        "finetune": _grids(module.Finetune),
+        "data": _section(task.Data, swept=True),
+        "base": _grids(task.Base),
+        "finetune": _grids(task.Finetune),
         "jobs": job_list | {"description": "a flat job list instead of a grid"},
         "prefix": {"type": "string", "description": "template of the readable part of an experiment's folder"},
         "run": _section(Run, swept=False),
         "store": {"type": "string", "description": "folder of trained models; projects may share one"},
         "train_bases": {"type": "boolean", "description": "false: use only base models that are there"},
     }
-    return {"properties": properties | _section(module.Scope, swept=False)["properties"], "additionalProperties": False}
+    return {"properties": properties | _section(task.Scope, swept=False)["properties"], "additionalProperties": False}
 
 
 def _grids(section: type[Section]) -> dict[str, Any]:

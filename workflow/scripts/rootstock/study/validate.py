@@ -1,11 +1,11 @@
 """Plain values to typed sections, every fault reported in the words of the study's own keys."""
 
 from functools import cache
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from .fields import Section
+from .fields import S, Section
 from .problems import Problems
 
 Swept = dict[str, list[Any]]
@@ -51,7 +51,7 @@ def read_value(section: type[Section], name: str, value: Any, key: str, problems
         return None, False
 
 
-def read_section(section: type[Section], values: Any, key: str, problems: Problems) -> Section:
+def read_section(section: type[S], values: Any, key: str, problems: Problems) -> S:
     """A whole section of scalars; a field with a fault keeps its default, and the fault is reported."""
     good = {}
     for name, value in (values or {}).items():
@@ -74,6 +74,11 @@ def adapter(section: type[Section], name: str) -> TypeAdapter:
 def is_list_field(section: type[Section], name: str) -> bool:
     """Whether a list is one value of this field rather than a sweep over it."""
     return _admits_list(section.model_fields[name].annotation)
+
+
+def words_of(section: type[Section], name: str) -> set[str]:
+    """The words that a field takes in place of anything else it takes."""
+    return set(_literals(section.model_fields[name].annotation))
 
 
 def report(error: ValidationError, key: str, value: Any, problems: Problems) -> None:
@@ -133,3 +138,9 @@ def _is_sweep(section: type[Section], name: str, value: Any) -> bool:
 def _admits_list(annotation: Any) -> bool:
     origin = get_origin(annotation) or annotation
     return origin in (tuple, list) or any(_admits_list(a) for a in get_args(annotation) if a is not Ellipsis)
+
+
+def _literals(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [word for word in get_args(annotation) if isinstance(word, str)]
+    return [word for a in get_args(annotation) if get_origin(annotation) is not tuple for word in _literals(a)]

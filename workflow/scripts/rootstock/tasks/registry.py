@@ -1,61 +1,55 @@
-"""Names to tasks. A module is imported when its task is asked for, so planning one never loads another."""
+"""Names to tasks. A task's folder is imported when the task is asked for, so planning one never loads another."""
 
-import gc
+import re
 import sys
+from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
+from pathlib import Path
+from typing import Any
 
-TASKS = {
-    "activity": "rootstock.tasks.activity",
-    "distillation": "rootstock.tasks.distillation",
-    "language_model": "rootstock.tasks.language_model",
+from ..study.contract import faults_of
+from ..study.problems import StudyError, nearest, show
+from ..study.task import Task
+
+PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Class, as a user names a task of their own
+
+# The first is meant where a study names none.
+BUILT_IN = {
+    "activity": "rootstock.tasks.activity.task:Activity",
+    "distillation": "rootstock.tasks.distillation.task:Distillation",
+    "language_model": "rootstock.tasks.language_model.task:LanguageModeling",
 }
 
 
-def planner(task: str) -> ModuleType:
-    """The light side of a task: settings, specs, units. Imports no torch."""
-    return _part(task, "spec")
+class Registry:
+    """Every task that a study may name: those above, and any class `package.module:Class` in the project's folder."""
+
+    names = tuple(BUILT_IN)
+
+    def find(self, name: Any) -> Task:
+        """The task of that name, one object for each; `StudyError` in one line where there is none."""
+        if isinstance(name, str) and name in BUILT_IN:
+            return _made(name, BUILT_IN[name])
+        if isinstance(name, str) and PATH.fullmatch(name):
+            return _made(name, name)
+        fix = f"unknown; {nearest(name, self.names)}, or name a class of your own as package.module:Class"
+        raise StudyError([f"task: {show(name)} {fix}"])
 
 
-def preparer(task: str) -> ModuleType:
-    """How a task makes once what its trainings share."""
-    return _part(task, "prepare")
+TASKS = Registry()
 
 
-def trainer(task: str) -> ModuleType:
-    """The heavy side of a task: data, model, training."""
-    return _part(task, "task")
-
-
-def exporter(task: str) -> ModuleType:
-    """How a task writes a trained model in the form that others use, where it can; apart, for that may need their libraries."""
-    return _part(task, "export")
-
-
-def has_exporter(task: str) -> bool:
-    return find_spec(f"{TASKS[task]}.export") is not None
-
-
-def reporter(task: str) -> ModuleType:
-    """What a task shows of its results: columns, table, figure. May import pandas."""
-    return _part(task, "report")
-
-
-def baselines(task: str) -> ModuleType:
-    """The reference methods of a task, where it has some; apart, for they need other libraries."""
-    return _part(task, "baselines")
-
-
-def _part(task: str, name: str) -> ModuleType:
-    """A module of a task. While it is loaded the garbage collector rests, and what it brought is never looked at again:
-    what torch and the like load lives as long as the process, and going over it takes a tenth of a short job's time."""
-    module = f"{TASKS[task]}.{name}"
-    if module not in sys.modules:
-        gc.disable()
-        try:
-            import_module(module)
-        finally:
-            gc.freeze()
-            gc.enable()
-    return sys.modules[module]
+@cache
+def _made(name: str, path: str) -> Task:
+    module, _, class_name = path.partition(":")
+    if name == path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's own lies beside the Snakefile
+    try:
+        found = getattr(import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "?"):
+            raise  # the task is there, a package that it needs is not
+        raise StudyError([f"task: {show(name)} cannot be loaded ({error}); check the path"]) from None
+    if name == path and (faults := faults_of(found)):  # those that are built in are held to it by tests
+        raise StudyError(f"task: {show(name)} {fault}" for fault in faults)
+    return found(name)

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from ...engine.metrics import classification_metrics, confusion_counts
 from .data import Windows, join, read_people, take_share
-from .settings import BaselineSpec
+from .specs import BaselineSpec
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:

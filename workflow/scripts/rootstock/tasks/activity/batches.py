@@ -1,12 +1,9 @@
-"""Which samples make a batch: orders of an epoch, pure functions of their generator."""
+"""Batches of base and target samples: pure functions of their generator."""
 
 import torch
 from torch import Tensor
 
-
-def even_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order into ceil(N / batch_size) batches whose sizes differ by one at most: no tiny last batch."""
-    return list(torch.tensor_split(order, -(-len(order) // batch_size)))
+from ...engine.batches import even_batches
 
 
 def composed_batches(

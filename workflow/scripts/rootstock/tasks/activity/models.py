@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...study.problems import Refusal
-from .settings import Model
+from .specs import Model
 
 
 class ConvBlocks(nn.Module):

@@ -17,10 +17,10 @@ from ...engine.files import to_bytes
 from ...store.files import write_atomically, write_json
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
-from ...study.optimisation import Run
 from ...study.problems import Refusal
-from .settings import DataIdentity
-from .source import SMARTWATCH_VERSION, SPLITS
+from ...study.run import Run
+from .dataset import SMARTWATCH_VERSION, SPLITS
+from .specs import DataIdentity
 
 LEFT_ARM = 0.0
 MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope

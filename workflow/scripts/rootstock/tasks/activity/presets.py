@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ...study.fields import Count
-from ...study.identity import HASH_LENGTH, sha256_file
+from ...study.identity import file_digest
 from ...study.problems import Problems
 from ...study.validate import report
-from .settings import OVERRIDES, Base, Model
+from .settings import OVERRIDES, Base
+from .specs import Model
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "test": (
@@ -102,7 +103,7 @@ def _own_class(key: str, path: str, settings: dict, problems: Problems) -> Model
     if not any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
         problems.add(key, path, f"{source.name} defines no class {name!r}; check the spelling")
         return None
-    return Model(architecture=path, settings=settings, source=sha256_file(source)[:HASH_LENGTH])
+    return Model(architecture=path, settings=settings, source=file_digest(source))
 
 
 def _source(module: str) -> Path | None:

@@ -9,6 +9,7 @@ from ...results.figure import dots_by_row
 from ...results.summary import as_text, swept_columns
 
 UNIT_COLUMNS = ("fold", "target")
+EXACT = ("target_data_pct",)  # shares, not percents
 SEED_COLUMNS = ("seed", "base_seed")
 MEASURED = (
     ("base_test", "loss"),
@@ -21,7 +22,7 @@ MEASURED = (
 )
 
 
-def columns(metrics: dict[str, Any]) -> dict[str, Any]:
+def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one experiment; accuracies are fractions."""
     counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
     measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
@@ -30,7 +31,7 @@ def columns(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     """All of it as text for a terminal."""
-    parts = ["Personalised: accuracy on the target's test part, %", as_text(table_of(summary))]
+    parts = ["Personalised: accuracy on the target's test part, %", as_text(table_of(summary), EXACT)]
     unseen = unseen_people(summary)
     if len(unseen):
         people = 100 * unseen.groupby("target")["base_all_accuracy"].mean()
@@ -41,7 +42,7 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
             f"{unseen['base_hash'].nunique()} base models"
         )
     if baselines:
-        parts += ["Classical models on the same windows, %", as_text(baseline_table(baselines))]
+        parts += ["Classical models on the same windows, %", as_text(baseline_table(baselines), EXACT)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,9 +1,8 @@
-"""What a user may set for activity recognition, and the resolved specs it becomes. Light: no torch."""
+"""What a user may set for activity recognition. Light: no torch."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from ...study.fields import (
     Count,
@@ -17,9 +16,10 @@ from ...study.fields import (
     Positive,
     Probability,
     Section,
-    inheriting,
+    Shares,
+    optional,
 )
-from ...study.optimisation import Optimisation
+from ...study.spec import Optimisation
 
 Mode = Literal["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
 Setting = bool | Int | Float | str
@@ -51,9 +51,7 @@ class Data(Section):
     path: str | None = Field(None, description="a folder with {participant}_{train,val,test}.pt")
     window_size: Count | None = Field(None, description="samples in a window; for a folder, what its windows must have")
     window_stride: Count | None = Field(None, description="samples between the starts of windows")
-    split: tuple[Fraction, Fraction, Fraction] | None = Field(
-        None, description="shares of each recording for train, val and test, in time order"
-    )
+    split: Shares | None = Field(None, description="shares of each recording for train, val and test, in time order")
     pad: bool | None = Field(None, description="zero-pad a part that is shorter than a window instead of refusing it")
     mirror: bool | None = Field(None, description="mirror left-arm recordings onto the right arm")
     n_classes: Annotated[Int, Field(ge=2)] | None = Field(
@@ -94,13 +92,32 @@ AUGMENTATION_DEFAULTS = {
 }
 
 
-class Training(Optimisation, Augmentation):
+class Training(Augmentation, Optimisation):
     """What base training and fine-tuning have in common."""
 
+    max_epochs: Count = Field(100, description="passes over the training data at most")
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+        "constant", description="learning rate over the steps of max_epochs"
+    )
+    early_stopping_patience: Count | None = Field(
+        None, description="epochs without a strictly better value before training stops; null never stops early"
+    )
+    early_stopping_metric: Literal["loss", "f1"] = Field("loss", description="what chooses the best epoch")
+    precision: Annotated[Literal["float32", "bf16", "fp16"], Introduced("float32")] = Field(
+        "float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling"
+    )
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of a label spread over all classes"
     )
     pos_weight: Positive | None = Field(None, description="weight of the positive class; binary data only")
+
+
+# The order of their columns in summary.csv; what is not named here follows.
+FIRST_COLUMNS = (
+    "lr", "weight_decay", "batch_size", "max_epochs", "schedule", "gradient_clip", "early_stopping_patience",
+    "early_stopping_metric", "precision", "seed",
+)  # fmt: skip
+TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 
 
 class Base(Training):
@@ -139,84 +156,5 @@ class Personal(Section):
     freeze_batch_norm: bool = Field(True, description="keep the base's running statistics in BatchNorm layers")
 
 
-_Inherited = inheriting("Inherited", Training, "null: as the base has it", without=("seed", "early_stopping_patience"))
-
-
-class Finetune(_Inherited, Personal):
+class Finetune(optional(Training, "null: as the base has it", ("seed", "early_stopping_patience")), Personal):
     """Fine-tuning on the target. A value not given is the base's."""
-
-
-class DataIdentity(Section):
-    """What data a training read: a built-in set by name, version and preparation, a folder by its content."""
-
-    name: str
-    version: str | None = None
-    window_size: int | None = None
-    window_stride: int | None = None
-    split: tuple[float, ...] | None = None
-    pad: bool | None = None
-    mirror: bool | None = None
-    n_classes: int | None = None
-    content: str | None = None
-
-
-class Model(Section):
-    """An architecture, resolved: every constructor argument filled in; a user's own class with the hash of its source."""
-
-    architecture: str
-    settings: dict[str, Setting]
-    source: str | None = None
-
-
-def _resolved(spec: Section) -> Section:
-    """A spec given by hand must be as the plan makes it, or one training would have two names."""
-    people = getattr(spec, "participants", ())
-    if list(people) != sorted(set(people)):
-        raise PydanticCustomError("phrase", "participants sorted, each once")
-    given = {name for name in AUGMENTATION_DEFAULTS if getattr(spec, name) is not None}
-    if given != (set(AUGMENTATION_DEFAULTS) if spec.use_augmentation else set()):
-        raise PydanticCustomError("phrase", "all augmentation settings with use_augmentation, none without")
-    return spec
-
-
-class BaseSpec(Training):
-    """All that determines the weights of a base model."""
-
-    _check = model_validator(mode="after")(_resolved)
-
-    task: Literal["activity"] = "activity"
-    recipe: int
-    data: DataIdentity
-    participants: tuple[str, ...]
-    model: Model
-    parent: Annotated[str | None, Introduced(None)] = None  # hash of the stage before
-
-
-class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
-    """All that determines a fine-tuned model; fields that its mode does not use are None."""
-
-    _check = model_validator(mode="after")(_resolved)
-
-    task: Literal["activity"] = "activity"
-    recipe: int
-    base: str | None = None
-    data: DataIdentity
-    target: str
-    mode: Mode
-    target_data_pct: float | None = None
-    target_batch_pct: float | None = None
-    freeze_batch_norm: bool | None = None
-    model: Model | None = None
-
-
-class BaselineSpec(Section):
-    """All that determines a classical model's results on one target."""
-
-    task: Literal["activity"] = "activity"
-    recipe: int
-    method: str
-    data: DataIdentity
-    participants: tuple[str, ...]
-    target: str
-    fractions: tuple[float, ...]
-    seed: int

@@ -1,317 +1,284 @@
-"""Activity recognition as the engine sees it: build a trainee from a spec, train it, measure it."""
+"""Activity recognition as the plan sees it: who trains, on what, with which model. Light: no torch, no numpy."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from ...engine.files import load
-from ...engine.loop import Context, Fitted, Outcome, fit
-from ...engine.metrics import classification_metrics, confusion_counts
-from ...engine.optimizers import adamw
-from ...engine.schedule import make_schedule
-from ...engine.seeding import seed_step
+from ...study.fields import inherited
+from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
-from ...study.problems import Refusal
-from .augment import Augmentation, epoch_key, mixup_draws
-from .batches import composed_batches, even_batches
-from .data import Windows, join, read_people, take_share
-from .models import Standardised, build_model, last_layer, try_out
-from .settings import BaseSpec, FinetuneSpec, Model
-
-EVALUATION_BATCH = 512
-
-
-def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Context) -> Outcome:
-    """Train on the train and val parts of the base participants; their test parts choose the epoch."""
-    train = read_people(folder, spec.participants, ("train", "val"))
-    check = read_people(folder, spec.participants, ("test",))
-    join(train, check)  # of one shape and kind
-    _check_expectations(train, expect)
-    if context.parent:  # weights and statistics of the stage before, and the classes that it knows
-        model, n_classes = _model_of(context.parent, spec.model, train, "the base windows")
-        _check_labels(train, n_classes, "base train windows")
-    else:
-        n_classes = _n_classes(train, spec)
-        seed_step(spec.seed, 0)
-        model = build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes))
-        try_out(model, train.x, _n_outputs(train, n_classes))
-        model.learn_statistics(train.x)
-    _check_labels(check, n_classes, "base test windows")
-    context.say(
-        f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
-    )
-    trainee = WindowTrainee(model, train, check, spec, n_classes, context)
-    fitted = _fit(trainee, spec, context)
-    metrics = {"base_test": trainee.measure(check), "n_train": len(train)}
-    return _outcome(model, spec.model, fitted, metrics, train, n_classes)
+from ...study.problems import Problems
+from ...study.request import Artefact, Unit
+from ...study.task import Budget, Settings, Task
+from . import dataset, people
+from .people import Asked, base_people, everyone, saw_target
+from .presets import PRESETS, has_batch_norm, resolve_model
+from .settings import (
+    AUGMENTATION_DEFAULTS,
+    OVERRIDES,
+    TRAINING_COLUMNS,
+    Base,
+    Data,
+    Finetune,
+    Personal,
+    Scope,
+    Training,
+)
+from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, Model
 
 
-def train_finetune(
-    spec: FinetuneSpec,
-    folder: str,
-    expect: dict[str, Any],
-    base: dict[str, Any] | None,
-    base_spec: BaseSpec | None,
-    context: Context,
-) -> Outcome:
-    """Fine-tune on the target, from `base` or from scratch, and measure both models on the target's test part."""
-    target = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
-    _check_expectations(target["train"], expect)
-    model, n_classes = _starting_model(spec, base, target["train"])
-    architecture = spec.model if base is None else base_spec.model
-    try_out(model, target["train"].x, _n_outputs(target["train"], n_classes))
-    for split, windows in target.items():
-        join(target["train"], windows)  # of one shape and kind
-        _check_labels(windows, n_classes, f"{spec.target}'s {split} windows")
-    model = model.to(context.device)
-    metrics: dict[str, Any] = {}
-    if base is not None:
-        measure = Measure(model, n_classes, context, base_spec.pos_weight)  # its own loss, whatever is made of it
-        everything = join(*target.values())
-        metrics = {"base_test": measure(target["test"]), "base_all": measure(everything)}
-    if spec.mode == "base_only":
-        fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
-        return _outcome(
-            model, architecture, fitted, metrics | {"test": metrics["base_test"]}, target["train"], n_classes
-        )
+class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
+    """Windows of body-worn sensors: one person is left out and then personalised on."""
 
-    own = take_share(target["train"], spec.target_data_pct, spec.seed)
-    train, n_base = own, 0
-    if spec.mode == "full_fine_tuning":
-        others = tuple(person for person in base_spec.participants if person != spec.target)  # its val part chooses
-        shared = read_people(folder, others, ("train", "val")) if others else own.take(torch.arange(0))
-        train, n_base = join(shared, own), len(shared)
-    if spec.mode == "target_only":
-        model.learn_statistics(own.x)
-    if spec.mode == "last_layer_only":
-        model.requires_grad_(False)
-        last_layer(model).requires_grad_(True)
-    context.say(
-        f"{spec.mode} on {spec.target}: {len(own)} of {len(target['train'])} target windows, {n_base} base windows"
-    )
-    trainee = WindowTrainee(model, train, target["val"], spec, n_classes, context, n_base=n_base)
-    fitted = _fit(trainee, spec, context)
-    metrics |= {"test": trainee.measure(target["test"]), "val": trainee.measure(target["val"])}
-    return _outcome(
-        model, architecture, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)}, train, n_classes
-    )
+    unit_word = "fold"
+    recipe = 1
 
+    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
+    BaseSpec, FinetuneSpec, BaselineSpec = BaseSpec, FinetuneSpec, BaselineSpec
+    PreparedSpec = DataIdentity  # what is prepared is named by the identity of the data
 
-class Measure:
-    """Metrics of a model on windows; the loss is the plain one, without smoothing or augmentation."""
-
-    def __init__(self, model: nn.Module, n_classes: int, context: Context, pos_weight: float | None):
-        self.model, self.n_classes, self.pos_weight = model, n_classes, pos_weight
-        self.device, self.world = context.device, context.world
-
-    @torch.inference_mode()
-    def __call__(self, windows: Windows) -> dict[str, Any]:
-        self.model.eval()
-        counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64)
-        loss_sum = torch.zeros(1, dtype=torch.float64)
-        for index in self.world.share(torch.arange(len(windows))).split(EVALUATION_BATCH):
-            if not len(index):
-                continue  # more processes than windows
-            x, y = windows.x[index].to(self.device), windows.y[index].to(self.device)
-            logits = self.model(x)
-            loss_sum += window_loss(logits, _soft(y, self.n_classes), 0.0, self.pos_weight).item()
-            counts += confusion_counts(_predicted(logits), y.long(), self.n_classes).cpu()
-        return classification_metrics(self.world.sum(counts), self.world.sum(loss_sum).item())
-
-
-class WindowTrainee:
-    """Windows and a network, in the shape that the engine's loop trains."""
-
-    def __init__(
-        self,
-        model: Standardised,
-        train: Windows,
-        check: Windows,
-        spec: BaseSpec | FinetuneSpec,
-        n_classes: int,
-        context: Context,
-        n_base: int = 0,
-    ):
-        self.model, self.spec, self.n_classes, self.n_base = model.to(context.device), spec, n_classes, n_base
-        self.device = context.device
-        self.x, self.y = train.x.to(self.device), train.y.to(self.device)
-        self.check = check
-        self.measure = Measure(self.model, n_classes, context, spec.pos_weight)
-        self.augmentation = _augmentation(spec)
-        self.mixup: tuple[int, Tensor, Tensor] | None = None
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        """A new order each epoch, in batches as even as can be; with `target_batch_pct` each is composed."""
-        generator = torch.Generator().manual_seed(epoch_key(self.spec.seed, epoch))
-        share = getattr(self.spec, "target_batch_pct", None)
-        if share is None:
-            return even_batches(torch.randperm(len(self.y), generator=generator), self.spec.batch_size)
-        return composed_batches(self.n_base, len(self.y) - self.n_base, self.spec.batch_size, share, generator)
-
-    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
-        x, target = self._inputs(samples, epoch)
-        if self.spec.mixup_alpha:
-            weight, partner = self._mixup(epoch, samples)
-            other_x, other_target = self._inputs(partner, epoch)
-            weight = weight.to(self.device)
-            x = weight[:, None, None] * x + (1 - weight[:, None, None]) * other_x
-            target = weight[:, None] * target + (1 - weight[:, None]) * other_target
-        return window_loss(model(x), target, self.spec.label_smoothing, self.spec.pos_weight)
-
-    def evaluate(self) -> dict[str, Any]:
-        return self.measure(self.check)
-
-    def train_mode(self) -> None:
-        """Frozen parts, and BatchNorm where the spec says so, keep behaving as in the base model."""
-        self.model.train()
-        if getattr(self.spec, "mode", None) == "last_layer_only":
-            self.model.eval()
-        elif getattr(self.spec, "freeze_batch_norm", None):
-            for layer in self.model.modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                    layer.eval()
-
-    def _inputs(self, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        samples = samples.to(self.device)
-        x = self.x[samples]
-        if self.augmentation:
-            x = self.augmentation(x, self.model.std, samples, epoch_key(self.spec.seed, epoch))
-        return x, _soft(self.y[samples], self.n_classes)
-
-    def _mixup(self, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
-        if self.mixup is None or self.mixup[0] != epoch:
-            self.mixup = (epoch, *mixup_draws(self.spec.mixup_alpha, self.spec.seed, epoch, len(self.y)))
-        return self.mixup[1][samples], self.mixup[2][samples]
-
-
-def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: float | None) -> Tensor:
-    """Summed loss of logits [N, outputs] against soft targets [N, outputs]: BCE for one logit, else cross entropy."""
-    if logits.shape[1] == 1:
-        target = target * (1 - smoothing) + smoothing / 2
-        weight = None if pos_weight is None else torch.tensor(pos_weight, device=logits.device)
-        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="sum")
-    return F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
-
-
-def load_model(content: dict[str, Any], spec_model: Model, where: str) -> Standardised:
-    """The network of a `model.pt`, rebuilt from what the file itself says."""
-    try:
-        model = build_model(spec_model, content["in_channels"], content["n_outputs"])
-        model.load_state_dict(content["model"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
-    return model
-
-
-def load_published(path: str | Path) -> Standardised:
-    """A trained model from any `model.pt`, `best_model.pt` or `base_models/<hash>.pt`, ready to be called."""
-    content = load(path)
-    if not isinstance(content, dict) or "spec" not in content:
-        raise Refusal(f"{path}: is not a model of Rootstock")
-    return load_model(content, Model.model_validate(content["architecture"]), str(path)).eval()
-
-
-def _starting_model(spec: FinetuneSpec, base: dict[str, Any] | None, train: Windows) -> tuple[Standardised, int]:
-    if base is None:
-        n_classes = _n_classes(train, spec)
-        seed_step(spec.seed, 0)
-        return build_model(spec.model, train.x.shape[1], _n_outputs(train, n_classes)), n_classes
-    return _model_of(base, BaseSpec.model_validate(base["spec"]).model, train, f"windows of {spec.target}")
-
-
-def _model_of(base: dict[str, Any], architecture: Model, train: Windows, whose: str) -> tuple[Standardised, int]:
-    """A base model and how many classes it knows, where the windows `train` are of the kind that it learned on."""
-    model = load_model(base, architecture, f"base model {base['hash']}")
-    if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
-        raise Refusal(
-            f"base model {base['hash']}: was trained on {base['in_channels']} channels, "
-            f"{'binary' if base['binary'] else 'class'} labels; {whose} have {train.x.shape[1]} channels, {train.y.dtype} labels"
-        )
-    return model, base["n_classes"]
-
-
-def _fit(trainee: WindowTrainee, spec: BaseSpec | FinetuneSpec, context: Context) -> Fitted:
-    optimizer = adamw(trainee.model, spec.lr, spec.weight_decay, compiled=context.compile)
-    steps = spec.max_epochs * len(trainee.batches(1))
-    fitted = fit(
-        trainee,
-        context,
-        optimizer=optimizer,
-        schedule=make_schedule(spec.schedule, optimizer, spec.lr, steps),
-        max_epochs=spec.max_epochs,
-        gradient_clip=spec.gradient_clip,
-        metric=spec.early_stopping_metric,
-        patience=spec.early_stopping_patience,
-        seed=spec.seed,
-        precision=spec.precision,
-        keeps_state=spec.schedule == "constant",
-    )
-    trainee.model.load_state_dict(fitted.state)
-    return fitted
-
-
-def _outcome(
-    model: Standardised, architecture: Model, fitted: Fitted, metrics: dict, windows: Windows, n_classes: int
-) -> Outcome:
-    content = {
-        "model": fitted.state,
-        "architecture": json.loads(canonical(architecture)),
-        "in_channels": windows.x.shape[1],
-        "n_outputs": _n_outputs(windows, n_classes),
-        "n_classes": n_classes,
-        "binary": windows.is_binary,
+    foundations = ("participants",)
+    own_finetune_fields = tuple(Personal.model_fields)
+    flat = {
+        "fold": ("unit", "fold"),
+        "participants": ("scope", "participants"),
+        "data_path": ("data", "path"),
+        "window_size": ("data", "window_size"),
+        "base_participants": ("base", "participants"),
     }
-    metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    return Outcome(content, metrics, fitted)
+    unit_help = {"fold": "which participant is the target, counted from 0"}
 
+    def complete_data(self, data: Data, key: str, problems: Problems) -> Data:
+        return dataset.complete_data(data, key, problems)
 
-def _augmentation(spec: BaseSpec | FinetuneSpec) -> Augmentation | None:
-    if not spec.use_augmentation:
+    def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
+        return dataset.complete_scope(scope, data, key, problems)
+
+    def units(self, scope: Scope, problems: Problems) -> list[Unit]:
+        """A unit a fold: the participant at that position is the target."""
+        if scope.folds == "all":
+            return [people.unit(scope, fold) for fold in range(len(everyone(scope)))]
+        if not scope.folds:
+            problems.add("folds", [], "is empty; use all or list positions")
+        found = (people.checked_unit(scope, {"fold": fold}, "folds", problems) for fold in dict.fromkeys(scope.folds))
+        return [unit for unit in found if unit]
+
+    def any_unit(self, scope: Scope) -> list[Unit]:
+        return [people.unit(scope, 0)]
+
+    def unit_of_job(self, scope: Scope, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
+        return people.checked_unit(scope, values, key, problems)
+
+    def check(self, request: Asked, problems: Problems) -> None:
+        for key, wish in (("base", request.base), ("finetune", request.finetune)):
+            if wish and wish.magnitude_range and wish.magnitude_range[0] > wish.magnitude_range[1]:
+                problems.add(f"{key}.magnitude_range", list(wish.magnitude_range), "needs [low, high] with low ≤ high")
+            if wish and wish.pos_weight is not None and request.data.path is None:
+                fix = "is for binary data; smartwatch has 7 classes; remove it"
+                problems.add(f"{key}.pos_weight", wish.pos_weight, fix)
+        wish = request.finetune
+        share = wish and wish.target_batch_pct
+        if wish and share and (wish.batch_size or request.base.batch_size) < 2:
+            problems.add("finetune.target_batch_pct", share, "needs a batch_size of at least 2")
+        if wish and share and wish.mode != "full_fine_tuning":
+            fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
+            problems.add("finetune.target_batch_pct", share, fix)
+
+    def notes(self, request: Asked, base: BaseSpec) -> list[str]:
+        lines = [line for key in ("base", "finetune") for line in _without_augmentation(request, key)]
+        given = (name for name in OVERRIDES if getattr(request.base, name) is not None)
+        unknown = (name for name in given if name not in base.model.settings)
+        lines += [f"base.{name}: has no effect, model {request.base.model} has no such setting" for name in unknown]
+        if request.finetune and saw_target(request):
+            lines.append(
+                "base.participants: all, here or in a stage: every target was seen in base training; "
+                "these are not results on unseen people"
+            )
+        return lines
+
+    def earlier_stage(self, request: Asked, problems: Problems) -> Asked | None:
+        return people.earlier_stage(request, problems)
+
+    def base_spec(
+        self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
+    ) -> BaseSpec | None:
+        """Resolved to the set of people it really trains on."""
+        learners = base_people(request, problems)
+        model = resolve_model(request.base, request.scope.models, problems)
+        if parent and model and parent[0].model != model:
+            fix = f"is of another architecture than its next stage ({canonical(model)}); remove its model settings"
+            problems.add("base.parent", request.base.parent, fix)
+        if not learners or model is None:
+            return None
+        return BaseSpec(
+            **_training(request.base, request.data),
+            recipe=self.recipe,
+            data=dataset.identity_of(request.data, learners, fingerprints),
+            participants=learners,
+            model=model,
+            parent=parent and parent[1],
+        )
+
+    def finetune_spec(self, request: Asked, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
+        wish, target = request.wish, request.unit.values["target"]
+        common: dict[str, Any] = {
+            "recipe": self.recipe,
+            "data": dataset.identity_of(request.data, (target,), fingerprints),
+            "target": target,
+            "mode": wish.mode,
+            "base": None if wish.mode == "target_only" else base_hash,
+        }
+        if wish.mode == "base_only":
+            return FinetuneSpec(**common)
+        return FinetuneSpec(
+            **_training(_inherit(request.base, wish), request.data),
+            **common,
+            target_data_pct=wish.target_data_pct,
+            target_batch_pct=wish.target_batch_pct,
+            freeze_batch_norm=wish.freeze_batch_norm if _can_freeze(wish.mode, base.model) else None,
+            model=base.model if wish.mode == "target_only" else None,
+        )
+
+    def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
+        """Exact where the learning rate does not depend on it."""
+        common = canonical(spec.model_copy(update={"max_epochs": 0}))
+        return Budget(common, spec.max_epochs, "max_epochs", spec.schedule == "constant")
+
+    def cost(self, base: BaseSpec) -> float:
+        """People × epochs."""
+        return float(len(base.participants) * base.max_epochs)
+
+    def location(self, data: Data) -> Artefact | str:
+        return dataset.location(data)
+
+    def expectations(self, data: Data) -> dict[str, Any]:
+        return {"window_size": data.window_size} if data.window_size else {}
+
+    def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
+        """The fine-tune's under their names, the base's with `base_` before."""
+        own = {name: getattr(finetune, name) for name in (*self.own_finetune_fields[:3], *TRAINING_COLUMNS)}
+        columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
+        columns |= {f"data_{k}": v for k, v in finetune.data if k != "content"} | {"data_path": request.data.path}
+        if finetune.base or finetune.model:
+            columns |= {f"base_{k}": v for k, v in base.model.settings.items()}
+            columns |= {"base_model": request.base.model}
+        if finetune.base:
+            columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
+            columns |= {"base_participants": " ".join(base.participants), "n_base_participants": len(base.participants)}
+            parent = request.base.parent and json.dumps(request.base.parent, sort_keys=True)
+            columns |= {"base_parent": parent, "base_saw_target": saw_target(request)}
+        return columns
+
+    def folder_identity(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec, fingerprints: Fingerprints
+    ) -> dict[str, Any]:
+        """What the fine-tunes of one setting share over all folds."""
+        own = {"participants": (), "data": None, "parent": None}  # of this fold
+        stages = {"parent": request.base.parent} if finetune.base and request.base.parent else {}
+        return stages | {
+            "data": dataset.identity_of(request.data, everyone(request.scope), fingerprints),
+            "base": base.model_copy(update=own) if finetune.base else None,
+            "people": _people_wanted(request) if finetune.base else None,
+            "finetune": finetune.model_copy(update={"target": "", "data": None, "base": None}),
+        }
+
+    def default_name(self, settings: Settings) -> str:
+        name = settings["mode"]
+        if settings["target_data_pct"] is not None:
+            name += f"_pct{settings['target_data_pct']:g}"
+        if settings["target_batch_pct"] is not None:
+            name += f"_batch{settings['target_batch_pct']:g}"
+        return name
+
+    def baselines(
+        self, bases: Iterable[tuple[Asked, BaseSpec]], settings: list[Settings], fingerprints: Fingerprints
+    ) -> Iterator[tuple[int, BaselineSpec]]:
+        """Classical models on the people of each base, never on the target itself, at the shares that the plan uses."""
+        shares = {row["target_data_pct"] for row in settings} - {None}
+        for position, (request, base) in enumerate(bases):
+            target = request.unit.values["target"]
+            others = tuple(person for person in base.participants if person != target)
+            for method in request.scope.baselines if others else ():
+                yield (
+                    position,
+                    BaselineSpec(
+                        recipe=self.recipe,
+                        method=method,
+                        data=dataset.identity_of(request.data, others, fingerprints),
+                        participants=others,
+                        target=target,
+                        fractions=tuple(sorted(shares)),
+                        seed=base.seed,
+                    ),
+                )
+
+    def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
+        return dataset.identity_at(Path(folder), spec)
+
+    def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
+        job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
+        job |= {name: value for name, value in base.model.settings.items() if name in OVERRIDES}
+        presets = [name for name, (architecture, _) in PRESETS.items() if architecture == base.model.architecture]
+        return job | ({"model": presets[0]} if presets else {})
+
+    def misfit(self, base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | None:
+        if base.model != wanted.model:
+            asked = canonical(wanted.model)
+            return (
+                f"is of architecture {canonical(base.model)}, the flags ask for {asked}; give its --model and settings"
+            )
+        if base.data.model_copy(update={"content": None}) != finetune.data.model_copy(update={"content": None}):
+            named = canonical(finetune.data)
+            return f"learned on {canonical(base.data)}, the flags name {named}; use the data it learned on"
+        if finetune.target in base.participants and finetune.target not in wanted.participants:
+            return f"saw the target {finetune.target} in training; choose another base, or say --base_participants all"
         return None
-    return Augmentation(spec.aug_prob, spec.jitter_std, spec.magnitude_range, spec.time_warp, spec.rotation_std)
+
+    def about(self, spec: BaseSpec | FinetuneSpec) -> str:
+        if isinstance(spec, BaseSpec):
+            return f"base of {len(spec.participants)} people"
+        return f"{spec.mode} {spec.target}"
 
 
-def _n_classes(windows: Windows, spec: BaseSpec | FinetuneSpec) -> int:
-    """Classes of the model; settings for the other kind of labels are refused, not ignored."""
-    given, found = spec.data.n_classes, int(windows.y.max()) + 1
-    if windows.is_binary:
-        if given is not None:
-            raise Refusal(f"data.n_classes: {given} is for int64 classes, the data has binary labels; remove it")
-        return 2
-    if spec.pos_weight is not None:
-        raise Refusal(f"base.pos_weight: {spec.pos_weight} is for binary labels, the data has int64 classes; remove it")
-    if given is not None and given < found:
-        raise Refusal(f"data.n_classes: {given} is too few, the data has class {found - 1}; give at least {found}")
-    return given or max(found, 2)
+def _without_augmentation(request: Asked, key: str) -> list[str]:
+    """Settings of augmentation that a section gives though its training does not augment."""
+    wish = request.base if key == "base" else request.finetune
+    own = wish and wish.use_augmentation
+    if not wish or (request.base.use_augmentation if own is None else own):
+        return []
+    given = [name for name in AUGMENTATION_DEFAULTS if getattr(wish, name)]
+    return [f"{key}.{name}: has no effect without use_augmentation: true" for name in given]
 
 
-def _n_outputs(windows: Windows, n_classes: int) -> int:
-    return 1 if windows.is_binary else n_classes
+def _people_wanted(request: Asked) -> dict[str, Any]:
+    """Whom a setting asks for, whichever person is left out."""
+    listed, first_n = request.base.participants, request.base.n_base_participants
+    n_people = len(everyone(request.scope))
+    available = {"all": n_people, "others": n_people - 1}[listed] if isinstance(listed, str) else len(listed)
+    return {
+        "participants": request.scope.participants,
+        "base_participants": listed,
+        "n_base_participants": None if first_n in ("all", available) else first_n,
+    }
 
 
-def _check_expectations(windows: Windows, expect: dict[str, Any]) -> None:
-    wanted, found = expect.get("window_size"), windows.x.shape[2]
-    if wanted not in (None, found):
-        raise Refusal(
-            f"data.window_size: {wanted} samples, but {windows.name} has windows of {found}; correct it or remove it"
-        )
+def _can_freeze(mode: str, model: Model) -> bool:
+    """Whether it makes a difference to keep BatchNorm's statistics: not from scratch, and not where all is frozen."""
+    return mode in ("full_fine_tuning", "target_only_fine_tuning") and has_batch_norm(model)
 
 
-def _check_labels(windows: Windows, n_classes: int, what: str) -> None:
-    if int(windows.y.max()) >= n_classes:
-        raise Refusal(
-            f"data.n_classes: {what} have class {int(windows.y.max())}, the model knows 0 to {n_classes - 1}; set data.n_classes"
-        )
+def _training(wish: Training, data: Data) -> dict[str, Any]:
+    """Training fields with the augmentation resolved: defaults where it is used, nothing where it is not."""
+    values = {name: getattr(wish, name) for name in Training.model_fields}
+    own = {} if data.path is None else {"rotation_std": 0.0}  # a folder's axes are unknown
+    for name, default in (AUGMENTATION_DEFAULTS | own).items():
+        given = values[name] if values[name] is not None else default
+        values[name] = given if wish.use_augmentation else None
+    return values
 
 
-def _predicted(logits: Tensor) -> Tensor:
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
-
-
-def _soft(y: Tensor, n_classes: int) -> Tensor:
-    """Targets as the loss wants them: [N, 1] of 0/1 for one logit, else one-hot [N, classes]."""
-    return y[:, None].float() if y.is_floating_point() else F.one_hot(y, n_classes).float()
+def _inherit(base: Base, wish: Finetune) -> Training:
+    """The fine-tune's own training settings over the base's."""
+    patience = "early_stopping_patience_target"
+    return Training(**inherited(Training, base, wish, seed="seed_finetune", early_stopping_patience=patience))

@@ -13,11 +13,11 @@ from sentence_transformers import SentenceTransformer
 from ...study.identity import short_digest
 from .export import sentence_transformer
 from .retrieval import retrieval
-from .settings import BaselineSpec
+from .specs import BaselineSpec
 from .student import pretrained_student
-from .task import open_data
 from .teacher import load_teacher
 from .text import Text
+from .train import open_data
 
 TEXTS = 256
 ROUNDS = 5

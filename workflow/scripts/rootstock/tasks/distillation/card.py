@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .source import manifest_of, prepared_text
+from .dataset import manifest_of, prepared_text
 
 SCORES = (("recall_at_1", "R@1"), ("recall_at_10", "R@10"), ("mrr", "MRR"), ("ndcg_at_10", "nDCG@10"))
 

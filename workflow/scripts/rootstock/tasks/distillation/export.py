@@ -14,7 +14,7 @@ from torch import nn
 from ...engine.files import load
 from ...store.files import write_atomically
 from .card import card
-from .student import Projection, SentenceEncoder, Tokenizer, stored_student
+from .student import Projection, SentenceEncoder, Tokenizer, load_model
 
 
 def export(
@@ -22,9 +22,11 @@ def export(
 ) -> None:
     """Write the student of `model` into `folder`: modules, weights, tokenizer, a card and the study that made it."""
     content = load(model)
-    student, tokenizer = stored_student(content, str(model))
+    student = load_model(content, str(model))
     with TemporaryDirectory(dir=folder) as beside:
-        sentence_transformer(student, tokenizer, Path(beside)).save_pretrained(str(folder), create_model_card=False)
+        sentence_transformer(student, student.tokenizer, Path(beside)).save_pretrained(
+            str(folder), create_model_card=False
+        )
     write_atomically(folder / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode())
     write_atomically(folder / "README.md", card(folder.name, content, metadata, Path(data)).encode())
     say(f"{folder}: {sum(p.numel() for p in student.parameters())} parameters, {student.dimension} dimensions")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ...study.optimisation import Run
+from ...study.run import Run
 from .prepare_text import prepare_text
-from .settings import PreparedSpec
+from .specs import PreparedSpec
 
 
 def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:

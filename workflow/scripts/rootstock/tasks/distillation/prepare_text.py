@@ -13,11 +13,12 @@ from ...store.files import write_json
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Problems, Refusal
+from ..ontologies import ONTOLOGIES
+from .dataset import pair_files
 from .duplicates import Groups, join_near_duplicates, normalised
 from .ontologies import read_ontology
 from .pairs import Pair, read_pairs
-from .settings import PreparedSpec, TextIdentity
-from .source import ONTOLOGIES, pair_files
+from .specs import PreparedSpec, TextIdentity
 from .text import NONE, SPLITS, write_array, write_lines
 
 

@@ -13,7 +13,7 @@ SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_1
 APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
 
 
-def columns(metrics: dict[str, Any]) -> dict[str, Any]:
+def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one experiment; recalls are fractions."""
     found = {name: metrics["test"][name] for name in (*SCORES, "teacher_correlation")}
     found |= {f"teacher_{name}": metrics["teacher"][name] for name in SCORES}

@@ -1,8 +1,6 @@
-"""Which pairs an epoch has, in which order and batches: pure functions of seed and epoch."""
+"""Which pairs an epoch has, in which order: pure functions of seed and epoch."""
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 def pairs_of_epoch(
@@ -17,8 +15,3 @@ def pairs_of_epoch(
             rank[of_it] = np.arange(len(of_it))
         order = order[rank < most_per_dataset]
     return pairs[order[:most]]
-
-
-def even_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order into ceil(N / batch_size) batches whose sizes differ by one at most: no tiny last batch."""
-    return list(torch.tensor_split(order, -(-len(order) // batch_size)))

@@ -1,4 +1,4 @@
-"""What a user may set for distillation, and the resolved specs it becomes. Light: no torch."""
+"""What a user may set for distillation. Light: no torch."""
 
 from typing import Annotated, Literal
 
@@ -13,8 +13,10 @@ from ...study.fields import (
     NonNegative,
     Positive,
     Section,
-    inheriting,
+    Shares,
+    optional,
 )
+from ...study.spec import Optimisation
 
 Ontology = Literal["mondo", "uberon", "cl", "efo", "pato"]
 Precision = Literal["float32", "bf16", "fp16"]
@@ -47,7 +49,7 @@ class Data(Section):
     max_queries: Count | None = Field(
         None, description="queries of one passage at most, the term's label first (default: 3 for ontologies, else all)"
     )
-    split: tuple[Positive, Positive, Positive] | None = Field(
+    split: Shares | None = Field(
         None, description="shares of the passages for train, val and test (default: [0.83, 0.03, 0.14])"
     )
     split_seed: Natural = Field(0, description="which passages fall into which share")
@@ -57,20 +59,23 @@ class Data(Section):
     teacher_precision: Precision = Field("float32", description="in which it computes")
 
 
-class Training(Section):
+class Training(Optimisation):
     """What both phases have in common."""
 
     lr: Positive = Field(
         1e-4, description="peak learning rate of AdamW, after a linear warmup and before a linear decay"
     )
     warmup_steps: Natural = Field(0, description="steps of linear warmup; the decay takes the rest of the run")
-    weight_decay: NonNegative = Field(0.01, description="decoupled weight decay of AdamW")
     batch_size: Count = Field(64, description="pairs in a step, over all processes and accumulated micro-batches")
     max_epochs: Count = Field(1, description="passes over the pairs")
     gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
     max_length: Annotated[Int, Field(ge=4)] = Field(128, description="tokens of a text that the student sees")
-    precision: Precision = Field("float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling")
     seed: Natural = Field(0, description="seed of the projection, the order of the pairs and dropout")
+
+
+# The order of their columns in summary.csv; what is not named here follows.
+FIRST_COLUMNS = ("lr", "warmup_steps", "weight_decay", "batch_size", "max_epochs", "gradient_clip", "max_length")
+TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 
 
 class Base(Training):
@@ -117,107 +122,5 @@ class Contrast(Section):
     seed_finetune: Natural | None = Field(None, description="null: the base's seed")
 
 
-_Inherited = inheriting("Inherited", Training, "null: as phase 1 has it", without=("seed",))
-
-
-class Finetune(_Inherited, Contrast):
+class Finetune(optional(Training, "null: as phase 1 has it", ("seed",)), Contrast):
     """Phase 2: the student learns to retrieve. A value not given is phase 1's."""
-
-
-class ModelIdentity(Section):
-    """Which pretrained model: a pinned package's by version, a folder by its content, else a name on the hub."""
-
-    name: str
-    version: str | None = None
-    content: str | None = None
-
-
-class TextIdentity(Section):
-    """Which text, split how."""
-
-    recipe: int
-    name: str
-    version: str | None = None
-    ontologies: tuple[str, ...] | None = None
-    content: str | None = None
-    max_queries: int | None = None
-    split: tuple[float, ...]
-    seed: int
-
-
-class TeacherIdentity(Section):
-    """Which vectors: a teacher's, of a text cut at max_length."""
-
-    recipe: int
-    model: ModelIdentity
-    dimension: int | None = None
-    max_length: int
-    precision: str
-
-
-class DataIdentity(Section):
-    """All that a training reads."""
-
-    text: TextIdentity
-    teacher: TeacherIdentity
-
-
-class PreparedSpec(Section):
-    """What to prepare: a text, or with `teacher` the teacher's vectors of one; where its inputs lie is not its identity."""
-
-    task: Literal["distillation"] = "distillation"
-    text: TextIdentity
-    path: str | None = None  # the user's own pairs
-    teacher: TeacherIdentity | None = None
-
-
-class Student(Section):
-    """An architecture, resolved."""
-
-    model: ModelIdentity
-    dimension: int | None = None
-    layers: tuple[int, ...] | None = None
-    dropout: float | None = None
-    projection_hidden_dim: int | None = None  # with a projection
-    mrl_dimensions: tuple[int, ...] | None = None  # without
-
-
-class BaseSpec(Training):
-    """All that determines the weights of a phase-1 model."""
-
-    task: Literal["distillation"] = "distillation"
-    recipe: int
-    data: DataIdentity
-    student: Student
-    freeze_word_embeddings: bool
-    use_projection: bool
-    mse_weight: float
-    cosine_weight: float
-    max_samples_per_dataset: int | None = None
-
-
-class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
-    """All that determines a phase-2 model; fields that its mode does not use are None."""
-
-    task: Literal["distillation"] = "distillation"
-    recipe: int
-    base: str | None = None
-    data: DataIdentity
-    mode: Mode
-    infonce_weight: float | None = None
-    mse_weight: float | None = None
-    temperature: float | None = None
-    num_negatives: int | None = None
-    in_batch_negatives: bool | None = None
-    max_samples: int | None = None
-
-
-class BaselineSpec(Section):
-    """What a student is compared with: the teacher's own scores on this text, and both models' speed."""
-
-    task: Literal["distillation"] = "distillation"
-    recipe: int
-    data: DataIdentity
-    student: Student
-    use_projection: bool
-    max_length: int

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ...engine.models import rebuilt
 from ...study.problems import Refusal
-from .settings import Student
-from .source import locate
+from .pretrained import locate
+from .specs import Student
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")  # BERT and MPNet, DistilBERT, others
@@ -44,7 +45,9 @@ class Projection(nn.Sequential):
 
 
 class SentenceEncoder(nn.Module):
-    """Texts as token numbers to unit vectors."""
+    """Texts as token numbers to unit vectors; `tokenizer`, where the model came out of a file, makes the numbers."""
+
+    tokenizer: "Tokenizer"
 
     def __init__(self, transformer: nn.Module, projection: Projection | None):
         super().__init__()
@@ -57,6 +60,13 @@ class SentenceEncoder(nn.Module):
     @property
     def dimension(self) -> int:
         return self.width if self.projection is None else self.projection[3].out_features
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str]) -> Tensor:
+        """Unit vectors float32 [N, dimension] of texts."""
+        tokens, lengths = self.tokenizer(texts)
+        device = next(self.parameters()).device
+        return self(tokens.to(device), lengths.to(device))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Unit vectors float32 [N, dimension] of token numbers [N, L], each text's own `lengths` [N] of them, then padding."""
@@ -136,18 +146,9 @@ def pretrained_student(spec: Student, max_length: int, dimension: int | None) ->
     return _assembled(transformer, spec.projection_hidden_dim, dimension), Tokenizer(tokenizer, max_length)
 
 
-def stored_student(content: dict[str, Any], where: str) -> tuple[SentenceEncoder, Tokenizer]:
-    """The student of a `model.pt`, rebuilt from what the file itself holds."""
-    try:
-        shape = content["architecture"]
-        config = AutoConfig.for_model(**shape["config"])
-        tokenizer = Tokenizer.of_files(content["tokenizer"], shape["max_length"])
-        transformer = AutoModel.from_config(config)
-        model = _assembled(transformer, shape["projection_hidden_dim"], shape["dimension"])
-        model.load_state_dict(content["model"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
-    return model, tokenizer
+def load_model(content: dict[str, Any], where: str) -> SentenceEncoder:
+    """The student of a model file, its tokenizer with it, rebuilt from what the file itself holds."""
+    return rebuilt(content, lambda: _built(content), where)
 
 
 def architecture_of(model: SentenceEncoder, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -188,6 +189,14 @@ def _with_dropout(config: Any, dropout: float | None) -> Any:
         if dropout is not None and hasattr(config, name):
             setattr(config, name, dropout)
     return config
+
+
+def _built(content: dict[str, Any]) -> SentenceEncoder:
+    shape = content["architecture"]
+    transformer = AutoModel.from_config(AutoConfig.for_model(**shape["config"]))
+    model = _assembled(transformer, shape["projection_hidden_dim"], shape["dimension"])
+    model.tokenizer = Tokenizer.of_files(content["tokenizer"], shape["max_length"])
+    return model
 
 
 def _assembled(transformer: nn.Module, hidden: int | None, dimension: int | None) -> SentenceEncoder:

@@ -1,182 +1,203 @@
-"""Distillation as the engine sees it: build a student from a spec, train it in one phase or the other, measure it."""
+"""Distillation as the plan sees it: which text, which teacher, which student, how trained. Light: no torch, no numpy."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
+from ...study.fields import inherited
+from ...study.fingerprints import Fingerprints
+from ...study.identity import canonical, short_digest
+from ...study.problems import Problems
+from ...study.request import Artefact, Request
+from ...study.task import Budget, Settings, Task
+from . import adopted, dataset
+from .pretrained import Pretrained, pretrained
+from .settings import TRAINING_COLUMNS, Base, Contrast, Data, Finetune, Scope, Training
+from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, PreparedSpec, Student
 
-from ...engine.loop import Context, Fitted, Outcome, fit
-from ...engine.optimizers import adamw
-from ...engine.schedule import make_schedule
-from ...engine.seeding import seed_step
-from ...study.problems import Refusal
-from .retrieval import retrieval, similarity_correlation
-from .settings import BaseSpec, FinetuneSpec
-from .source import prepared_text
-from .student import SentenceEncoder, architecture_of, pretrained_student, stored_student
-from .text import Text
-from .trainee import Encoder, General, Retrieval, _Phase
-from .vectors import Vectors
+Asked = Request[Scope, Data, Base, Finetune]
 
-PROJECTION_TEXTS = 4096  # from which the projection's last layer gets its first weights
-RIDGE = 1e-2
+FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
+OF_PHASE1 = ("freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "max_samples_per_dataset")
+OF_PHASE2 = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
+OF_STUDENT = ("layers", "dropout", "projection_hidden_dim", "mrl_dimensions")
 
 
-def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Context) -> Outcome:
-    """Phase 1: from pretrained weights to the teacher's vectors; validation loss chooses the epoch."""
-    text, vectors = open_data(folder)
-    seed_step(spec.seed, 0)
-    model, tokenizer = pretrained_student(spec.student, spec.max_length, vectors.dimension)
-    freeze(model, spec.freeze_word_embeddings)
-    encoder = Encoder(model, tokenizer, text, context, spec.precision)
-    phase = General(encoder, vectors, spec, spec.seed, spec.max_samples_per_dataset, None, spec.student.mrl_dimensions)
-    batch = _announce("phase 1", phase, context)
-    if model.projection is not None:
-        start_projection(model, encoder, vectors, phase.train)
-    fitted = _fit(phase, spec, spec.seed, context)
-    metrics = measure(encoder, vectors, spec.student.mrl_dimensions) | batch
-    return _outcome(encoder, fitted, metrics, spec.student.mrl_dimensions)
+class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
+    """A student learns a teacher's vectors (phase 1, the base) and then to retrieve (phase 2, the fine-tune)."""
+
+    recipe = 1
+
+    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
+    BaseSpec, FinetuneSpec, PreparedSpec, BaselineSpec = BaseSpec, FinetuneSpec, PreparedSpec, BaselineSpec
+
+    own_finetune_fields = tuple(name for name in Contrast.model_fields if name != "mse_weight")  # phase 1 has one, too
+    flat = {"data_path": ("data", "path")}
+
+    def adopted(self, content: dict[str, Any], name: str) -> dict[str, Any] | None:
+        return adopted.adopted(content, name)
+
+    def complete_data(self, data: Data, key: str, problems: Problems) -> Data:
+        return dataset.complete_data(data, key, problems)
+
+    def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
+        """As it is: nothing in it depends on the data. Its folder must lie in the project."""
+        if scope.artifacts_dir.startswith(("/", "~")) or ".." in scope.artifacts_dir.split("/"):
+            fix = "needs a folder inside the project, such as artifacts"
+            problems.add(f"{key}artifacts_dir", scope.artifacts_dir, fix)
+        return scope
+
+    def check(self, request: Asked, problems: Problems) -> None:
+        base, finetune = request.base, request.finetune
+        _check_weights("base", base, ("mse_weight", "cosine_weight"), problems)
+        if finetune:
+            _check_weights("finetune", finetune, ("infonce_weight", "mse_weight"), problems)
+            lonely = finetune.infonce_weight and not finetune.num_negatives and not finetune.in_batch_negatives
+            if finetune.mode == "phase2" and lonely:
+                fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
+                problems.add("finetune.in_batch_negatives", False, fix)
+        if base.use_projection and base.mrl_dimensions:
+            fix = "are the student's own; set use_projection: false, or remove them"
+            problems.add("base.mrl_dimensions", list(base.mrl_dimensions), fix)
+        if not base.use_projection and base.projection_hidden_dim:
+            fix = "needs use_projection: true; remove one of them"
+            problems.add("base.projection_hidden_dim", base.projection_hidden_dim, fix)
+
+    def base_spec(
+        self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
+    ) -> BaseSpec | None:
+        """Phase 1, its student and teacher resolved."""
+        wish = request.base
+        data = dataset.identity_of(request.data, fingerprints, problems)
+        student = _student(wish, fingerprints, problems)
+        if data is None or student is None or not _fit_together(wish, student, data.teacher.dimension, problems):
+            return None
+        own = {name: getattr(wish, name) for name in (*Training.model_fields, *OF_PHASE1)}
+        return BaseSpec(**own, recipe=self.recipe, data=data, student=student)
+
+    def finetune_spec(self, request: Asked, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
+        """Phase 2: what it does not give it has from phase 1."""
+        wish = request.wish
+        common: dict[str, Any] = {"recipe": self.recipe, "data": base.data, "mode": wish.mode, "base": base_hash}
+        if wish.mode == "base_only":
+            return FinetuneSpec(**common)
+        training = inherited(Training, base, wish, seed="seed_finetune")
+        return FinetuneSpec(**training, **common, **{name: getattr(wish, name) for name in OF_PHASE2})
+
+    def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
+        """Never exact: the linear decay depends on it."""
+        common = canonical(spec.model_copy(update={"max_epochs": 0}))
+        return Budget(common, spec.max_epochs, "max_epochs", is_exact=False)
+
+    def cost(self, base: BaseSpec) -> float:
+        """Epochs × layers."""
+        return float(base.max_epochs * (len(base.student.layers) if base.student.layers else 6))
+
+    def location(self, data: Data) -> Artefact | str:
+        return dataset.location(data)
+
+    def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
+        """Phase 2's under their names, phase 1's with `base_` before."""
+        own = (*(name for name in Contrast.model_fields if name != "seed_finetune"), *TRAINING_COLUMNS)
+        columns = {name: getattr(finetune, name) for name in own}
+        columns |= {f"base_{name}": getattr(base, name) for name in (*TRAINING_COLUMNS, *OF_PHASE1)}
+        columns |= {"student": request.base.student, "base_layers": _joined(base.student.layers)}
+        columns |= {"teacher": request.data.teacher, "base_dropout": base.student.dropout}
+        columns |= {"projection_hidden_dim": base.student.projection_hidden_dim}
+        columns |= {"mrl_dimensions": _joined(base.student.mrl_dimensions), "student_name": _student_name(base)}
+        return columns | {"architecture": short_digest([base.student, base.use_projection, base.max_length])}
+
+    def default_name(self, settings: Settings) -> str:
+        layers, phase = settings["base_layers"], "phase1" if settings["mode"] == "base_only" else "phase2"
+        name = settings["student_name"].removeprefix("distilled-")
+        return f"{name}_layers{layers.replace(' ', '')}_{phase}" if layers else f"{name}_{phase}"
+
+    def baselines(
+        self, bases: Iterable[tuple[Asked, BaseSpec]], settings: list[Settings], fingerprints: Fingerprints
+    ) -> Iterator[tuple[int, BaselineSpec]]:
+        """The teacher on the same text, and how fast it and each student are."""
+        same = ("data", "student", "use_projection", "max_length")
+        for position, (_, base) in enumerate(bases):
+            yield position, BaselineSpec(recipe=self.recipe, **{name: getattr(base, name) for name in same})
+
+    def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
+        """`artifacts/{model}-{config}`, and the setting's short hash where a study makes several."""
+        scope = request.scope
+        if not scope.save_to_artifacts:
+            return None
+        parts = [_student_name(base), scope.artifact_config]
+        if scope.artifact_hash:
+            parts.append(short_digest([base, finetune and finetune.model_copy(update={"base": None})]))
+        return f"{scope.artifacts_dir.rstrip('/')}/{'-'.join(part for part in parts if part)}"
+
+    def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
+        return dataset.identity_at(Path(folder), spec)
+
+    def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
+        job = super().flat_job_of(base) | {name: getattr(base.student, name) for name in OF_STUDENT}
+        return {name: v for name, v in job.items() if v is not None} | {"student": base.student.model.name}
+
+    def about(self, spec: BaseSpec | FinetuneSpec) -> str:
+        return f"phase 1 of {_student_name(spec)}" if isinstance(spec, BaseSpec) else spec.mode
 
 
-def train_finetune(
-    spec: FinetuneSpec,
-    folder: str,
-    expect: dict[str, Any],
-    base: dict[str, Any],
-    base_spec: BaseSpec,
-    context: Context,
-) -> Outcome:
-    """Phase 2 on a phase-1 model; its scores stand beside those of the model that it started from."""
-    if spec.mode == "base_only":
-        content = {name: value for name, value in base.items() if name not in ("spec", "hash", "format")}
-        return Outcome(content, base["measured"], Fitted(base["model"], [], 0, 0, 0.0))
-    text, vectors = open_data(folder)
-    model, tokenizer = stored_student(base, f"base model {base['hash']}")
-    tokenizer.max_length = spec.max_length
-    freeze(model, base_spec.freeze_word_embeddings)
-    encoder = Encoder(model, tokenizer, text, context, spec.precision)
-    dimensions = base_spec.student.mrl_dimensions
-    phase = Retrieval(encoder, vectors, spec, spec.seed, None, spec.max_samples, dimensions)
-    batch = _announce(f"phase 2 from base model {base['hash']}", phase, context)
-    fitted = _fit(phase, spec, spec.seed, context)
-    metrics = measure(encoder, vectors, dimensions) | batch | {"base_test": base["measured"]["test"]}
-    return _outcome(encoder, fitted, metrics, dimensions)
+def _student_name(base: BaseSpec) -> str:
+    """A student's name as its users know it: `distilled-mpnet-3584d`, `distilled-mpnet-768d-mrl`."""
+    model = base.student.model.name.rpartition("/")[2].lower()
+    family = next((name for name in FAMILIES if name in model), model)
+    if base.use_projection:
+        return f"distilled-{family}-{base.data.teacher.dimension or 'teacher'}d"
+    return f"distilled-{family}-{base.student.dimension or 'own'}d-mrl"
 
 
-def open_data(folder: str | Path) -> tuple[Text, Vectors]:
-    """The teacher's vectors in `folder` and the text beside it."""
-    text, vectors = Text(prepared_text(Path(folder))), Vectors(Path(folder))
-    if (len(vectors.queries), len(vectors.passages)) != (len(text.queries), len(text.passages)):
-        raise Refusal(f"{folder}: its vectors are not those of the text beside it; delete it and run again")
-    return text, vectors
+def _check_weights(key: str, section: Base | Finetune, names: tuple[str, str], problems: Problems) -> None:
+    if not any(getattr(section, name) for name in names):
+        problems.add(f"{key}.{names[0]}", 0, f"and {names[1]}: 0 leave nothing to learn; make one of them positive")
 
 
-def measure(encoder: Encoder, vectors: Vectors, dimensions: tuple[int, ...] | None) -> dict[str, Any]:
-    """Retrieval of held-out passages by the student and by the teacher, and how alike their similarities are."""
-    text = encoder.text
-    query_rows, passage_rows, true = text.queries_of("test"), text.passages_of("test"), text.positives()
-    queries, passages = encoder.all_of("queries", query_rows), encoder.all_of("passages", passage_rows)
-    teacher = tuple(
-        torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
-        for array, rows in ((vectors.queries, query_rows), (vectors.passages, passage_rows))
+def _fit_together(wish: Base, student: Student, teacher_dim: int | None, problems: Problems) -> bool:
+    """Whether the student's dimensions go with the teacher's, as far as both are known."""
+    width, nested = student.dimension, student.mrl_dimensions
+    if nested and width and max(nested) > min(width, teacher_dim or width):
+        fix = f"goes beyond the student's {width} and the teacher's {teacher_dim} dimensions; make it smaller"
+        problems.add("base.mrl_dimensions", max(nested), fix)
+        return False
+    if not wish.use_projection and width and teacher_dim and teacher_dim < width:
+        fix = f"the teacher has {teacher_dim} dimensions, fewer than the student's {width}; set use_projection: true"
+        problems.add("base.use_projection", False, fix)
+        return False
+    return True
+
+
+def _student(wish: Base, fingerprints: Fingerprints, problems: Problems) -> Student | None:
+    found = pretrained(wish.student, "base.student", fingerprints, problems)
+    if found is None or not _has_what_is_asked(wish, found, problems):
+        return None
+    width = found.width or wish.student_dim
+    everything = found.n_layers and tuple(range(found.n_layers))
+    hidden = wish.projection_hidden_dim or (4 * width if width else 3072)
+    return Student(
+        model=found.identity,
+        dimension=width,
+        layers=None if wish.layers == everything else wish.layers,
+        dropout=wish.dropout,
+        projection_hidden_dim=hidden if wish.use_projection else None,
+        mrl_dimensions=wish.mrl_dimensions and tuple(sorted(set(wish.mrl_dimensions), reverse=True)),
     )
 
-    def scores(q: torch.Tensor, p: torch.Tensor) -> dict[str, Any]:
-        return retrieval(q, p, query_rows, passage_rows, true)
 
-    measured: dict[str, Any] = {"test": scores(queries, passages), "teacher": scores(*teacher)}
-    measured["test"]["teacher_correlation"] = similarity_correlation(queries, passages, *teacher)
-    measured["dimensions"] = {
-        str(d): scores(*(nn.functional.normalize(v[:, :d], dim=1) for v in (queries, passages)))
-        for d in dimensions or ()
-    }
-    return measured | {"n_queries": len(query_rows), "n_passages": len(passage_rows)}
-
-
-@torch.no_grad()
-def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors, pairs: np.ndarray) -> None:
-    """Give the projection's last linear layer the weights that fit the teacher best, by ridge regression.
-
-    Its inputs are random features of the pooled vectors; its targets, up to the scale that LayerNorm gives, are the
-    teacher's vectors. Training then starts near the teacher rather than nowhere.
-    """
-    model.eval()
-    chosen = pairs[np.linspace(0, len(pairs) - 1, min(PROJECTION_TEXTS, len(pairs))).astype(int)]
-    rows = np.unique(encoder.text.pairs[chosen, 1])
-    head, model.projection = model.projection, None
-    pooled = []
-    for part in torch.from_numpy(rows).split(256):
-        tokens, lengths = encoder.tokenizer(encoder.text.passages.take(part.numpy()))
-        pooled.append(model.pooled(tokens.to(encoder.context.device), lengths.to(encoder.context.device)))
-    model.projection = head
-    features = head.features(torch.cat(pooled)).double().cpu()  # (n, hidden), behind the GELU
-    target = torch.from_numpy(np.asarray(vectors.passages[rows], dtype=np.float64))
-    target = target / target.std()  # the LayerNorm behind brings every vector to this scale
-    mean_in, mean_out = features.mean(0), target.mean(0)
-    centred = features - mean_in
-    gram = centred.T @ centred + RIDGE * len(rows) * torch.eye(features.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(gram, centred.T @ (target - mean_out)).T  # (dimension, hidden)
-    head[3].weight.copy_(weight)
-    head[3].bias.copy_(mean_out - weight @ mean_in)
+def _has_what_is_asked(wish: Base, found: Pretrained, problems: Problems) -> bool:
+    """Whether a student has the dimensions and the layers that are asked of it, as far as they are known."""
+    before = len(problems.lines)
+    if wish.student_dim and found.width and wish.student_dim != found.width:
+        problems.add("base.student_dim", wish.student_dim, f"is not what {wish.student} has; it has {found.width}")
+    if wish.layers and len(set(wish.layers)) < len(wish.layers):
+        problems.add("base.layers", list(wish.layers), "names a layer twice; name each once")
+    if wish.layers and found.n_layers and max(wish.layers) >= found.n_layers:
+        fix = f"is not there, {wish.student} has layers 0 to {found.n_layers - 1}"
+        problems.add("base.layers", max(wish.layers), fix)
+    return len(problems.lines) == before
 
 
-def _fit(phase: _Phase, spec: BaseSpec | FinetuneSpec, seed: int, context: Context) -> Fitted:
-    steps = sum(len(phase.batches(epoch)) for epoch in range(1, spec.max_epochs + 1))
-    section = "base" if isinstance(spec, BaseSpec) else "finetune"
-    if spec.warmup_steps >= steps:
-        raise Refusal(
-            f"{section}.warmup_steps: {spec.warmup_steps} is not shorter than the run of {steps} steps "
-            f"({spec.max_epochs} epochs of {steps // spec.max_epochs}); make it smaller or the run longer"
-        )
-    optimizer = adamw(phase.model, spec.lr, spec.weight_decay, compiled=context.compile)
-    fitted = fit(
-        phase,
-        context,
-        optimizer=optimizer,
-        schedule=make_schedule("linear", optimizer, spec.lr, steps, spec.warmup_steps),
-        max_epochs=spec.max_epochs,
-        gradient_clip=spec.gradient_clip,
-        metric="loss",
-        patience=None,
-        seed=seed,
-        precision=spec.precision,
-    )
-    phase.model.load_state_dict(fitted.state)
-    return fitted
-
-
-def _announce(name: str, phase: _Phase, context: Context) -> dict[str, Any]:
-    """Say, and return for the records, how much is trained on and how large a step really is."""
-    sizes = [len(batch) for batch in phase.batches(1)]
-    mine = -(-max(sizes) // context.world.size)
-    micro = min(context.micro_batch_size or mine, mine)
-    context.say(
-        f"{name}: {sum(sizes)} of {len(phase.train)} pairs an epoch, {len(sizes)} steps of {min(sizes)} to {max(sizes)} pairs "
-        f"({context.world.size} process(es) × {-(-mine // micro)} micro-batch(es) of up to {micro})"
-    )
-    return {"effective_batch": max(sizes), "steps_per_epoch": len(sizes), "n_train": sum(sizes)}
-
-
-def freeze(model: SentenceEncoder, word_embeddings: bool) -> None:
-    """Keep the word embeddings as they are, where asked."""
-    if word_embeddings:
-        model.transformer.get_input_embeddings().requires_grad_(False)
-
-
-def _outcome(encoder: Encoder, fitted: Fitted, metrics: dict[str, Any], dimensions: tuple[int, ...] | None) -> Outcome:
-    model = encoder.model
-    metrics |= {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "layers": model.transformer.config.num_hidden_layers,
-        "dimension": model.dimension,
-    }
-    content = {
-        "model": fitted.state,
-        "architecture": architecture_of(model, encoder.tokenizer),
-        "tokenizer": encoder.tokenizer.files(),
-        "mrl_dimensions": list(dimensions or ()),
-        "measured": metrics,
-    }
-    return Outcome(content, metrics, fitted)
+def _joined(values: tuple[int, ...] | None) -> str | None:
+    return None if values is None else " ".join(map(str, values))

@@ -13,10 +13,11 @@ from ...engine.device import pick_device
 from ...engine.loop import PRECISIONS
 from ...store.files import write_json
 from ...study.identity import canonical, short_digest
-from ...study.optimisation import Run
 from ...study.problems import Refusal
-from .settings import MOST_NEGATIVES, ModelIdentity, PreparedSpec
-from .source import locate
+from ...study.run import Run
+from .pretrained import locate
+from .settings import MOST_NEGATIVES
+from .specs import ModelIdentity, PreparedSpec
 from .text import NONE, Lines, Text, write_array
 from .vectors import read_vectors
 

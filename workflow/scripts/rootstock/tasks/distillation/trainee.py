@@ -8,12 +8,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ...engine.attention import plain_is_quicker
-from ...engine.loop import PRECISIONS, Context
+from ...engine.batches import even_batches
+from ...engine.loop import PRECISIONS
+from ...engine.progress import Context
 from ...study.problems import Refusal
 from .losses import cosine_distance, info_nce, mse, nested
-from .sampling import even_batches, pairs_of_epoch
-from .settings import BaseSpec, FinetuneSpec
-from .student import SentenceEncoder, Tokenizer
+from .sampling import pairs_of_epoch
+from .specs import BaseSpec, FinetuneSpec
+from .student import SentenceEncoder, Tokenizer, architecture_of
 from .text import NONE, Text
 from .vectors import Vectors
 
@@ -49,7 +51,7 @@ class Encoder:
         return self.context.world.sum(vectors)
 
 
-class _Phase:
+class Phase:
     """What both phases have in common."""
 
     def __init__(
@@ -57,22 +59,26 @@ class _Phase:
         encoder: Encoder,
         vectors: Vectors,
         spec: BaseSpec | FinetuneSpec,
-        seed: int,
         most_per_dataset: int | None,
         most: int | None,
         dimensions: tuple[int, ...] | None,
     ):
         self.encoder, self.model, self.text = encoder, encoder.model, encoder.text
-        self.vectors, self.spec, self.seed = vectors, spec, seed
+        self.vectors, self.spec = vectors, spec
         self.most_per_dataset, self.most = most_per_dataset, most
-        self.dimensions = dimensions or (self.model.dimension,)
+        self.own_dimensions, self.dimensions = dimensions, dimensions or (self.model.dimension,)
+        self.rebuilds = {
+            "architecture": architecture_of(self.model, encoder.tokenizer),
+            "tokenizer": encoder.tokenizer.files(),
+            "mrl_dimensions": list(dimensions or ()),
+        }
         self.device, self.world = encoder.context.device, encoder.context.world
         self.train, self.val = self.text.pairs_of("train"), self.text.pairs_of("val")
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Numbers of pairs, in batches as even as can be."""
         chosen = pairs_of_epoch(
-            self.train, self.text.pair_dataset[self.train], self.most_per_dataset, self.most, self.seed, epoch
+            self.train, self.text.pair_dataset[self.train], self.most_per_dataset, self.most, self.spec.seed, epoch
         )
         return even_batches(torch.from_numpy(chosen), self.spec.batch_size)
 
@@ -103,7 +109,7 @@ class _Phase:
         return zip(*(nested(v, self.dimensions) for v in vectors), strict=True)
 
 
-class General(_Phase):
+class General(Phase):
     """Phase 1: vectors of queries and passages become the teacher's."""
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
@@ -119,7 +125,7 @@ class General(_Phase):
         return total / (2 * len(self.dimensions))  # the mean over roles and nested dimensions
 
 
-class Retrieval(_Phase):
+class Retrieval(Phase):
     """Phase 2: a query finds its passage among hard and in-batch negatives."""
 
     def __init__(self, *arguments, **options):

@@ -11,15 +11,16 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from ...engine.device import pick_device
-from ...engine.files import load
 from ...study.problems import Refusal
+from ..loading import content_of
+from .dataset import passes
 from .model import Cache, LanguageModel
-from .records import passes
 from .sampling import Sampling, draw, probabilities
 from .settings import Model
 from .shards import open_prepared
-from .task import load_model
+from .specs import BaseSpec, FinetuneSpec
 from .tokenizer import encode_prompt, end_of_text, read_tokenizer
+from .train import load_model
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ def load_model_from_checkpoint(path: str | Path, device: str = "auto") -> tuple[
     Nothing in the file is ever run. Raises `Refusal` in one line where it holds no language model or is damaged.
     """
     path = Path(path)
-    content = load(path)
-    spec = content.get("spec") if isinstance(content, dict) else None
-    if not isinstance(spec, dict) or spec.get("task") != "language_model":
-        raise Refusal(f"{path}: holds no language model of Rootstock")
+    content = content_of(path)
+    if content["spec"]["task"] != "language_model":
+        raise Refusal(f"{path}: holds no language model, but one of {content['spec']['task']}")
+    spec = content["spec"]
     shape = Model.model_validate(spec["model"])
-    model = load_model(content, shape, str(path))
+    model = load_model(content, str(path))
     tokenizer = _tokenizer(content, path)
     if tokenizer.get_vocab_size() != model.vocab_size:
         raise Refusal(
@@ -150,5 +151,6 @@ def _trained(content: dict[str, Any]) -> dict[str, Any]:
     if "trained" in content:
         return content["trained"]
     measured = content["history"][-1]["val_loss"] if content["history"] else None
-    done = passes(content["spec"], content["step"], content["data"])
+    kind = FinetuneSpec if "mode" in content["spec"] else BaseSpec
+    done = passes(kind.model_validate(content["spec"]), content["step"], content["data"])
     return {"step": content["step"], "epoch": done, "loss": measured}

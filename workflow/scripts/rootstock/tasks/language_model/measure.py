@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...engine.loop import PRECISIONS, Context
+from ...engine.loop import PRECISIONS
+from ...engine.progress import Context
 from .shards import TokenStream
 
 EVALUATION_WINDOWS = 32

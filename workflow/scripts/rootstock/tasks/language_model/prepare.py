@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ...store.files import write_atomically, write_json
 from ...study.identity import canonical, sha256_file
-from ...study.optimisation import Run
 from ...study.problems import Refusal
-from .settings import SPLITS, PreparedSpec
+from ...study.run import Run
+from .dataset import tokenizer_files
+from .settings import SPLITS
 from .shards import write_shard
-from .source import tokenizer_files
+from .specs import PreparedSpec
 from .text import documents, split_of
 from .tokenizer import given_tokenizer, load_tokenizer, train_tokenizer
 

@@ -14,7 +14,7 @@ TRUNK = "trunk"
 SETTINGS = ("mode", "target_data_pct", "trained_layers", "base_max_steps", "max_steps")
 
 
-def columns(metrics: dict[str, Any]) -> dict[str, Any]:
+def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one branch: loss on every text before (`base_`) and after, in nats a token."""
     values = {f"base_loss_{name}": measured["loss"] for name, measured in metrics["base"].items()}
     values |= {f"loss_{name}": measured["loss"] for name, measured in metrics["test"].items()}

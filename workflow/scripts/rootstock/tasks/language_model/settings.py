@@ -1,22 +1,11 @@
-"""What a user may set for a language model, and the resolved specs it becomes. Light: no torch."""
+"""What a user may set for a language model. Light: no torch."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...study.fields import (
-    Count,
-    Float,
-    Fraction,
-    Int,
-    Introduced,
-    Name,
-    Natural,
-    NonNegative,
-    Positive,
-    Section,
-    inheriting,
-)
+from ...study.fields import Count, Fraction, Int, Name, Natural, NonNegative, Positive, Section, Shares, optional
+from ...study.spec import Optimisation
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
 SPLITS = ("train", "val", "test")
@@ -47,13 +36,11 @@ class Data(Section):
         description="a tokenizer.json, or a folder with one or with vocab.json and merges.txt; null: a BPE trained on the text",
     )
     vocab_size: Annotated[Int, Field(ge=257)] | None = Field(None, description="size of the BPE that is trained")
-    split: tuple[Fraction, Fraction, Fraction] | None = Field(
-        None, description="shares of documents for train, val and test"
-    )
+    split: Shares | None = Field(None, description="shares of documents for train, val and test")
 
 
-class Training(Section):
-    """What pretraining and fine-tuning have in common. Each field changes weights, so each is part of a spec."""
+class Training(Optimisation):
+    """What pretraining and fine-tuning have in common."""
 
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for matrices, with AdamW for the rest")
     lr: Positive = Field(1e-3, description="learning rate at its peak")
@@ -73,6 +60,14 @@ class Training(Section):
     )
     precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="float32, or mixed precision")
     seed: Natural = Field(0, description="seed of initial weights and of the order of the text")
+
+
+# The order of their columns in summary.csv; what is not named here follows.
+FIRST_COLUMNS = (
+    "optimizer", "lr", "weight_decay", "batch_size", "max_steps", "warmup_steps", "schedule", "decay_pct", "gradient_clip",
+    "eval_every", "eval_tokens", "early_stopping_patience",
+)  # fmt: skip
+TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 
 
 class Model(Section):
@@ -99,63 +94,5 @@ class Branch(Section):
     branch_at: Count | None = Field(None, description="only on trunks of so many max_steps; null: on every one")
 
 
-_Inherited = inheriting("Inherited", Training, "null: as the base has it", without=("seed",))
-
-
-class Finetune(_Inherited, Branch):
+class Finetune(optional(Training, "null: as the base has it", ("seed",)), Branch):
     """A branch of the trunk. A value not given is the trunk's."""
-
-
-class TextIdentity(Section):
-    """What text a training read and how it was tokenised: built-in text by version, a folder by its content."""
-
-    name: str
-    version: str | None = None
-    domains: tuple[str, ...]
-    content: dict[str, str] | None = None  # domain to fingerprint
-    tokenizer: str | None = None  # fingerprint of a tokenizer that was given
-    vocab_size: int | None = None  # of one that is trained
-    split: tuple[float, float, float]
-
-
-class PreparedSpec(TextIdentity):
-    """The same, and where it lies now."""
-
-    path: str | None = None
-    tokenizer_path: str | None = None
-
-
-class ResumedFrom(Section):
-    """Where a training with changed settings was taken up: not at its start but in the middle of another one."""
-
-    hash: str  # of the training that it was taken up from
-    step: int
-    samples: int  # windows seen until then
-    epoch: int  # of the engine's loop: the stretch between two evaluations
-    batch: int  # steps of that stretch that were done
-
-
-class BaseSpec(Training):
-    """All that determines the weights of a trunk."""
-
-    task: Literal["language_model"] = "language_model"
-    recipe: int
-    data: TextIdentity
-    model: Model
-    parent: Annotated[str | None, Introduced(None)] = None
-    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
-
-
-class FinetuneSpec(inheriting("OptionalTraining", Training, "null: not used by the mode")):
-    """All that determines a branch; fields that its mode does not use are None."""
-
-    task: Literal["language_model"] = "language_model"
-    recipe: int
-    base: str | None = None
-    data: TextIdentity
-    model: Model
-    mode: Mode
-    domain: str | None = None  # None: the trunk's own text
-    target_data_pct: Float | None = None
-    trained_layers: int | None = None
-    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None

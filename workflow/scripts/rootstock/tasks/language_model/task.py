@@ -1,180 +1,216 @@
-"""Language models as the engine sees them: build a trainee from a spec, train it, measure it."""
+"""Language models as the plan sees them: which trunk, which branch of it, on which text. Light: no torch, no numpy."""
 
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from ...study.fields import inherited
+from ...study.fingerprints import Fingerprints
+from ...study.identity import canonical, short_digest
+from ...study.problems import Problems, nearest
+from ...study.request import Artefact, Request, Unit
+from ...study.resumption import Place, Resumption
+from ...study.task import Budget, Settings, Task
+from . import dataset, resume
+from .settings import GENERAL, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
+from .specs import BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
 
-from ...engine.loop import Context, Fitted, Outcome, fit
-from ...engine.optimizers import adamw, muon
-from ...engine.schedule import make_schedule
-from ...engine.seeding import seed_step
-from ...study.problems import Refusal
-from .measure import Measure, inputs_and_targets, together
-from .model import LanguageModel
-from .settings import GENERAL, BaseSpec, FinetuneSpec, Model, ResumedFrom
-from .shards import Prepared, TokenStream, open_prepared
+Asked = Request[Scope, Data, Base, Finetune]
 
-BETAS = (0.9, 0.95)  # a shorter memory of squared gradients than AdamW's default: usual where batches are noisy
-NOT_RESUMED = ResumedFrom(hash="", step=0, samples=0, epoch=1, batch=0)
-
-
-def train_base(spec: BaseSpec, folder: str, expect: dict[str, Any], context: Context) -> Outcome:
-    """Pretrain on the train part of all domains; their val part chooses the evaluation whose weights are kept."""
-    text = open_prepared(folder)
-    seed_step(spec.seed, 0)
-    model = LanguageModel(text.vocab_size, spec.model)
-    train, check = text.stream(text.domains, "train"), text.stream(text.domains, "val")
-    trainee = TextTrainee(model, train, check, spec, context)
-    context.say(f"trunk: {sum(p.numel() for p in model.parameters())} parameters, {len(train)} tokens to train")
-    fitted = _fit(trainee, spec, context)
-    metrics = {"base": _measure_all(trainee.measure, text), "n_train": len(train)}
-    return _outcome(model, fitted, metrics, text, trainee.trained(fitted))
+DECAY_PCT = 0.2
 
 
-def train_finetune(
-    spec: FinetuneSpec,
-    folder: str,
-    expect: dict[str, Any],
-    base: dict[str, Any],
-    base_spec: BaseSpec,
-    context: Context,
-) -> Outcome:
-    """Go on from the trunk, on one domain or on all text; measure before and after on the test part of every domain."""
-    text = open_prepared(folder)
-    model = load_model(base, spec.model, f"base model {base['hash']}").to(context.device)
-    if model.vocab_size != text.vocab_size:
-        raise Refusal(
-            f"base model {base['hash']}: has a vocabulary of {model.vocab_size}, {folder} of {text.vocab_size}; "
-            "use the text it learned from"
+class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
+    """A trunk learns from all text; branches of it go on with one domain, or cool down on all."""
+
+    unit_word = "domain"
+    recipe = 1
+
+    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
+    BaseSpec, FinetuneSpec, PreparedSpec = BaseSpec, FinetuneSpec, PreparedSpec
+
+    own_finetune_fields = tuple(Branch.model_fields)
+    flat = {
+        "domain": ("unit", "domain"),
+        "domains": ("scope", "domains"),
+        "export": ("scope", "export"),
+        "data_path": ("data", "path"),
+    }
+    unit_help = {"domain": "what the branch is about; not given for a cool_down, which goes on with all text"}
+
+    def complete_data(self, data: Data, key: str, problems: Problems) -> Data:
+        return dataset.complete_data(data, key, problems)
+
+    def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
+        """With every domain of the data where the study names none."""
+        there = data.domains or ()
+        for name in scope.domains or ():
+            if there and name not in there:
+                problems.unknown(f"{key}domains", name, there)
+        return scope.model_copy(update={"domains": tuple(dict.fromkeys(scope.domains or there))})
+
+    def units(self, scope: Scope, problems: Problems) -> list[Unit]:
+        """The trunk's own text, then a unit a domain."""
+        return [Unit(GENERAL), *(Unit(name, {"domain": name}) for name in scope.domains or ())]
+
+    def any_unit(self, scope: Scope) -> list[Unit]:
+        return [Unit(GENERAL)]
+
+    def unit_of_job(self, scope: Scope, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
+        """Its `domain`, or the trunk's own text."""
+        name, there = values.get("domain"), scope.domains or ()
+        if name is None:
+            return Unit(GENERAL)
+        if name not in there:
+            problems.add(key, name, f"unknown; {nearest(name, there)}")
+            return None
+        return Unit(name, {"domain": name})
+
+    def is_meant(self, request: Asked) -> bool:
+        """A cool-down is about all text, other branches about one domain."""
+        wish = request.finetune
+        if wish is None:
+            return request.unit.name == GENERAL
+        if wish.branch_at not in (None, request.base.max_steps):
+            return False
+        return (wish.mode == "cool_down") == (request.unit.name == GENERAL)
+
+    def check(self, request: Asked, problems: Problems) -> None:
+        base = request.base
+        if base.d_model % base.n_heads:
+            fix = f"is not divisible by n_heads: {base.n_heads}; change one of them"
+            problems.add("base.d_model", base.d_model, fix)
+        elif base.d_model // base.n_heads % 2:
+            fix = f"leaves {base.d_model // base.n_heads} for each of {base.n_heads} heads; rotary positions need an even number"
+            problems.add("base.d_model", base.d_model, fix)
+        _check_training("base", base, problems)
+        if request.finetune:
+            _check_training("finetune", _inherit(request), problems)
+            _check_branch(request, problems)
+
+    def base_spec(
+        self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
+    ) -> BaseSpec:
+        model = Model(**{name: getattr(request.base, name) for name in Model.model_fields})
+        data = dataset.identity_of(request.data, fingerprints)
+        return BaseSpec(**_training(request.base), recipe=self.recipe, data=data, model=model)
+
+    def finetune_spec(self, request: Asked, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
+        wish = request.wish
+        common: dict[str, Any] = {
+            "recipe": self.recipe,
+            "base": base_hash,
+            "data": base.data,
+            "model": base.model,
+            "mode": wish.mode,
+            "domain": request.unit.values.get("domain"),
+        }
+        if wish.mode == "base_only":
+            return FinetuneSpec(**common)
+        return FinetuneSpec(
+            **_training(_inherit(request)),
+            **common,
+            target_data_pct=None if wish.mode == "cool_down" else wish.target_data_pct,
+            trained_layers=(wish.trained_layers or 1) if wish.mode == "last_layers_only" else None,
         )
-    before = _measure_all(Measure(model, spec.model.context_length, base_spec.precision, context), text)
-    if spec.mode == "base_only":
-        fitted = Fitted({k: v.cpu() for k, v in model.state_dict().items()}, [], 0, 0, 0.0)
-        return _outcome(model, fitted, {"base": before, "test": before, "n_train": 0}, text, base["trained"])
-    domains = text.domains if spec.domain is None else [spec.domain]
-    train = text.stream(domains, "train", spec.target_data_pct or 1.0, spec.seed)
-    if spec.mode == "last_layers_only":
-        model.requires_grad_(False)
-        for part in (*model.blocks[-spec.trained_layers :], model.norm):
-            part.requires_grad_(True)
-    context.say(f"{spec.mode} on {spec.domain or GENERAL}: {len(train)} tokens to train")
-    trainee = TextTrainee(model, train, text.stream(domains, "val"), spec, context)
-    fitted = _fit(trainee, spec, context)
-    metrics = {"base": before, "test": _measure_all(trainee.measure, text), "n_train": len(train)}
-    return _outcome(model, fitted, metrics, text, trainee.trained(fitted))
+
+    def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
+        """Exact where the learning rate does not depend on it and both trainings end with an evaluation."""
+        common = canonical(spec.model_copy(update={"max_steps": 0}))
+        if spec.max_steps % spec.eval_every:
+            common = canonical(spec)
+        return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant")
+
+    def cost(self, base: BaseSpec) -> float:
+        """Steps × tokens × weights of its matrices."""
+        shape = base.model
+        weights = shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff)
+        return float(base.max_steps * base.batch_size * shape.context_length * weights)
+
+    def location(self, data: Data) -> Artefact | str:
+        return dataset.location(data)
+
+    def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
+        """The branch's under their names, the trunk's with `base_` before."""
+        own = ("mode", "domain", "target_data_pct", "trained_layers", *TRAINING_COLUMNS)
+        columns = {name: getattr(finetune, name) for name in own} | {"domain": request.unit.name}
+        columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
+        columns |= {f"base_{name}": value for name, value in base.model}
+        return columns | {f"data_{name}": v for name, v in base.data if name != "content"}
+
+    def folder_identity(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec, fingerprints: Fingerprints
+    ) -> dict[str, Any]:
+        """What the branches of one setting share over all domains."""
+        return {"base": base, "finetune": finetune.model_copy(update={"domain": None, "base": None})}
+
+    def default_name(self, settings: Settings) -> str:
+        name, share = settings["mode"], settings["target_data_pct"]
+        return f"{name}{'' if share is None else f'_pct{share:g}'}_at{settings['base_max_steps']}"
+
+    def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
+        """A Hugging Face folder, if the study exports."""
+        if not request.scope.export:
+            return None
+        name = "trunk" if finetune is None else f"{finetune.mode}_{request.unit.name}"
+        return f"artifacts/language_model/{name}_{short_digest(finetune or base)}"
+
+    def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> TextIdentity:
+        return dataset.identity_at(Path(folder))
+
+    def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
+        job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
+        return job | dict(base.model)
+
+    def misfit(self, base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | None:
+        if base.model != wanted.model:
+            return f"is of shape {canonical(base.model)}, the flags ask for {canonical(wanted.model)}"
+        return super().misfit(base, wanted, finetune)
+
+    def about(self, spec: BaseSpec | FinetuneSpec) -> str:
+        return "trunk" if isinstance(spec, BaseSpec) else f"{spec.mode} {spec.domain or GENERAL}"
+
+    def passes(self, spec: BaseSpec | FinetuneSpec, step: int, epochs: float, data: str) -> float | None:
+        return dataset.passes(spec, step, data)
+
+    def resumed(self, spec: BaseSpec | FinetuneSpec, place: Place, changes: dict[str, int]) -> Resumption:
+        return resume.resumed(spec, place, changes)
 
 
-class TextTrainee:
-    """Text and a transformer, in the shape that the engine's loop trains. An epoch is what lies between two evaluations."""
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        train: TokenStream,
-        check: TokenStream,
-        spec: BaseSpec | FinetuneSpec,
-        context: Context,
-    ):
-        self.model, self.train, self.check, self.spec = model.to(context.device), train, check, spec
-        self.context_length, self.device = spec.model.context_length, context.device
-        self.begun = spec.resumed_from or NOT_RESUMED
-        self.measure = Measure(self.model, self.context_length, spec.precision, context)
-        self.passes: dict[int, Tensor] = {}
-
-    @property
-    def epochs(self) -> int:
-        """Stretches of `eval_every` steps until `max_steps`; the last one may be shorter."""
-        first = self.begun.step - self.begun.batch
-        return self.begun.epoch - 1 + -(-(self.spec.max_steps - first) // self.spec.eval_every)
-
-    def batches(self, epoch: int) -> list[Tensor]:
-        """Window starts of each step of a stretch. Which windows a step sees does not depend on where stretches end."""
-        first = self.begun.step - self.begun.batch + (epoch - self.begun.epoch) * self.spec.eval_every
-        steps = range(first, min(first + self.spec.eval_every, self.spec.max_steps))
-        seen = (self.begun.samples + (step - self.begun.step) * self.spec.batch_size for step in steps)
-        return [self._windows(number) for number in seen]
-
-    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
-        x, y = inputs_and_targets(self.train, samples, self.context_length, self.device)
-        return model(x, y).sum()
-
-    def evaluate(self) -> dict[str, Any]:
-        return self.measure(self.check, self.spec.eval_tokens)
-
-    def train_mode(self) -> None:
-        self.model.train()
-
-    def trained(self, fitted: Fitted) -> dict[str, Any]:
-        """Of the weights that are kept: their step, passes over the text until then, loss on the val part."""
-        first = self.begun.step - self.begun.batch
-        step = min(first + (fitted.best_epoch - self.begun.epoch + 1) * self.spec.eval_every, self.spec.max_steps)
-        samples = self.begun.samples + (step - self.begun.step) * self.spec.batch_size
-        loss = fitted.history[fitted.best_epoch - 1]["val_loss"]
-        return {"step": step, "epoch": samples * self.context_length / len(self.train), "loss": loss}
-
-    def _windows(self, first: int) -> Tensor:
-        """Starts of `batch_size` windows, the `first` and those that follow it in the endless sequence of passes."""
-        per_pass = max(1, len(self.train) // self.context_length)
-        starts, number = [], first
-        while number < first + self.spec.batch_size:
-            done, offset = divmod(number, per_pass)
-            take = min(per_pass - offset, first + self.spec.batch_size - number)
-            starts.append(self._pass(done, per_pass)[offset : offset + take])
-            number += take
-        return torch.cat(starts)
-
-    def _pass(self, number: int, per_pass: int) -> Tensor:
-        """All windows of one pass over the text in a new order, cut at other places than in the pass before."""
-        if number not in self.passes:
-            generator = torch.Generator().manual_seed((self.spec.seed * 1_000_003 + number) & 0x7FFF_FFFF_FFFF_FFFF)
-            shift = torch.randint(self.context_length, (1,), generator=generator)
-            order = torch.randperm(per_pass, generator=generator)
-            self.passes = {number: shift + order * self.context_length}
-        return self.passes[number]
+def _check_training(key: str, wish: Training, problems: Problems) -> None:
+    if wish.warmup_steps > wish.max_steps:
+        problems.add(f"{key}.warmup_steps", wish.warmup_steps, f"is more than max_steps: {wish.max_steps}")
+    if wish.decay_pct is not None and wish.schedule != "wsd":
+        problems.add(f"{key}.decay_pct", wish.decay_pct, f"is for schedule wsd, not {wish.schedule}; remove it")
 
 
-def load_model(content: dict[str, Any], shape: Model, where: str) -> LanguageModel:
-    """The transformer of a `model.pt`; `Refusal` where its weights are not of the shape that its spec says."""
-    try:
-        model = LanguageModel(content["model"]["embedding.weight"].shape[0], shape)
-        model.load_state_dict(content["model"])
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise Refusal(f"{where}: of another shape than its spec says: {str(error).splitlines()[0]}") from None
-    return model
+def _check_branch(request: Asked, problems: Problems) -> None:
+    wish, cools = request.wish, request.wish.mode == "cool_down"
+    if cools != (request.unit.name == GENERAL):
+        fix = "goes on with all text; remove the domain" if cools else "needs a domain"
+        problems.add("finetune.mode", wish.mode, fix)
+    if cools and wish.target_data_pct != 1:
+        fix = "is of a domain; a cool_down has none; remove it"
+        problems.add("finetune.target_data_pct", wish.target_data_pct, fix)
+    if wish.trained_layers is not None and wish.mode != "last_layers_only":
+        problems.add("finetune.trained_layers", wish.trained_layers, f"needs mode last_layers_only, not {wish.mode}")
+    if (wish.trained_layers or 1) > request.base.n_layers:
+        problems.add("finetune.trained_layers", wish.trained_layers, f"is more than n_layers: {request.base.n_layers}")
 
 
-def _fit(trainee: TextTrainee, spec: BaseSpec | FinetuneSpec, context: Context) -> Fitted:
-    settings = {"compiled": context.compile, "betas": BETAS, "decay_vectors": False}
-    make_optimizer = {"adamw": adamw, "muon": muon}[spec.optimizer]
-    optimizer = make_optimizer(trainee.model, spec.lr, spec.weight_decay, **settings)
-    fitted = fit(
-        trainee,
-        context,
-        optimizer=optimizer,
-        schedule=make_schedule(
-            spec.schedule, optimizer, spec.lr, spec.max_steps, max(spec.warmup_steps, 1), spec.decay_pct
-        ),
-        max_epochs=trainee.epochs,
-        gradient_clip=spec.gradient_clip,
-        metric="loss",
-        patience=spec.early_stopping_patience,
-        seed=spec.seed,
-        precision=spec.precision,
-        keeps_state=isinstance(spec, BaseSpec),
-    )
-    trainee.model.load_state_dict(fitted.state)
-    return fitted
+def _training(wish: Training) -> dict[str, Any]:
+    """Training fields with the default share of the decay where the schedule has one."""
+    values = {name: getattr(wish, name) for name in Training.model_fields}
+    if wish.schedule == "wsd" and wish.decay_pct is None:
+        values["decay_pct"] = DECAY_PCT
+    return values
 
 
-def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
-    """Loss and perplexity on the test part of each domain, and of all text: the mean over all of their tokens."""
-    found = {domain: measure(text.stream([domain], "test")) for domain in text.domains}
-    return found | {GENERAL: together(list(found.values()))}
-
-
-def _outcome(
-    model: LanguageModel, fitted: Fitted, metrics: dict[str, Any], text: Prepared, trained: dict[str, Any]
-) -> Outcome:
-    metrics["parameters"] = sum(p.numel() for p in model.parameters())
-    return Outcome({"model": fitted.state, "tokenizer": text.tokenizer, "trained": trained}, metrics, fitted)
+def _inherit(request: Asked) -> Training:
+    """The branch's own training settings over the trunk's; a cool-down ends at a learning rate of 0 unless told otherwise."""
+    base, wish = request.base, request.wish
+    if wish.mode == "cool_down":
+        base = base.model_copy(update={"schedule": "linear", "decay_pct": None})
+    values = inherited(Training, base, wish, seed="seed_finetune")
+    if values["schedule"] != "wsd":
+        values["decay_pct"] = wish.decay_pct
+    return Training(**values)

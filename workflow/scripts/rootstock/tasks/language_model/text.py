@@ -1,15 +1,16 @@
 """Documents of a folder: paragraphs of .txt, lines of .jsonl, rows of .parquet; and which split each belongs to."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...study.identity import uniform
 from ...study.problems import Refusal
+from .dataset import Document, files_by_domain
 from .ontologies import read_ontology
-from .settings import SPLITS, PreparedSpec
-from .source import Document, files_by_domain
+from .settings import SPLITS
+from .specs import PreparedSpec
 
 _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 
@@ -40,7 +41,7 @@ def read_texts(file: Path) -> Iterator[str]:
 def split_of(document: Document, shares: tuple[float, float, float]) -> str:
     """`train`, `val` or `test`, by a hash of the normalised key: documents that say the same stay together."""
     normal = _NO_LETTER_OR_DIGIT.sub(" ", document.key.casefold()).strip()
-    position = int.from_bytes(hashlib.sha256(normal.encode()).digest()[:7]) / 2**56  # uniform in [0, 1)
+    position = uniform(normal)
     return SPLITS[0 if position < shares[0] else 1 if position < shares[0] + shares[1] else 2]
 
 

@@ -1,0 +1,102 @@
+"""Training without a study: command-line flags become a study of one job and are planned like any other."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from ..job.prepare import prepare
+from ..store.objects import stored, verified
+from ..study import paths
+from ..study.config import parse_study
+from ..study.identity import HASH_LENGTH, HASH_PATTERN, short_digest
+from ..study.jobs import BASE_JOB_MARK, readable
+from ..study.plan import Experiment, Plan, Planned
+from ..study.planner import make_plan
+from ..study.problems import Refusal, StudyError
+from ..study.request import Artefact
+from ..study.spec import BaseSpec, FinetuneSpec
+from ..study.task import Task
+from ..tasks.registry import TASKS
+
+
+def base_of_flags(job: dict, task: Task) -> tuple[BaseSpec, str, dict]:
+    """The base spec that the fields of `job` ask for, the folder of its data, prepared if it was not, and what is
+    expected of that data."""
+    (training,) = _plan(job | {BASE_JOB_MARK: ""}, task).bases.values()
+    return training.spec, _data(training, task), json.loads(training.expect)
+
+
+def finetune_of_flags(
+    job: dict, task: Task, args: argparse.Namespace
+) -> tuple[FinetuneSpec, str, str | None, str, dict]:
+    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, expectations.
+
+    Settings of the base that no flag gives are those of `--base_model_hash`.
+    """
+    if getattr(args, "prefix", None):
+        job = job | {"prefix": args.prefix}
+    wanted = args.base_model_hash
+    if wanted:
+        job = task.flat_job_of(_base_spec(wanted, task, args.store)) | job
+    plan = _plan(job, task)
+    (experiment,) = plan.experiments.values()
+    data = _data(experiment, task)
+    spec, folder = experiment.spec, experiment.path
+    if spec.base and wanted and wanted != spec.base:
+        spec, folder = _on_other_base(experiment, plan, wanted, task, args.store)
+    base = None if spec.base is None else _base_model(spec.base, args.store)
+    return spec, data, base, args.output or folder, json.loads(experiment.expect)
+
+
+def _plan(job: dict, task: Task) -> Plan:
+    try:
+        return make_plan(*parse_study({"study": "by_hand", "task": task.name, "jobs": [job]}, TASKS))
+    except StudyError as error:
+        raise StudyError(
+            re.sub(r"^jobs\[0\][. ]?(?:(?:base|finetune)\.)?", "--", line) for line in error.lines
+        ) from None
+
+
+def _data(training: Planned, task: Task) -> str:
+    if training.artefact:
+        _prepare(training.artefact, task)
+    return training.data
+
+
+def _prepare(artefact: Artefact, task: Task) -> None:
+    for needed in artefact.needs:
+        _prepare(needed, task)
+    prepare(task, artefact.spec, paths.prepared(artefact.name))
+
+
+def _base_model(name: str, store: str) -> str:
+    """The path of a base model: published here, or published now from the store."""
+    if not re.fullmatch(HASH_PATTERN, name):
+        raise Refusal(f"--base_model_hash: {name!r} is not a hash; it has {HASH_LENGTH} hex digits")
+    published, kept = Path(paths.base_model(name)), stored(store, name)
+    if not published.exists():
+        if not kept.is_whole():
+            raise Refusal(f"--base_model_hash: {name} is not trained here; run train_base.py with its settings first")
+        kept.publish_base(published, paths.base_metadata(published))
+    return str(published)
+
+
+def _base_spec(name: str, task: Task, store: str) -> BaseSpec:
+    """The spec of a trained base model, from its own verified metadata."""
+    model = Path(_base_model(name, store))
+    metadata = verified(model, paths.base_metadata(model), name)
+    if metadata["kind"] != "base" or metadata["task"] != task.name:
+        raise Refusal(f"--base_model_hash: {name} is not a base model of task {task.name}; give the hash of a base")
+    return task.BaseSpec.model_validate(metadata["spec"])
+
+
+def _on_other_base(experiment: Experiment, plan: Plan, name: str, task: Task, store: str) -> tuple[FinetuneSpec, str]:
+    """The same fine-tune on the base model `name`, whose own spec says how it was trained."""
+    base = _base_spec(name, task, store)
+    fault = task.misfit(base, plan.bases[experiment.base].spec, experiment.spec)
+    if fault:
+        raise Refusal(f"--base_model_hash: {name} {fault}")
+    spec = experiment.spec.model_copy(update={"base": name})
+    readable_part = readable(experiment.prefix.rpartition("_")[0])
+    return spec, paths.experiment(f"{readable_part}_{short_digest([experiment.prefix, name])}", experiment.unit)

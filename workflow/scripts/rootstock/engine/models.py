@@ -1,0 +1,28 @@
+"""Models out of files."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ..study.problems import Refusal
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def rebuilt(content: dict[str, Any], build: Callable[[], M], where: str) -> M:
+    """The network that `build` makes, with the weights of a model file; `where` names the file.
+
+    Raises `Refusal` where the file lacks what `build` needs, or its weights are of another shape.
+    """
+    try:
+        model = build()
+        model.load_state_dict(content["model"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """All of them, frozen ones too."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,162 @@
+"""How a training runs, where it stands, and what comes of it."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import Checkpoints, to_cpu
+from .distributed import World
+from .epoch_line import EpochLine
+from .stopping import EarlyStopping
+
+
+@dataclass
+class Context:
+    """How a training runs: nothing here changes what is learned, beyond the last bits of a float."""
+
+    device: torch.device
+    world: World = field(default_factory=World)
+    checkpoints: Checkpoints | None = None
+    start: dict[str, Any] | None = None  # the last state of a shorter training with the same settings
+    micro_batch_size: int | None = None
+    compile: bool = False
+    curves: Path | None = None  # a folder for TensorBoard
+    say: Callable[[str], None] = print
+
+    @property
+    def shows_bar(self) -> bool:
+        """Only the first process draws a bar, and only for a person who watches."""
+        return self.world.is_first and sys.stderr.isatty()
+
+
+@dataclass
+class Fitted:
+    """The outcome of a training. `state` holds the best epoch's weights, on the CPU."""
+
+    state: dict[str, Tensor]
+    history: list[dict[str, float]]
+    best_epoch: int
+    steps: int
+    seconds: float
+    trained_steps: int = 0  # steps of this process alone, after it resumed
+    compile: bool = False
+    last: dict[str, Any] = field(default_factory=dict)  # where a longer training may go on
+
+
+class Progress:
+    """Where a training stands: all that a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rebuilds: dict[str, Any],
+        optimizer: Any,
+        scheduler: Any,
+        scaler: Any,
+        stopping: EarlyStopping,
+    ):
+        self.model, self.rebuilds = model, rebuilds
+        self.optimizer, self.scheduler, self.scaler, self.stopping = optimizer, scheduler, scaler, stopping
+        self.epoch, self.batch, self.step, self.seconds = 1, 0, 0, 0.0
+        self.loss_sum, self.count = 0.0, 0
+        self.history: list[dict[str, float]] = []
+        self.started = time.monotonic()
+        self.compile = False
+
+    def is_over(self, max_epochs: int) -> bool:
+        done = self.epoch - 1
+        return done >= max_epochs or (done > 0 and self.stopping.is_over(done))
+
+    def count_step(self, loss_sum: float, n: int) -> None:
+        self.step, self.batch = self.step + 1, self.batch + 1
+        self.loss_sum, self.count = self.loss_sum + loss_sum, self.count + n
+
+    def finish_epoch(self, measured: dict[str, Any], value: float, world: World) -> None:
+        numbers = {f"val_{name}": v for name, v in measured.items() if isinstance(v, float)}
+        loss_sum = world.sum(torch.tensor([self.loss_sum], dtype=torch.float64)).item()
+        self.history.append({"epoch": self.epoch, "train_loss": loss_sum / self.count, **numbers})
+        if self.stopping.update(self.epoch, value):
+            self.stopping.best_state = to_cpu(self.model.state_dict())
+        self.epoch, self.batch, self.loss_sum, self.count = self.epoch + 1, 0, 0.0, 0
+
+    def line(self, max_epochs: int, seconds: float) -> EpochLine:
+        return EpochLine(max_epochs, self.history[-1], self.stopping.best_epoch, seconds)
+
+    def fitted(self, trained_steps: int, seconds: float, last: dict[str, Any]) -> Fitted:
+        """The outcome, when it is over: `seconds` are those since this process resumed."""
+        stopping, seconds = self.stopping, self.seconds + seconds
+        return Fitted(
+            stopping.best_state,
+            self.history,
+            stopping.best_epoch,
+            self.step,
+            seconds,
+            trained_steps,
+            self.compile,
+            last,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values and CPU tensors. No random state: every step is seeded anew."""
+        return to_cpu(
+            {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "step": self.step,
+                "seconds": self.seconds + time.monotonic() - self.started,
+                "loss_sum": self.loss_sum,
+                "count": self.count,
+                "history": self.history,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+                "scaler": self.scaler.state_dict(),
+                "best": [self.stopping.best_value, self.stopping.best_epoch],
+                "best_state": self.stopping.best_state,
+            }
+            | self.rebuilds
+        )
+
+    def save(self, checkpoints: Checkpoints, world: World) -> None:
+        """Rank 0 writes; the running loss of the epoch is the sum over ranks."""
+        whole = world.sum(torch.tensor([self.loss_sum], dtype=torch.float64)).item()
+        self.loss_sum = whole if world.is_first else 0.0
+        if world.is_first:
+            how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}
+            checkpoints.save(self.step, self.state() | how)
+
+    def restore(self, state: dict[str, Any] | None, context: Context) -> None:
+        """Go on from a checkpoint, else from where another training stood, else from the start."""
+        self.compile = context.compile
+        if state is None and context.start is None:
+            return
+        source = "a shorter training" if state is None else "a checkpoint"
+        if state is not None:
+            self._keep_how(state, context)
+        state = state or context.start
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"]) if state["scaler"] else None
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.loss_sum = state["loss_sum"] if context.world.is_first else 0.0
+        self.count, self.history, self.seconds = state["count"], state["history"], state["seconds"]
+        self.stopping.best_value, self.stopping.best_epoch = state["best"]
+        self.stopping.best_state = state["best_state"]
+        context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+
+    def _keep_how(self, state: dict[str, Any], context: Context) -> None:
+        """Threads and compilation change the last bits: a training keeps those that it began with."""
+        if state["threads"] != torch.get_num_threads():
+            context.say(f"threads: {state['threads']}, as this training began, not {torch.get_num_threads()}")
+            torch.set_num_threads(state["threads"])
+        if state["compile"] != context.compile:
+            context.say(f"compile: {state['compile']}, as this training began, not {context.compile}")
+            context.compile = self.compile = state["compile"]

@@ -1,0 +1,102 @@
+"""The GPUs that a job sees: those it was given and no others. No torch: it must be decided before CUDA looks."""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..study.problems import Refusal
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@contextmanager
+def granted_gpus(
+    asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None
+) -> Iterator[list[str]]:
+    """Make exactly the GPUs of this job visible, to this process and to those it starts.
+
+    On Slurm they are what Slurm gave; where it gave none, none is seen, also where nothing else holds a job back.
+    Elsewhere jobs of one machine lease GPUs from each other: `asked` of them, by default one, and wait while too
+    few are free. A device named by its number is not leased: several jobs may share it. Yields the names of the GPUs.
+    """
+    before = os.environ.get(VISIBLE)
+    leases = leases or Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
+    held: list[FileLock] = []
+    names: list[str] = []
+    try:
+        if "SLURM_JOB_ID" in os.environ:
+            _show(names := _given_by_slurm())
+        elif asked == 0:
+            _show(names)
+        elif device in ("auto", "cuda"):
+            present = gpus_of_machine()
+            if asked is not None and asked > len(present):
+                raise Refusal(
+                    f"run.gpus: {asked} asked for, this machine shows {len(present)}; "
+                    f"give fewer, or for a training on CPUs gpus: 0 and processes: {asked}"
+                )
+            if present:
+                held, names = _lease(present, asked or 1, leases, say)
+                _show(names)
+        yield names
+    finally:
+        for lease in held:
+            lease.release()
+        os.environ.pop(VISIBLE, None) if before is None else os.environ.update({VISIBLE: before})
+
+
+def gpus_of_machine() -> list[str]:
+    """Names of the GPUs that may be used here: what CUDA_VISIBLE_DEVICES lists, else all NVIDIA device files."""
+    listed = os.environ.get(VISIBLE)
+    if listed is not None:
+        return [name for name in listed.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted((match[1] for match in found if match), key=int)
+
+
+def _given_by_slurm() -> list[str]:
+    """Slurm names a job's GPUs in variables of its own too; CUDA_VISIBLE_DEVICES alone may come from the login shell."""
+    if any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
+        return gpus_of_machine()
+    return []
+
+
+def _show(names: list[str]) -> None:
+    os.environ[VISIBLE] = ",".join(names)
+
+
+def _lease(names: list[str], count: int, folder: Path, say: Callable[[str], None]) -> tuple[list[FileLock], list[str]]:
+    """`count` free GPUs. Who waits holds the gate, so that a job of many GPUs is not overtaken for ever.
+
+    The kernel frees the leases of a process that dies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    told = False
+    with FileLock(folder / "gate.lock"):
+        while True:
+            held = [lease for name in names if (lease := _take(folder / f"gpu-{name}.lock"))]
+            if len(held) >= count:
+                for lease in held[count:]:
+                    lease.release()
+                return held[:count], [Path(lease.lock_file).stem.removeprefix("gpu-") for lease in held[:count]]
+            for lease in held:
+                lease.release()
+            if not told:
+                say(f"waiting for {count} free GPU(s) of {len(names)}")
+            told = True
+            time.sleep(0.5)
+
+
+def _take(path: Path) -> FileLock | None:
+    lease = FileLock(path)
+    try:
+        lease.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lease

@@ -1,0 +1,95 @@
+"""One training in several processes: the parent holds the lock and publishes, torchrun's workers train."""
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+from ..study.problems import STOP_SIGNALS, Interrupted, Refusal
+from ..study.run import Run
+
+WORKER = "ROOTSTOCK_WORKER"
+SAVING_SECONDS = 600  # that torchrun gives its workers to save themselves
+
+
+def is_worker() -> bool:
+    """Whether another process holds the lock and publishes: the parent of `launch_workers`, or under a torchrun of the
+    user's own (several nodes) its rank 0."""
+    return WORKER in os.environ or os.environ.get("RANK", "0") != "0"
+
+
+def launch_workers(run: Run) -> None:
+    """Run this very command in `run.world_size` workers on each of `run.nodes` nodes, and wait for them.
+
+    On one node SIGTERM, SIGUSR1 and SIGINT are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
+    tells them itself, and `Interrupted` is raised. If this process is killed the workers die with it. Ends this process
+    with the workers' exit status unless it is 0.
+    """
+    torchrun = _on_nodes(run) if run.nodes > 1 else _on_this_node(run)
+    # "--": torchrun would take our own flags for abbreviations of its own, --run for --run-path
+    command = [*torchrun, "--no-python", "--", sys.executable, *sys.argv]
+    environment = os.environ | {WORKER: "1", "OMP_NUM_THREADS": str(run.threads)}
+    workers = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+    asked = []
+
+    def pass_on(number: int, _: object) -> None:
+        asked.append(number)
+        if run.nodes == 1:
+            workers.send_signal(signal.SIGTERM)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, pass_on)
+    status = workers.wait()
+    if status != 0 and asked:
+        raise Interrupted("stopped as asked; the checkpoint is where it goes on")
+    if status != 0:
+        sys.exit(status if status > 0 else 128 - status)
+
+
+def _on_this_node(run: Run) -> list[str]:
+    return [*_torchrun(run), "--standalone"]
+
+
+def _on_nodes(run: Run) -> list[str]:
+    """One torchrun a node of this Slurm job, by srun; they meet at a port of this node."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        raise Refusal(f"run.nodes: {run.nodes} needs Slurm; run with --profile slurm, or set nodes: 1")
+    gpus = [] if run.gpus_asked == 0 else [f"--gpus-per-node={run.gpus_asked or 1}"]
+    srun = ["srun", f"--nodes={run.nodes}", f"--ntasks={run.nodes}", "--ntasks-per-node=1", *gpus]
+    srun += [f"--cpus-per-task={run.threads * run.world_size}", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    meeting = [f"--rdzv-endpoint={_address()}:{_free_port()}", "--rdzv-backend=c10d", f"--rdzv-id={job}"]
+    return [*srun, *_torchrun(run), *meeting]
+
+
+def _torchrun(run: Run) -> list[str]:
+    program = [sys.executable, "-m", "torch.distributed.run"]
+    return [
+        *program,
+        f"--nnodes={run.nodes}",
+        f"--nproc-per-node={run.world_size}",
+        f"--shutdown-timeout={SAVING_SECONDS}",
+    ]
+
+
+def _address() -> str:
+    """How the other nodes reach this one, as Slurm knows it."""
+    name = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    shown = subprocess.run(["scontrol", "show", "node", name], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\bNodeAddr=(\S+)", shown)
+    return found[1] if found else name
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL("libc.so.6").prctl(
+        1, signal.SIGKILL
+    )  # PR_SET_PDEATHSIG; the workers do the same, see engine.distributed

@@ -1,0 +1,40 @@
+"""What is recorded beside a model: what it is, how well it does, how it was made, who asked."""
+
+import platform
+import socket
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..store.lock import user_name
+from ..study.parts import Start
+from .job import Job
+
+if TYPE_CHECKING:
+    from ..engine.loop import Outcome
+    from ..engine.progress import Context
+
+
+def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Context") -> dict[str, Any]:
+    """The content of `metadata.json`, but for what the store itself vouches for; `base` is that of a fine-tune."""
+    import torch
+
+    fitted, start = outcome.fitted, context.start
+    used = {"device_used": str(context.device), "world_size": context.world.size, "threads": torch.get_num_threads()}
+    return {
+        "task": job.spec.task,
+        "kind": job.spec.kind,
+        "metrics": outcome.metrics,
+        "history": fitted.history,
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "steps": fitted.steps,
+        "trained_steps": fitted.trained_steps,
+        "seconds": round(fitted.seconds, 3),
+        "base_hash": base and base.hash,
+        "base_spec": base and base.content["spec"],
+        "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
+        "run": job.run.model_dump() | used | {"compile": fitted.compile},
+        "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},
+        "data": job.data,
+        "resumed_from": start and {name: start.get(name) for name in ("hash", "step")},
+    }

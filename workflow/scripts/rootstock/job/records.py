@@ -1,0 +1,86 @@
+"""What each job leaves behind about itself: where it ran, on which GPUs, since when, how it ended. Light: no torch."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..store.files import write_json
+from ..store.lock import user_name
+from ..study.problems import EXIT_INTERRUPTED, Interrupted
+
+FOLDER = Path(".rootstock/jobs")
+
+
+class JobRecord:
+    """One job's file, rewritten as it goes on. `started` without `ended` is a job that runs, or that was killed."""
+
+    def __init__(self, study: str, phase: str, name: str, folder: Path = FOLDER):
+        self.path = record_path(study, phase, name, folder)
+        before = read_record(self.path) or {}
+        self.content: dict[str, Any] = {
+            "job_id": name,
+            "phase": phase,
+            "user": user_name(),
+            "host": host_name(),
+            "pid": os.getpid(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "gpus": [],
+            "attempt": before.get("attempt", 0) + 1,
+            "started": time.time(),
+        }
+
+    def update(self, **news: Any) -> None:
+        self.content |= news
+        write_json(self.path, self.content)
+
+
+@contextmanager
+def recorded(study: str, phase: str, name: str) -> Iterator[JobRecord | None]:
+    """Keep a record of what happens inside: its end, and why it failed. None for a training by hand, without a study."""
+    if not study:
+        yield None
+        return
+    record = JobRecord(study, phase, name)
+    record.update()
+    try:
+        yield record
+    except BaseException as error:
+        record.update(ended=time.time(), returncode=_status(error), stderr=f"{error}".strip() or type(error).__name__)
+        raise
+    record.update(ended=time.time(), returncode=0, stderr="")
+
+
+def record_path(study: str, phase: str, name: str, folder: Path = FOLDER) -> Path:
+    return folder / study / phase / f"{name}.json"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def places(record: dict[str, Any]) -> list[str]:
+    """Where a job computed, as user@host:gpuN, or user@host:cpu."""
+    where = f"{record.get('user', '?')}@{record.get('host', '?')}"
+    return [f"{where}:gpu{gpu}" for gpu in record.get("gpus", [])] or [f"{where}:cpu"]
+
+
+def host_name() -> str:
+    """The node's name in Slurm, where one machine may be several nodes; else the machine's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, Interrupted):
+        return EXIT_INTERRUPTED
+    return 1 if isinstance(error, Exception) else 130

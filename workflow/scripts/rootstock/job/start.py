@@ -1,0 +1,56 @@
+"""What a training starts from: its base model, verified, or the state of a training that it goes on from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..store.objects import stored, verified
+from ..study import paths
+from ..study.identity import digest
+from ..study.parts import Start
+from ..study.problems import Refusal
+from ..study.spec import BaseSpec
+from .job import Job, read_spec
+from .node_cache import on_this_node
+
+
+def start_of(job: Job) -> Start | None:
+    """The base model, or the stage before, that a spec names; None where it names none."""
+    name = job.spec.starts_from
+    return name and load_start(job, name)
+
+
+def load_start(job: Job, name: str) -> Start:
+    """A published base model: unharmed, of the hash asked for, and what its own spec says. `Refusal` otherwise."""
+    from ..engine.files import load
+
+    published = Path(job.start_model or paths.base_model(name))
+    metadata = paths.base_metadata(published)
+    model = on_this_node(published, name, metadata, job.say)
+    verified(model, metadata, name)
+    content = load(model)
+    spec = _spec_in(content) if isinstance(content, dict) and content.get("hash") == name else None
+    if spec is None or digest(spec) != name:
+        raise Refusal(f"{published}: is not base model {name}; delete it and run again")
+    return Start(name, spec, content)
+
+
+def state_of(job: Job) -> dict[str, Any] | None:
+    """The checkpoint that `job` is to go on from, or where the shorter training that it continues ended; None, and a reason,
+    where the latter cannot be trusted."""
+    from ..engine.checkpoint import read_state
+    from ..engine.files import load
+
+    if job.checkpoint:
+        return read_state(Path(job.checkpoint))
+    if not job.continues:
+        return None
+    state = stored(job.store, job.continues).read_state()
+    if state is None:
+        job.say(f"{job.continues} left no state to go on from; training from the start")
+        return None
+    return load(state)
+
+
+def _spec_in(content: dict[str, Any]) -> BaseSpec:
+    return read_spec(json.dumps(content.get("spec") or {}), "base")

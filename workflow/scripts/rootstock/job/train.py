@@ -1,0 +1,117 @@
+"""One training from its spec to the store: lock, hand back what is there, else train and commit."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..store.objects import StoredObject
+from ..study.identity import canonical
+from ..study.parts import Inputs, Start
+from ..study.paths import TENSORBOARD
+from ..study.problems import Refusal
+from ..study.spec import BaseSpec
+from .gpus import granted_gpus
+from .job import Job
+from .launch import is_worker, launch_workers
+from .metadata import metadata_of
+from .start import start_of, state_of
+
+if TYPE_CHECKING:
+    from ..engine.checkpoint import Checkpoints
+    from ..engine.loop import Outcome
+    from ..engine.progress import Context
+
+
+def train(job: Job) -> StoredObject:
+    """The stored model of a job's spec, trained unless it is there; here, or in several processes."""
+    kept = job.kept
+    if is_worker() and not kept.is_whole():
+        _train_and_commit(job, kept)
+        return kept
+    if kept.is_whole():  # no lock needed, so a store that is only readable serves too
+        job.say(f"{job.hash} is in the store; nothing to train")
+        kept.clear_checkpoints()
+        return kept
+    with kept.lock(job.run.wait_seconds, job.say):
+        if kept.is_whole():
+            job.say(f"{job.hash} was trained meanwhile; nothing to train")
+            return kept
+        with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
+            if job.record:
+                job.record.update(gpus=gpus)
+            if job.run.nodes * job.run.world_size > 1:
+                launch_workers(job.run)
+            else:
+                _train_and_commit(job, kept)
+    return kept
+
+
+def _train_and_commit(job: Job, kept: StoredObject) -> None:
+    torch = _begin(job)
+    context, checkpoints = _context(job, kept)
+    context.say(
+        f"training {job.hash} on {context.device}: {context.world.size} process(es) of {job.run.threads} thread(s)"
+    )
+    start = start_of(job)
+    try:
+        outcome = _outcome(job, start, context)
+    except torch.cuda.OutOfMemoryError as error:
+        raise Refusal(
+            f"run.micro_batch_size: {job.run.micro_batch_size} samples at a time do not fit into the memory of "
+            f"{context.device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
+        ) from None
+    if context.world.is_first:
+        base = start if job.spec.kind == "fine-tune" else None
+        _commit(job, kept, outcome, metadata_of(job, outcome, base, context))
+        checkpoints.clear()
+        fitted = outcome.fitted
+        job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _begin(job: Job) -> Any:
+    """torch, set up for a training; only where something is trained: handing back a stored model takes no torch."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
+    job.task.trainer()  # before torch, which it loads the quicker way
+    import torch
+
+    torch.set_num_threads(job.run.threads)
+    torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
+    return torch
+
+
+def _context(job: Job, kept: StoredObject) -> "tuple[Context, Checkpoints]":
+    from ..engine.checkpoint import Checkpoints
+    from ..engine.device import pick_device
+    from ..engine.distributed import world_of_environment
+    from ..engine.progress import Context
+
+    run, device = job.run, pick_device(job.run.device)
+    world = world_of_environment(device, run.collective_timeout)
+    say = job.say if world.is_first else (lambda _: None)
+    state = state_of(job)
+    checkpoints = Checkpoints(
+        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, job.about(), run.keep_checkpoints
+    )
+    # else from the one that was chosen
+    checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
+    curves = Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None
+    return Context(device, world, checkpoints, state, run.micro_batch_size, run.compile, curves, say), checkpoints
+
+
+def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":
+    spec, trainer = job.spec, job.task.trainer()
+    inputs = Inputs(job.data, job.expect, start)
+    if isinstance(spec, BaseSpec):
+        job.task.check_data(spec, None, job.data)
+        return trainer.train_base(spec, inputs, context)
+    job.task.check_data(spec, start and start.spec, job.data)
+    make = trainer.train_finetune if spec.trains else trainer.measure_base
+    return make(spec, inputs, context)
+
+
+def _commit(job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any]) -> None:
+    from ..engine.files import to_bytes
+
+    about, last = job.about(), outcome.fitted.last
+    model = outcome.model | {"spec": about["spec"], "hash": job.hash, "format": 1}
+    kept.commit(to_bytes(model), metadata, canonical(job.spec), to_bytes(last | about) if last else None)

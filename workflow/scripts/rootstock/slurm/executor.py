@@ -1,0 +1,184 @@
+"""What Rootstock changes about the Slurm plugin's executor, at the start of a run, and the jobs of a run that was killed.
+
+Each change is one method of the plugin's documented interface, replaced on the one executor of this run; the tests on a
+real Slurm hold all of them, and requirements.txt pins the plugin.
+"""
+
+import asyncio
+import atexit
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..cluster.daemons import cluster_root
+from ..cluster.slurm_files import JOB_MARK, Layout
+from ..store.lock import hold, is_held
+from ..study.problems import Refusal
+
+CONTROLLERS = Path(".rootstock/controllers")
+
+
+def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
+    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm."""
+    if type(executor).__module__ != "snakemake_executor_plugin_slurm":
+        return
+    use_own_cluster()
+    start_snakemake_once(executor)
+    poll_steadily(executor)
+    keep_jobs_while_slurm_is_silent(executor)
+    ask_for_no_account(executor)
+    cancel_leftovers(Path.cwd(), say)
+    name_jobs(executor)
+
+
+def use_own_cluster() -> None:
+    """Where nothing says which Slurm is meant, it is the one that `cluster.py up` made here."""
+    own = Layout(cluster_root()).slurm_conf
+    if "SLURM_CONF" not in os.environ and not Path("/etc/slurm/slurm.conf").exists() and own.exists():
+        os.environ["SLURM_CONF"] = str(own)
+
+
+def start_snakemake_once(executor: Any) -> None:
+    """Run a job inside the batch step, by Snakemake's local executor.
+
+    The plugin's jobstep executor would start a second Snakemake through srun: twice the fixed cost of a job, no
+    SLURM_CONF in it (it strips SLURM_*), and a step that Slurm ends before a training has saved its checkpoint.
+    """
+    executor.additional_general_args = lambda: "--executor local --jobs 1"
+
+
+def poll_steadily(executor: Any) -> None:
+    """Let `seconds-between-status-checks` be the longest pause; the plugin adds 10 s after each poll without news, up to 180."""
+    longest = executor.workflow.remote_execution_settings.seconds_between_status_checks
+
+    async def sleep() -> None:
+        await asyncio.sleep(min(executor.next_seconds_between_status_checks, longest))
+
+    executor.sleep = sleep
+
+
+def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
+    """The plugin forgets all its jobs when its query fails, as while slurmctld is restarted, and then waits for ever.
+
+    It also waits for ever for a job that a slurmctld forgot because it was killed before it had saved its state.
+    """
+    check, success, error = executor.check_active_jobs, executor.report_job_success, executor.report_job_error
+    settled: set[int] = set()
+    lost = _Lost()
+
+    def report_job_success(job: Any) -> None:
+        settled.add(id(job))
+        success(job)
+
+    def report_job_error(job: Any, *arguments: Any, **more: Any) -> None:
+        settled.add(id(job))
+        error(job, *arguments, **more)
+
+    async def check_active_jobs(jobs: list[Any]) -> AsyncIterator[Any]:
+        settled.clear()
+        still = [job async for job in check(jobs)]
+        known = settled | {id(job) for job in still}
+        still += [job for job in jobs if id(job) not in known]
+        vanished = lost.among({job.external_jobid for job in still}, executor.run_uuid)
+        for job in still:
+            if job.external_jobid in vanished:
+                error(
+                    job, msg=f"SLURM-job '{job.external_jobid}' is not known to Slurm any more; it is submitted again."
+                )
+            else:
+                yield job
+
+    executor.report_job_success, executor.report_job_error = report_job_success, report_job_error
+    executor.check_active_jobs = check_active_jobs
+
+
+class _Lost:
+    """Jobs that Slurm, asked now and then, does not list twice in a row though it answers."""
+
+    PAUSE_SECONDS = 20
+
+    def __init__(self):
+        self.missing: set[str] = set()
+        self.asked = time.monotonic()
+
+    def among(self, jobs: set[str], run: str) -> set[str]:
+        if time.monotonic() - self.asked < self.PAUSE_SECONDS:
+            return set()
+        self.asked = time.monotonic()
+        try:
+            listed = _slurm("squeue", "--noheader", "--states=all", f"--name={run}", "--format=%i").split()
+        except Refusal:
+            return set()
+        missing, self.missing = self.missing, jobs - set(listed)
+        return missing & self.missing
+
+
+def ask_for_no_account(executor: Any) -> None:
+    """Make `slurm-no-account: true` mean that: the plugin guesses an account by sacct, which may not answer."""
+    if not executor.workflow.executor_settings.no_account:
+        return
+    ask = executor.get_account_arg
+
+    def get_account_arg(job: Any) -> Iterator[str]:
+        yield from ask(job) if job.resources.get("slurm_account") else [""]
+
+    executor.get_account_arg = get_account_arg
+
+
+def name_jobs(executor: Any) -> None:
+    """Name this run's jobs after this controller, and hold its lock for as long as this process lives."""
+    name = f"{JOB_MARK}{secrets.token_hex(4)}"
+    alive = ExitStack()
+    alive.enter_context(hold(CONTROLLERS / name, say=lambda _: None))
+    atexit.register(alive.close)
+    executor.run_uuid = f"{name}_{executor.run_uuid}"
+
+
+def cancel_leftovers(folder: Path, say: Callable[[str], None], seconds: float = 90) -> list[str]:
+    """End the jobs of this folder whose controller is dead: they would write beside ours. Their trainings save themselves.
+
+    Jobs of another living controller in the same folder are left alone. Returns the ids that were cancelled.
+    """
+    left = _leftovers(folder)
+    if not left:
+        return []
+    say(f"cancelling {len(left)} Slurm job(s) of an earlier run that was killed: {' '.join(left)}")
+    _slurm("scancel", *left)
+    deadline = time.monotonic() + seconds
+    while (going := [job for job in _leftovers(folder) if job in left]) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if going:
+        raise Refusal(
+            f"Slurm job(s) {' '.join(going)} of an earlier run do not end; look at them with squeue, then run again"
+        )
+    return left
+
+
+def _leftovers(folder: Path) -> list[str]:
+    lines = _slurm("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines()
+    jobs = [line.split("|", 2) for line in lines]
+    ours = [
+        (job, name.partition("_")[0]) for job, name, place in jobs if name.startswith(JOB_MARK) and _same(place, folder)
+    ]
+    return [job for job, controller in ours if not is_held(CONTROLLERS / controller)]
+
+
+def _same(place: str, folder: Path) -> bool:
+    return os.path.realpath(place) == os.path.realpath(folder)
+
+
+def _slurm(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except FileNotFoundError:
+        raise Refusal(f"{command[0]}: not found; is this a machine from which Slurm jobs are submitted?") from None
+    except subprocess.TimeoutExpired:
+        raise Refusal(f"{command[0]}: Slurm does not answer; see sinfo") from None
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or [f"{command[0]}: exit status {error.returncode}"])[-1]
+        raise Refusal(f"{reason}; is Slurm running? see sinfo") from None

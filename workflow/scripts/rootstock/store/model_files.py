@@ -1,0 +1,143 @@
+"""Every file of a store that holds a model, from what is written beside it: nothing is loaded. Light: no torch."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..study.problems import Refusal
+from ..study.run import Run
+from .inventory import inventory
+
+TRAIN_FIRST = "train one first: make run STUDY=…"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A finished model, the last state of a base training, or a checkpoint on the way."""
+
+    path: Path
+    kind: str  # model, state, checkpoint, or kept: a checkpoint that stays
+    hash: str
+    spec: dict[str, Any]
+    data: str
+    step: int
+    epochs: int  # whole ones, as the engine counts them
+    loss: float | None  # on the data that chooses the epoch
+    world_size: int
+    resumed_from: str
+    written: float  # seconds since 1970
+    size: int  # bytes
+    run: dict[str, Any]
+    asked_by: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        return self.spec["task"]
+
+    @property
+    def date(self) -> str:
+        return datetime.fromtimestamp(self.written, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
+    """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed."""
+    found = [file for entry in inventory(store) for file in _of_object(Path(store) / entry.name)]
+    mine = [file for file in found if task in (None, file.task)]
+    return sorted(mine, key=lambda file: (file.written, file.step), reverse=True)
+
+
+def find_file(
+    store: str | Path, wanted: str | None, kinds: tuple[str, ...], task: str | None = None, hint: str = TRAIN_FIRST
+) -> Path:
+    """The file that a user means: a path, an experiment's folder, the beginning of a hash, or the newest of some kinds."""
+    if wanted and (path := Path(wanted)).exists():
+        return path / "best_model.pt" if path.is_dir() else path
+    what = f"a model of {task}" if task else "a model"
+    there = [file for file in model_files(store, task) if file.kind in kinds]
+    if not there:
+        raise Refusal(f"{store}: does not hold {what}; {hint}")
+    chosen = [file for file in there if file.hash.startswith(wanted or "")]
+    if not chosen:
+        raise Refusal(f"{wanted}: is neither a file nor the hash of {what} here; see list_checkpoints.py")
+    if wanted and len({file.hash for file in chosen}) > 1:
+        raise Refusal(f"{wanted}: names {len({file.hash for file in chosen})} models; give more of the hash")
+    return chosen[0].path
+
+
+def described(path: Path) -> ModelFile:
+    """What is written beside one file of a store. `Refusal` where nothing is."""
+    kind = {"model.pt": "model", "state.pt": "state"}.get(path.name)
+    beside = _finished(path.parent) if kind else _checkpoint(path.with_suffix(".json"), "checkpoint")
+    found = next((file for file in beside if kind in (None, file.kind)), None)
+    if found is None:
+        fix = "give a checkpoint of the store, see list_checkpoints.py"
+        raise Refusal(f"{path}: nothing beside it says what it holds; {fix}")
+    return found
+
+
+def _of_object(folder: Path) -> Iterator[ModelFile]:
+    yield from _finished(folder)
+    for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
+        for file in folder.glob(pattern):
+            yield from _checkpoint(file, kind)
+
+
+def _finished(folder: Path) -> list[ModelFile]:
+    return _read(folder / "metadata.json", _models_of)
+
+
+def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
+    return _read(description, lambda content: [_checkpoint_of(description, kind, content)])
+
+
+def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
+    """The files that a description is of; none where it cannot be read, or a file is gone."""
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        return make(content | {"folder": description.parent})
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return []
+
+
+def _models_of(metadata: dict[str, Any]) -> list[ModelFile]:
+    history, best = metadata["history"], metadata["best_epoch"]
+    losses = {
+        "state": history[-1]["val_loss"] if history else None,
+        "model": history[best - 1]["val_loss"] if history else None,
+    }
+    common = {
+        **{name: metadata[name] for name in ("hash", "spec", "data")},
+        "step": metadata["steps"],
+        "epochs": metadata["epochs"],
+        "world_size": metadata["run"]["world_size"],
+        "resumed_from": _resumed(metadata.get("resumed_from")),
+        "run": {k: v for k, v in metadata["run"].items() if k in Run.model_fields},
+        "asked_by": {k: v for k, v in metadata["asked_by"].items() if k in ("study", "name")},
+    }
+    files = {kind: metadata["folder"] / f"{kind}.pt" for kind in losses}
+    return [
+        ModelFile(file, kind, loss=losses[kind], **common, **_on_disk(file))
+        for kind, file in files.items()
+        if file.exists()
+    ]
+
+
+def _checkpoint_of(description: Path, kind: str, content: dict[str, Any]) -> ModelFile:
+    file, names = (
+        description.with_suffix(".pt"),
+        ("hash", "spec", "data", "step", "loss", "world_size", "run", "asked_by"),
+    )
+    own = {name: content[name] for name in names} | {"resumed_from": _resumed(content["spec"].get("resumed_from"))}
+    return ModelFile(file, kind, epochs=content["epoch"] - 1, **own, **_on_disk(file))
+
+
+def _resumed(resumed: dict[str, Any] | None) -> str:
+    return f"{resumed['hash']}@{resumed['step']}" if resumed else ""
+
+
+def _on_disk(file: Path) -> dict[str, Any]:
+    status = file.stat()
+    return {"written": status.st_mtime, "size": status.st_size}

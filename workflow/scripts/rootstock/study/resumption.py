@@ -1,0 +1,33 @@
+"""A training that goes on from one of its checkpoints: as it was, or changed."""
+
+from dataclasses import dataclass
+
+from .identity import digest
+from .spec import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training stands: at `batch` steps of the engine's `epoch`."""
+
+    path: str
+    hash: str
+    step: int
+    epoch: int
+    batch: int
+    is_finished: bool  # whether it ended there by itself
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """The spec to train on with, its hash, and what that means for the result, a line each."""
+
+    spec: TrainingSpec
+    hash: str
+    says: list[str]
+
+
+def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
+    """The very training that stands there."""
+    told = f"{place.hash} resumes at step {place.step}: its spec is unchanged, its result that of an undisturbed run"
+    return Resumption(spec, digest(spec), [told])

@@ -1,0 +1,92 @@
+"""What the specs of all tasks have in common. A spec is all that determines the weights of one training, and nothing else."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from pydantic import Field
+
+from .fields import Count, Introduced, Natural, NonNegative, Positive, Section, optional
+
+BASE_ONLY = "base_only"  # the mode that trains nothing: the base model, measured
+
+T = TypeVar("T", bound="TrainingSpec")
+
+
+@dataclass(frozen=True)
+class Course:
+    """The way from a training's first step to its last, as a spec says it and the engine goes it."""
+
+    epochs: int  # at most; an epoch is what lies between two evaluations
+    steps: int | None = None  # at most; None: those of all epochs
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay_vectors: bool = True  # whether weight decay is for vectors too, not for matrices alone
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    decay_pct: float | None = None  # share of the steps over which schedule wsd decays
+    metric: str = "loss"  # what chooses the best epoch
+    patience: int | None = None  # epochs without a better one before training stops; None: it never stops early
+    keeps_end: bool = False  # whether where a base training ends is kept, for a longer one to go on from
+
+
+class Optimisation(Section):
+    """Settings that every task has. Each changes weights, so each is part of a spec."""
+
+    lr: Positive = Field(1e-3, description="learning rate of AdamW; the peak where there is a schedule")
+    weight_decay: NonNegative = Field(0.01, description="decoupled weight decay of AdamW")
+    batch_size: Count = Field(64, description="samples in a step, over all processes")
+    gradient_clip: Positive | None = Field(None, description="largest norm of the gradient; null does not clip")
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling"
+    )
+    seed: Natural = Field(0, description="seed of initial weights, data order, dropout and augmentation")
+
+
+class TrainingSpec(Optimisation):
+    """A base training or a fine-tune. A task's own specs add its settings and say which task it is."""
+
+    kind: ClassVar[Literal["base", "fine-tune"]]
+
+    task: str
+    recipe: int  # of the task, see `Task.recipe`
+    data: Section
+
+    @property
+    def starts_from(self) -> str | None:
+        """Hash of the base model whose weights it starts from; None: it starts from weights of its own."""
+        return None
+
+    @abstractmethod
+    def course(self) -> Course:
+        """How it is trained. Asked by the engine's loop, once, of a spec that trains."""
+
+
+class BaseSpec(TrainingSpec):
+    """All that determines the weights of a base model."""
+
+    kind = "base"
+
+    parent: Annotated[str | None, Introduced(None)] = None  # hash of the stage before, where there is one
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.parent
+
+
+class FinetuneSpec(optional(TrainingSpec, "null: not used by the mode", ("task", "recipe", "data"), TrainingSpec)):
+    """All that determines a fine-tuned model; what its mode does not use is None."""
+
+    kind = "fine-tune"
+
+    base: str | None = None  # hash of its base model; None: trained from scratch
+    mode: str
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.base
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains at all, rather than measure a base model."""
+        return self.mode != BASE_ONLY

@@ -1,0 +1,273 @@
+"""What a task must be: all that plan, rules, engine and scripts ask of one. Light: no torch, no pandas, no task.
+
+A task is a class in `task.py` of a folder of its own and, beside it, modules that are loaded when they are needed: `train`
+and `report`, and where there is such a thing `prepare`, `export` and `baselines`. Their contracts are in `parts`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from .fields import Section
+from .fingerprints import Fingerprints
+from .identity import canonical, digest
+from .parts import Baselines, Exporter, Preparer, Reporter, Trainer, load_part
+from .problems import Problems, Refusal
+from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
+from .resumption import Place, Resumption, unchanged
+from .spec import BaseSpec, FinetuneSpec, TrainingSpec
+
+BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
+FinetuneSpecT = TypeVar("FinetuneSpecT", bound=FinetuneSpec)
+Settings = dict[str, Any]  # of an experiment: a column of summary.csv and its value
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
+
+    common: str
+    amount: int
+    field: str  # of the spec
+    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
+
+
+class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpecT]):
+    """One kind of training. Made by the registry; all methods are pure but for the files of a user's data.
+
+    Methods of planning report faults to `problems` and go on, so that one run shows all of them; they raise nothing. Methods
+    of a job raise `Refusal` with one line.
+    """
+
+    # --- What it is called and made of ---------------------------------------------------------------------------------
+
+    unit_word: str = "unit"  # what one fine-tune is about; its plural is the word with an s
+    recipe: int = 1  # raise it when the meaning of a training changes, never for a comment: it retrains everything
+
+    Scope: type[ScopeT]  # top-level keys of a study beside those of every task
+    Data: type[DataT]
+    Base: type[BaseT]
+    Finetune: type[FinetuneT]
+    BaseSpec: type[BaseSpecT]
+    FinetuneSpec: type[FinetuneSpecT]
+    PreparedSpec: type[Section] | None = None  # of what `prepare` makes
+    BaselineSpec: type[Section] | None = None  # of what `baselines` measures
+
+    foundations: tuple[str, ...] = ()  # keys of the scope that all further checks build on
+    own_finetune_fields: tuple[str, ...] = ("mode",)  # that keep their names in a flat job: no base setting has them
+    flat: Mapping[str, tuple[str, str]] = {}  # flat names of fields: name to (section, field), where they differ
+    unit_help: Mapping[str, str] = {}  # what the flat fields of a unit are, for --help
+
+    def __init__(self, name: str):
+        self.name = name
+
+    # --- From a study to requests: called by `grid` and `jobs` ---------------------------------------------------------
+
+    def adopted(self, content: dict[str, Any], name: str) -> dict[str, Any] | None:
+        """A study made from a file in a form that its users have; None where it is not in such a form.
+
+        The one method that raises `StudyError`: faults are told in the file's own words.
+        """
+        return None
+
+    @abstractmethod
+    def complete_data(self, data: DataT, key: str, problems: Problems) -> DataT:
+        """The data section with its defaults. Faults are reported below `key`."""
+
+    def complete_scope(self, scope: ScopeT, data: DataT, key: str, problems: Problems) -> ScopeT:
+        """The scope with what follows from the (complete) data. Names of faulty keys begin with `key`."""
+        return scope
+
+    def units(self, scope: ScopeT, problems: Problems) -> list[Unit]:
+        """What the fine-tunes of a grid are about, in a stable order."""
+        return [Unit("all")]
+
+    def any_unit(self, scope: ScopeT) -> list[Unit]:
+        """Some unit to check settings with, where the study's own units are at fault."""
+        return [Unit("all")]
+
+    def unit_of_job(self, scope: ScopeT, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
+        """The unit of one flat job, by the fields that `flat` routes to "unit"; None where a fault was reported."""
+        return Unit("all")
+
+    def is_meant(self, request: Request[ScopeT, DataT, BaseT, FinetuneT]) -> bool:
+        """Whether a combination of a grid is meant at all. False skips the combination silently."""
+        return True
+
+    # --- From a request to specs: called by `planner` ------------------------------------------------------------------
+
+    def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:
+        """Report settings that fit their own field but not each other."""
+        return
+
+    def notes(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT) -> list[str]:
+        """What the reader of a plan should know about a request, a line each."""
+        return []
+
+    def earlier_stage(
+        self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems
+    ) -> Request[ScopeT, DataT, BaseT, FinetuneT] | None:
+        """The stage that a base training starts from, as a request of its own; None where it has none."""
+        return None
+
+    @abstractmethod
+    def base_spec(
+        self,
+        request: Request[ScopeT, DataT, BaseT, FinetuneT],
+        parent: tuple[BaseSpecT, str] | None,
+        fingerprints: Fingerprints,
+        problems: Problems,
+    ) -> BaseSpecT | None:
+        """The base training of a request, resolved; `parent` is the stage before and its hash. None after a fault."""
+
+    @abstractmethod
+    def finetune_spec(
+        self,
+        request: Request[ScopeT, DataT, BaseT, FinetuneT],
+        base: BaseSpecT,
+        base_hash: str,
+        fingerprints: Fingerprints,
+    ) -> FinetuneSpecT:
+        """The fine-tune of a request, resolved: what it does not give it inherits, what its mode does not use is None."""
+
+    def budget(self, spec: BaseSpecT | FinetuneSpecT) -> Budget | None:
+        """How long a training lasts; None where nothing is gained by comparing budgets."""
+        return None
+
+    def cost(self, base: BaseSpecT) -> float:
+        """Relative compute of a base training, enough to weigh trainings of one study."""
+        return 1.0
+
+    @abstractmethod
+    def location(self, data: DataT) -> "Artefact | str":
+        """Where trainings find this data: a folder of the user's own, or what is prepared for them first."""
+
+    def expectations(self, data: DataT) -> dict[str, Any]:
+        """What a study says of its data beyond its identity; a training checks it when it reads the data."""
+        return {}
+
+    @abstractmethod
+    def settings(
+        self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT, finetune: FinetuneSpecT
+    ) -> Settings:
+        """The settings of an experiment as columns of summary.csv; a prefix may name them too."""
+
+    def folder_identity(
+        self,
+        request: Request[ScopeT, DataT, BaseT, FinetuneT],
+        base: BaseSpecT,
+        finetune: FinetuneSpecT,
+        fingerprints: Fingerprints,
+    ) -> Any:
+        """What the experiments of one setting share over all units. Its short hash ends the name of their folder."""
+        return {"base": base, "finetune": finetune.model_copy(update={"base": None, "data": None})}
+
+    def default_name(self, settings: Settings) -> str:
+        """The readable part of that folder's name, where the study gives no template."""
+        return settings["mode"]
+
+    def baselines(
+        self,
+        bases: "Iterable[tuple[Request[ScopeT, DataT, BaseT, FinetuneT], BaseSpecT]]",
+        settings: list[Settings],
+        fingerprints: Fingerprints,
+    ) -> Iterator[tuple[int, Section]]:
+        """Reference measurements beside the base models of a plan, whose experiments have these settings.
+
+        Each is a spec and the position in `bases` of the base model beside which it stands.
+        """
+        yield from ()
+
+    def export_folder(
+        self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT, finetune: FinetuneSpecT | None
+    ) -> str | None:
+        """Where the model of a request goes in the form that others use; None where it is not exported."""
+        return None
+
+    # --- Of one training: called by jobs and scripts -------------------------------------------------------------------
+
+    @abstractmethod
+    def identity_at(self, folder: str, spec: BaseSpecT | FinetuneSpecT) -> Section:
+        """The identity of the data that lies in `folder` now, seen as `spec.data` describes it."""
+
+    def check_data(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None, folder: str) -> None:
+        """`Refusal` where `folder` holds other data than the spec, or than its base model's spec, names."""
+        for one, what in ((spec, f"{folder} changed since it was planned"), (base, _LEARNED.format(folder=folder))):
+            found = one and canonical(self.identity_at(folder, one))
+            if one and found != canonical(one.data):
+                raise Refusal(f"data: {what} ({found} is not {canonical(one.data)}); plan again with the right data")
+
+    def flat_job_of(self, base: BaseSpecT) -> dict[str, Any]:
+        """The settings of a base model as fields of a flat job, as far as flat fields can say them."""
+        fields = {name: getattr(base, name, None) for name in self.Base.model_fields}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def misfit(self, base: BaseSpecT, wanted: BaseSpecT, finetune: FinetuneSpecT) -> str | None:
+        """Why a base model chosen by hand cannot serve a fine-tune that was described with the base `wanted`."""
+        if canonical(base.data) == canonical(wanted.data):
+            return None
+        return f"learned on {canonical(base.data)}, the flags name {canonical(wanted.data)}; use the data it learned on"
+
+    def about(self, spec: BaseSpecT | FinetuneSpecT) -> str:
+        """A training in a few words, for lists."""
+        return spec.mode if isinstance(spec, FinetuneSpec) else "base"
+
+    def passes(self, spec: BaseSpecT | FinetuneSpecT, step: int, epochs: float, data: str) -> float | None:
+        """Passes over the training data until a step, after `epochs` whole ones of the engine's; None where unknown."""
+        return epochs
+
+    def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
+        """The training that goes on from `place` with other values of some fields. `Refusal` where that is not possible."""
+        if not changes:
+            return unchanged(spec, place)
+        budget = self.budget(spec)
+        if budget is None or set(changes) != {budget.field} or not budget.is_exact:
+            told = ", ".join(f"{name}: {value}" for name, value in changes.items())
+            raise Refusal(f"{told}: changes what is trained, not only how long; train it anew in a study of its own")
+        longer = spec.model_copy(update=changes)
+        return Resumption(longer, digest(longer), straight(spec, longer, budget.field))
+
+    # --- The heavy side, each loaded when it is asked for --------------------------------------------------------------
+
+    def trainer(self) -> Trainer:
+        """How it trains, measures and rebuilds models."""
+        return load_part(self, "train")
+
+    def preparer(self) -> Preparer:
+        """How it makes once what its trainings share."""
+        return load_part(self, "prepare")
+
+    def reporter(self) -> Reporter:
+        """What it shows of its results. May load pandas."""
+        return load_part(self, "report")
+
+    def exporter(self) -> Exporter | None:
+        """How it writes a model in the form that others use; None where it has no such form."""
+        return load_part(self, "export", is_optional=True)
+
+    def baseline_methods(self) -> Baselines:
+        """How it measures what its models are compared with."""
+        return load_part(self, "baselines")
+
+
+_LEARNED = "the base model learned on other data than {folder} holds"
+
+
+def straight(before: TrainingSpec, after: TrainingSpec, field: str) -> list[str]:
+    """What a longer training that goes on exactly is told to its user as."""
+    amount = getattr(after, field)
+    return [
+        f"{field}: {getattr(before, field)} becomes {amount}",
+        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {field.rpartition('_')[2]} gives",
+    ]
+
+
+class Tasks(Protocol):
+    """Every task that a study may name. `study` knows tasks only by this."""
+
+    names: tuple[str, ...]  # the first is meant where a study names none
+
+    def find(self, name: Any) -> Task:
+        """The task of that name; `StudyError` in one line where there is none, or where it is not a task."""
+        ...

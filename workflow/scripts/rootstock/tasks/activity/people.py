@@ -1,0 +1,90 @@
+"""Who takes part in what: units, and the people of a base training. Light: no torch."""
+
+from dataclasses import replace
+from typing import Any
+
+from ...study.problems import Problems
+from ...study.request import Request, Unit
+from ...study.validate import read_section
+from .settings import Base, Data, Finetune, Scope
+
+Asked = Request[Scope, Data, Base, Finetune]
+
+
+def unit(scope: Scope, fold: int) -> Unit:
+    """The unit of a fold: the participant at that position is the target."""
+    target = everyone(scope)[fold]
+    return Unit(f"fold{fold}_{target}", {"fold": fold, "target": target})
+
+
+def everyone(scope: Scope) -> tuple[str, ...]:
+    """All participants of a complete scope."""
+    return scope.participants or ()
+
+
+def checked_unit(scope: Scope, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
+    """The unit that a user names by its `fold`."""
+    given, last = values.get("fold"), len(everyone(scope)) - 1
+    if given is None:
+        problems.add(key, None, f"missing; {last + 1} participants have folds 0 to {last}")
+        return None
+    fold = _whole(given)
+    if 0 <= fold <= last:
+        return unit(scope, fold)
+    problems.add(key, given, f"out of range; {last + 1} participants have folds 0 to {last}")
+    return None
+
+
+def earlier_stage(request: Asked, problems: Problems) -> Asked | None:
+    """The stage that a base training starts from, as a request of its own; None where it starts from scratch."""
+    if request.base.parent is None:
+        return None
+    own = {name: value for name, value in request.base if name not in request.base.parent and name != "parent"}
+    stage = read_section(Base, request.base.parent, "base.parent", problems)
+    wish = Base(**own | {name: getattr(stage, name) for name in stage.model_fields_set})
+    return replace(request, base=wish, finetune=None)
+
+
+def saw_target(request: Asked) -> bool:
+    """Whether any stage of a base training learned from the target."""
+    stage: Asked | None = request
+    while stage:
+        if request.unit.values["target"] in base_people(stage, Problems()):
+            return True
+        stage = earlier_stage(stage, Problems())
+    return False
+
+
+def base_people(request: Asked, problems: Problems) -> tuple[str, ...]:
+    """The sorted set of people of a base training; empty where a fault was reported."""
+    people, wanted = _named_people(request, problems), request.base.n_base_participants
+    if wanted != "all":
+        if people and wanted > len(people):
+            problems.add("base.n_base_participants", wanted, f"more than there are; at most {len(people)}")
+        people = people[:wanted]
+    return tuple(sorted(set(people)))
+
+
+def _named_people(request: Asked, problems: Problems) -> tuple[str, ...]:
+    wish, target = request.base.participants, request.unit.values["target"]
+    if wish == "all":
+        return everyone(request.scope)
+    if wish == "others":
+        return tuple(person for person in everyone(request.scope) if person != target)
+    for name in sorted({p for p in wish if wish.count(p) > 1}):
+        problems.add("base.participants", name, "is listed twice; list each once")
+    unknown = [name for name in wish if name not in everyone(request.scope)]
+    for name in unknown:
+        problems.unknown("base.participants", name, everyone(request.scope))
+    if target in wish and not unknown:
+        fix = f"contains {target}, the target of {request.unit.name}; leave it out, or use all"
+        problems.add("base.participants", list(wish), fix)
+    return () if unknown or target in wish else wish
+
+
+def _whole(value: Any) -> int:
+    """A position as people and programs write it: 1, "1", or 1.0 as pandas does; -1 where it is none."""
+    try:
+        return -1 if isinstance(value, bool) or float(value) % 1 else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return -1

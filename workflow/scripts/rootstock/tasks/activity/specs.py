@@ -1,0 +1,99 @@
+"""The resolved specs of activity recognition: all that determines a training, and nothing else. Light: no torch."""
+
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from ...study import spec
+from ...study.fields import Section, optional
+from ...study.spec import Course
+from .settings import AUGMENTATION_DEFAULTS, Mode, Setting, Training
+
+
+class DataIdentity(Section):
+    """What data a training read: a built-in set by name, version and preparation, a folder by its content."""
+
+    name: str
+    version: str | None = None
+    window_size: int | None = None
+    window_stride: int | None = None
+    split: tuple[float, ...] | None = None
+    pad: bool | None = None
+    mirror: bool | None = None
+    n_classes: int | None = None
+    content: str | None = None
+
+
+class Model(Section):
+    """An architecture, resolved: every constructor argument filled in; a user's own class with the hash of its source."""
+
+    architecture: str
+    settings: dict[str, Setting]
+    source: str | None = None
+
+
+def _resolved(spec: Section) -> Section:
+    """A spec given by hand must be as the plan makes it, or one training would have two names."""
+    people = getattr(spec, "participants", ())
+    if list(people) != sorted(set(people)):
+        raise PydanticCustomError("phrase", "participants sorted, each once")
+    given = {name for name in AUGMENTATION_DEFAULTS if getattr(spec, name) is not None}
+    if given != (set(AUGMENTATION_DEFAULTS) if spec.use_augmentation else set()):
+        raise PydanticCustomError("phrase", "all augmentation settings with use_augmentation, none without")
+    return spec
+
+
+def _course(training: Training) -> Course:
+    return Course(
+        epochs=training.max_epochs,
+        schedule=training.schedule,
+        metric=training.early_stopping_metric,
+        patience=training.early_stopping_patience,
+        keeps_end=training.schedule == "constant",
+    )
+
+
+class BaseSpec(Training, spec.BaseSpec):
+    """All that determines the weights of a base model."""
+
+    _check = model_validator(mode="after")(_resolved)
+
+    task: Literal["activity"] = "activity"
+    data: DataIdentity
+    participants: tuple[str, ...]
+    model: Model
+
+    def course(self) -> Course:
+        return _course(self)
+
+
+class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.FinetuneSpec):
+    """All that determines a fine-tuned model; fields that its mode does not use are None."""
+
+    _check = model_validator(mode="after")(_resolved)
+
+    task: Literal["activity"] = "activity"
+    data: DataIdentity
+    target: str
+    mode: Mode
+    target_data_pct: float | None = None
+    target_batch_pct: float | None = None
+    freeze_batch_norm: bool | None = None
+    model: Model | None = None  # of a training from scratch; else the base's
+
+    def course(self) -> Course:
+        return _course(self)
+
+
+class BaselineSpec(Section):
+    """All that determines a classical model's results on one target."""
+
+    task: Literal["activity"] = "activity"
+    recipe: int
+    method: str
+    data: DataIdentity
+    participants: tuple[str, ...]
+    target: str
+    fractions: tuple[float, ...]
+    seed: int

@@ -1,0 +1,153 @@
+"""Activity recognition as a job sees it: windows read, a network trained on them and measured."""
+
+from typing import Any
+
+import torch
+
+from ...engine.loop import Outcome, fit, untrained
+from ...engine.models import count_parameters, rebuilt
+from ...engine.progress import Context, Fitted
+from ...engine.seeding import seed_step
+from ...study.parts import Inputs, Start
+from ...study.problems import Refusal
+from .data import Windows, join, read_people, take_share
+from .labels import check_expectations, check_labels, n_classes_of, n_outputs_of
+from .models import Standardised, build_model, last_layer, try_out
+from .specs import BaseSpec, FinetuneSpec, Model
+from .trainee import Measure, WindowTrainee
+
+
+def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Train on the train and val parts of the base participants; their test parts choose the epoch."""
+    train = read_people(inputs.folder, spec.participants, ("train", "val"))
+    check = read_people(inputs.folder, spec.participants, ("test",))
+    join(train, check)  # of one shape and kind
+    check_expectations(train, inputs.expect)
+    if inputs.start:  # weights and statistics of the stage before, and the classes that it knows
+        model, n_classes = _model_of(inputs.start, spec.model, train, "the base windows")
+        check_labels(train, n_classes, "base train windows")
+    else:
+        model, n_classes = _new_model(spec, spec.model, train)
+        model.learn_statistics(train.x)
+    check_labels(check, n_classes, "base test windows")
+    context.say(
+        f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
+    )
+    trainee = WindowTrainee(model, spec.model, train, check, spec, n_classes, context)
+    fitted = fit(trainee, spec, context)
+    return _outcome(trainee, fitted, {"base_test": trainee.measure(check), "n_train": len(train)})
+
+
+def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Fine-tune on the target, from its base or from scratch, and measure both models on the target's test part."""
+    target = _Target(spec, inputs, context)
+    own = take_share(target.train, spec.target_data_pct, spec.seed)
+    train, n_base = _training_windows(spec, inputs, own)
+    if spec.mode == "target_only":
+        target.model.learn_statistics(own.x)
+    if spec.mode == "last_layer_only":
+        target.model.requires_grad_(False)
+        last_layer(target.model).requires_grad_(True)
+    context.say(
+        f"{spec.mode} on {spec.target}: {len(own)} of {len(target.train)} target windows, {n_base} base windows"
+    )
+    architecture = _architecture(spec, inputs.start)
+    trainee = WindowTrainee(target.model, architecture, train, target.val, spec, target.n_classes, context, n_base)
+    fitted = fit(trainee, spec, context)
+    metrics = target.measured | {"test": trainee.measure(target.test), "val": trainee.measure(target.val)}
+    return _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
+
+
+def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """The base model on the target's windows."""
+    target = _Target(spec, inputs, context)
+    metrics = target.measured | {"test": target.measured["base_test"], "parameters": count_parameters(target.model)}
+    return untrained(inputs.base.content, metrics)
+
+
+def load_model(content: dict[str, Any], where: str) -> Standardised:
+    """The network, normalisation included: it takes windows [N, channels, samples] as recorded."""
+    return rebuilt(content, lambda: _built(content, Model.model_validate(content["architecture"])), where)
+
+
+class _Target:
+    """The windows of the person that a fine-tune is about, and the model that it starts with, measured on them."""
+
+    def __init__(self, spec: FinetuneSpec, inputs: Inputs, context: Context):
+        self.train, self.val, self.test = (
+            read_people(inputs.folder, (spec.target,), (split,)) for split in ("train", "val", "test")
+        )
+        check_expectations(self.train, inputs.expect)
+        model, self.n_classes = _starting_model(spec, inputs.start, self.train)
+        try_out(model, self.train.x, n_outputs_of(self.train, self.n_classes))
+        for split, windows in (("train", self.train), ("val", self.val), ("test", self.test)):
+            join(self.train, windows)  # of one shape and kind
+            check_labels(windows, self.n_classes, f"{spec.target}'s {split} windows")
+        self.model = model.to(context.device)
+        self.measured = self._measure(inputs.start, context) if inputs.start else {}
+
+    def _measure(self, start: Start, context: Context) -> dict[str, Any]:
+        """The base model as it is: its own loss, whatever is made of it."""
+        measure = Measure(self.model, self.n_classes, context, _spec_of(start).pos_weight)
+        everything = join(self.train, self.val, self.test)
+        return {"base_test": measure(self.test), "base_all": measure(everything)}
+
+
+def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows) -> tuple[Windows, int]:
+    """What a fine-tune learns from, base windows first, and how many these are."""
+    if spec.mode != "full_fine_tuning":
+        return own, 0
+    others = tuple(
+        person for person in _spec_of(inputs.base).participants if person != spec.target
+    )  # its val part chooses
+    shared = read_people(inputs.folder, others, ("train", "val")) if others else own.take(torch.arange(0))
+    return join(shared, own), len(shared)
+
+
+def _starting_model(spec: FinetuneSpec, start: Start | None, train: Windows) -> tuple[Standardised, int]:
+    if start is None:
+        return _new_model(spec, _architecture(spec, None), train)
+    return _model_of(start, _architecture(spec, start), train, f"windows of {spec.target}")
+
+
+def _new_model(spec: BaseSpec | FinetuneSpec, architecture: Model, train: Windows) -> tuple[Standardised, int]:
+    """A network with fresh weights, tried out on the windows, and how many classes it knows."""
+    n_classes = n_classes_of(train, spec)
+    seed_step(spec.seed, 0)
+    model = build_model(architecture, train.x.shape[1], n_outputs_of(train, n_classes))
+    try_out(model, train.x, n_outputs_of(train, n_classes))
+    return model, n_classes
+
+
+def _model_of(start: Start, architecture: Model, train: Windows, whose: str) -> tuple[Standardised, int]:
+    """A base model and how many classes it knows, where the windows `train` are of the kind that it learned on."""
+    base = start.content
+    model = rebuilt(base, lambda: _built(base, architecture), f"base model {start.hash}")
+    if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
+        kind = "binary" if base["binary"] else "class"
+        raise Refusal(
+            f"base model {start.hash}: was trained on {base['in_channels']} channels, {kind} labels; "
+            f"{whose} have {train.x.shape[1]} channels, {train.y.dtype} labels"
+        )
+    return model, base["n_classes"]
+
+
+def _built(content: dict[str, Any], architecture: Model) -> Standardised:
+    return build_model(architecture, content["in_channels"], content["n_outputs"])
+
+
+def _architecture(spec: FinetuneSpec, start: Start | None) -> Model:
+    """That of the base model; from scratch the spec's own."""
+    architecture = _spec_of(start).model if start else spec.model
+    assert architecture is not None
+    return architecture
+
+
+def _spec_of(start: Start) -> BaseSpec:
+    assert isinstance(start.spec, BaseSpec)
+    return start.spec
+
+
+def _outcome(trainee: WindowTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:
+    content = {"model": fitted.state, **trainee.rebuilds}
+    return Outcome(content, metrics | {"parameters": count_parameters(trainee.model)}, fitted)

@@ -1,0 +1,113 @@
+"""Pretrained models: which one a name or a folder means, and what it is. Light: reads names and JSON, no weights."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...study.fingerprints import Fingerprints
+from ...study.problems import Problems, Refusal
+from .packaged import MODELS, packaged_folder
+from .specs import ModelIdentity
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model as far as it is known without loading it."""
+
+    identity: ModelIdentity
+    config: dict[str, Any] | None  # its config.json, where it lies on this machine
+    dimension: int | None  # of the sentence vectors it gives as a teacher
+
+    @property
+    def width(self) -> int | None:
+        """Dimensions of its token vectors."""
+        return self.config and next((self.config[k] for k in ("hidden_size", "dim") if k in self.config), None)
+
+    @property
+    def n_layers(self) -> int | None:
+        return self.config and next(
+            (self.config[k] for k in ("num_hidden_layers", "n_layers") if k in self.config), None
+        )
+
+
+def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
+    """The model that a name or a folder means; None where a fault was reported."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(name, folder, key, fingerprints, problems)
+    full = name if "/" in name else f"sentence-transformers/{name}"
+    if full in MODELS:
+        packaged = MODELS[full]
+        config = {"hidden_size": packaged.dimension, "num_hidden_layers": packaged.layers}
+        version = f"{packaged.packages[0]}-{packaged.version}"
+        return Pretrained(ModelIdentity(name=full, version=version), config, packaged.dimension)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not all(full.split("/")):
+        problems.add(key, name, "no such folder; check the path, or give a name such as all-MiniLM-L6-v2")
+        return None
+    cached = _cached(full)
+    if cached is None and os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+        fix = "is not on this machine and HF_HUB_OFFLINE forbids to fetch it; give a folder, or fetch it first"
+        problems.add(key, name, fix)
+        return None
+    config = _read_json(cached / "config.json") if cached else None
+    return Pretrained(ModelIdentity(name=full), config, _sentence_dimension(cached, config) if cached else None)
+
+
+def locate(identity: ModelIdentity) -> str:
+    """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub."""
+    if identity.version is not None:
+        return str(packaged_folder(identity.name))
+    if identity.content is None:
+        return identity.name
+    folder = Path(identity.name).expanduser()
+    if not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
+        raise Refusal(f"{identity.name}: is gone or changed since it was planned; plan again")
+    return str(folder)
+
+
+def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
+    config = _read_json(folder / "config.json")
+    if config is None:
+        problems.add(
+            key, name, "holds no config.json; give the folder of a transformers or sentence-transformers model"
+        )
+        return None
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")):
+        problems.add(key, name, "holds no tokenizer (tokenizer.json); save the model's tokenizer there too")
+        return None
+    identity = ModelIdentity(name=name, content=_fingerprint(folder, fingerprints))
+    return Pretrained(identity, config, _sentence_dimension(folder, config))
+
+
+def _fingerprint(folder: Path, fingerprints: Fingerprints) -> str:
+    """The content of a model's folder: its files in order of their names."""
+    files = (file for file in folder.rglob("*") if file.suffix in (".json", ".txt", ".safetensors", ".bin", ".model"))
+    return fingerprints.of(sorted(file for file in files if file.is_file()))
+
+
+def _cached(name: str) -> Path | None:
+    """A model's newest snapshot in the hub's cache on this machine."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    snapshots = [p.parent for p in hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")]
+    return max(snapshots, key=lambda p: p.stat().st_mtime, default=None)
+
+
+def _sentence_dimension(folder: Path, config: dict[str, Any] | None) -> int | None:
+    """Dimensions of the sentence vectors: of the last Dense module, else of the pooling, else of the token vectors."""
+    modules = _read_json(folder / "modules.json") or []
+    for module in reversed(modules):
+        settings = _read_json(folder / module.get("path", "") / "config.json") or {}
+        for name in ("out_features", "word_embedding_dimension", "embedding_dimension"):
+            if name in settings:
+                return settings[name]
+    return (config or {}).get("hidden_size")
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

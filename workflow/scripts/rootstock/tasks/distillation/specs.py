@@ -1,0 +1,123 @@
+"""The resolved specs of distillation: all that determines a training, and nothing else. Light: no torch."""
+
+from typing import Literal
+
+from ...study import spec
+from ...study.fields import Section, optional
+from ...study.spec import Course
+from .settings import Mode, Training
+
+
+class ModelIdentity(Section):
+    """Which pretrained model: a pinned package's by version, a folder by its content, else a name on the hub."""
+
+    name: str
+    version: str | None = None
+    content: str | None = None
+
+
+class TextIdentity(Section):
+    """Which text, split how."""
+
+    recipe: int
+    name: str
+    version: str | None = None
+    ontologies: tuple[str, ...] | None = None
+    content: str | None = None
+    max_queries: int | None = None
+    split: tuple[float, ...]
+    seed: int
+
+
+class TeacherIdentity(Section):
+    """Which vectors: a teacher's, of a text cut at max_length."""
+
+    recipe: int
+    model: ModelIdentity
+    dimension: int | None = None
+    max_length: int
+    precision: str
+
+
+class DataIdentity(Section):
+    """All that a training reads."""
+
+    text: TextIdentity
+    teacher: TeacherIdentity
+
+
+class PreparedSpec(Section):
+    """What to prepare: a text, or with `teacher` the teacher's vectors of one; where its inputs lie is not its identity."""
+
+    task: Literal["distillation"] = "distillation"
+    text: TextIdentity
+    path: str | None = None  # the user's own pairs
+    teacher: TeacherIdentity | None = None
+
+
+class Student(Section):
+    """An architecture, resolved."""
+
+    model: ModelIdentity
+    dimension: int | None = None
+    layers: tuple[int, ...] | None = None
+    dropout: float | None = None
+    projection_hidden_dim: int | None = None  # with a projection
+    mrl_dimensions: tuple[int, ...] | None = None  # without
+
+
+def _course(training: Training) -> Course:
+    return Course(epochs=training.max_epochs, schedule="linear", warmup_steps=training.warmup_steps)
+
+
+class BaseSpec(Training, spec.BaseSpec):
+    """All that determines the weights of a phase-1 model."""
+
+    task: Literal["distillation"] = "distillation"
+    data: DataIdentity
+    student: Student
+    freeze_word_embeddings: bool
+    use_projection: bool
+    mse_weight: float
+    cosine_weight: float
+    max_samples_per_dataset: int | None = None
+
+    def course(self) -> Course:
+        return _course(self)
+
+
+class Retrieving(Section):
+    """What only phase 2 has."""
+
+    infonce_weight: float
+    mse_weight: float
+    temperature: float
+    num_negatives: int
+    in_batch_negatives: bool
+    max_samples: int | None
+
+
+class FinetuneSpec(
+    optional(Training, "null: not used by the mode"),
+    optional(Retrieving, "null: not used by the mode"),
+    spec.FinetuneSpec,
+):
+    """All that determines a phase-2 model; fields that its mode does not use are None."""
+
+    task: Literal["distillation"] = "distillation"
+    data: DataIdentity
+    mode: Mode
+
+    def course(self) -> Course:
+        return _course(self)
+
+
+class BaselineSpec(Section):
+    """What a student is compared with: the teacher's own scores on this text, and both models' speed."""
+
+    task: Literal["distillation"] = "distillation"
+    recipe: int
+    data: DataIdentity
+    student: Student
+    use_projection: bool
+    max_length: int

@@ -1,0 +1,158 @@
+"""Distillation as a job sees it: a student built from a spec, trained in one phase or the other, and measured."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...engine.loop import Outcome, fit, untrained
+from ...engine.models import count_parameters
+from ...engine.progress import Context, Fitted
+from ...engine.seeding import seed_step
+from ...study.parts import Inputs
+from ...study.problems import Refusal
+from .dataset import prepared_text
+from .retrieval import retrieval, similarity_correlation
+from .specs import BaseSpec, FinetuneSpec
+from .student import SentenceEncoder, load_model, pretrained_student
+from .text import Text
+from .trainee import Encoder, General, Phase, Retrieval
+from .vectors import Vectors
+
+PROJECTION_TEXTS = 4096  # from which the projection's last layer gets its first weights
+RIDGE = 1e-2
+
+
+def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Phase 1: from pretrained weights to the teacher's vectors; validation loss chooses the epoch."""
+    text, vectors = open_data(inputs.folder)
+    seed_step(spec.seed, 0)
+    model, tokenizer = pretrained_student(spec.student, spec.max_length, vectors.dimension)
+    freeze(model, spec.freeze_word_embeddings)
+    encoder = Encoder(model, tokenizer, text, context, spec.precision)
+    phase = General(encoder, vectors, spec, spec.max_samples_per_dataset, None, spec.student.mrl_dimensions)
+    batch = _announce("phase 1", phase, context)
+    if model.projection is not None:
+        start_projection(model, encoder, vectors, phase.train)
+    check_warmup(phase, spec)
+    return _outcome(phase, fit(phase, spec, context), batch)
+
+
+def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Phase 2 on a phase-1 model; its scores stand beside those of the model that it started from."""
+    text, vectors = open_data(inputs.folder)
+    base, base_spec = inputs.base.content, inputs.base.spec
+    assert isinstance(base_spec, BaseSpec)
+    model = load_model(base, f"base model {inputs.base.hash}")
+    model.tokenizer.max_length = spec.max_length
+    freeze(model, base_spec.freeze_word_embeddings)
+    encoder = Encoder(model, model.tokenizer, text, context, spec.precision)
+    phase = Retrieval(encoder, vectors, spec, None, spec.max_samples, base_spec.student.mrl_dimensions)
+    batch = _announce(f"phase 2 from base model {inputs.base.hash}", phase, context)
+    check_warmup(phase, spec)
+    return _outcome(phase, fit(phase, spec, context), batch | {"base_test": base["measured"]["test"]})
+
+
+def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """What was measured when the phase-1 model was trained, for it was measured on the same text."""
+    content = inputs.base.content
+    return untrained(content, content["measured"])
+
+
+def open_data(folder: str | Path) -> tuple[Text, Vectors]:
+    """The teacher's vectors in `folder` and the text beside it."""
+    text, vectors = Text(prepared_text(Path(folder))), Vectors(Path(folder))
+    if (len(vectors.queries), len(vectors.passages)) != (len(text.queries), len(text.passages)):
+        raise Refusal(f"{folder}: its vectors are not those of the text beside it; delete it and run again")
+    return text, vectors
+
+
+def measure(encoder: Encoder, vectors: Vectors, dimensions: tuple[int, ...] | None) -> dict[str, Any]:
+    """Retrieval of held-out passages by the student and by the teacher, and how alike their similarities are."""
+    text = encoder.text
+    query_rows, passage_rows, true = text.queries_of("test"), text.passages_of("test"), text.positives()
+    queries, passages = encoder.all_of("queries", query_rows), encoder.all_of("passages", passage_rows)
+    teacher = tuple(
+        torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
+        for array, rows in ((vectors.queries, query_rows), (vectors.passages, passage_rows))
+    )
+
+    def scores(q: torch.Tensor, p: torch.Tensor) -> dict[str, Any]:
+        return retrieval(q, p, query_rows, passage_rows, true)
+
+    measured: dict[str, Any] = {"test": scores(queries, passages), "teacher": scores(*teacher)}
+    measured["test"]["teacher_correlation"] = similarity_correlation(queries, passages, *teacher)
+    measured["dimensions"] = {
+        str(d): scores(*(nn.functional.normalize(v[:, :d], dim=1) for v in (queries, passages)))
+        for d in dimensions or ()
+    }
+    return measured | {"n_queries": len(query_rows), "n_passages": len(passage_rows)}
+
+
+@torch.no_grad()
+def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors, pairs: np.ndarray) -> None:
+    """Give the projection's last linear layer the weights that fit the teacher best, by ridge regression.
+
+    Its inputs are random features of the pooled vectors; its targets, up to the scale that LayerNorm gives, are the
+    teacher's vectors. Training then starts near the teacher rather than nowhere.
+    """
+    model.eval()
+    chosen = pairs[np.linspace(0, len(pairs) - 1, min(PROJECTION_TEXTS, len(pairs))).astype(int)]
+    rows = np.unique(encoder.text.pairs[chosen, 1])
+    head, model.projection = model.projection, None
+    pooled = []
+    for part in torch.from_numpy(rows).split(256):
+        tokens, lengths = encoder.tokenizer(encoder.text.passages.take(part.numpy()))
+        pooled.append(model.pooled(tokens.to(encoder.context.device), lengths.to(encoder.context.device)))
+    model.projection = head
+    features = head.features(torch.cat(pooled)).double().cpu()  # (n, hidden), behind the GELU
+    target = torch.from_numpy(np.asarray(vectors.passages[rows], dtype=np.float64))
+    target = target / target.std()  # the LayerNorm behind brings every vector to this scale
+    mean_in, mean_out = features.mean(0), target.mean(0)
+    centred = features - mean_in
+    gram = centred.T @ centred + RIDGE * len(rows) * torch.eye(features.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(gram, centred.T @ (target - mean_out)).T  # (dimension, hidden)
+    head[3].weight.copy_(weight)
+    head[3].bias.copy_(mean_out - weight @ mean_in)
+
+
+def check_warmup(phase: Phase, spec: BaseSpec | FinetuneSpec) -> None:
+    """`Refusal` where the warmup leaves nothing of the run."""
+    steps_of_epoch = len(phase.batches(1))
+    steps = spec.max_epochs * steps_of_epoch
+    if spec.warmup_steps >= steps:
+        raise Refusal(
+            f"{'base' if spec.kind == 'base' else 'finetune'}.warmup_steps: {spec.warmup_steps} is not shorter than the run "
+            f"of {steps} steps ({spec.max_epochs} epochs of {steps_of_epoch}); make it smaller or the run longer"
+        )
+
+
+def _announce(name: str, phase: Phase, context: Context) -> dict[str, Any]:
+    """Say, and return for the records, how much is trained on and how large a step really is."""
+    sizes = [len(batch) for batch in phase.batches(1)]
+    mine = -(-max(sizes) // context.world.size)
+    micro = min(context.micro_batch_size or mine, mine)
+    context.say(
+        f"{name}: {sum(sizes)} of {len(phase.train)} pairs an epoch, {len(sizes)} steps of {min(sizes)} to {max(sizes)} pairs "
+        f"({context.world.size} process(es) × {-(-mine // micro)} micro-batch(es) of up to {micro})"
+    )
+    return {"effective_batch": max(sizes), "steps_per_epoch": len(sizes), "n_train": sum(sizes)}
+
+
+def freeze(model: SentenceEncoder, word_embeddings: bool) -> None:
+    """Keep the word embeddings as they are, where asked."""
+    if word_embeddings:
+        model.transformer.get_input_embeddings().requires_grad_(False)
+
+
+def _outcome(phase: Phase, fitted: Fitted, more: dict[str, Any]) -> Outcome:
+    model = phase.model
+    metrics = measure(phase.encoder, phase.vectors, phase.own_dimensions) | more
+    metrics |= {
+        "parameters": count_parameters(model),
+        "layers": model.transformer.config.num_hidden_layers,
+        "dimension": model.dimension,
+    }
+    return Outcome({"model": fitted.state, **phase.rebuilds, "measured": metrics}, metrics, fitted)

@@ -1,0 +1,154 @@
+"""Where text lies and what identifies it: the built-in ontologies by version, a folder by its content. Light."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...study.fields import NAME
+from ...study.fingerprints import Fingerprints
+from ...study.identity import digest
+from ...study.problems import Problems, Refusal
+from ...study.request import Artefact
+from .. import ontologies
+from .settings import GENERAL, SPLITS, Data
+from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
+
+# Domains of the built-in text, each an ontology.
+ONTOLOGIES = {
+    "diseases": "mondo",
+    "anatomy": "uberon",
+    "cells": "cl",
+    "chemicals": "chebi",
+    "factors": "efo",
+    "qualities": "pato",
+}
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+FORMATS = (".txt", ".jsonl", ".parquet")
+DEFAULT_SPLIT = (0.9, 0.05, 0.05)
+DEFAULT_VOCABULARY = 4096
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, and the text that decides, normalised, in which split it lies: equal keys never part."""
+
+    text: str
+    key: str
+
+
+def complete_data(data: Data, key: str, problems: Problems) -> Data:
+    """The data section with its defaults; faults are reported under `key`."""
+    if data.name and data.path:
+        problems.add(f"{key}.path", data.path, f"stands beside name: {data.name}; remove one of them")
+    if data.tokenizer is not None and data.vocab_size is not None:
+        problems.add(f"{key}.vocab_size", data.vocab_size, "is for a tokenizer to be trained; remove it or tokenizer")
+    values: dict[str, Any] = {"split": data.split or DEFAULT_SPLIT}
+    if data.tokenizer is None:
+        values["vocab_size"] = data.vocab_size or DEFAULT_VOCABULARY
+    elif not tokenizer_files(data.tokenizer):
+        fix = "is neither a tokenizer.json nor a folder with one, or with vocab.json and merges.txt"
+        problems.add(f"{key}.tokenizer", data.tokenizer, fix)
+    values["name"] = data.name or (None if data.path else "ontologies")
+    there = _domains_there(data, key, problems)
+    for name in data.domains or ():
+        if there and name not in there:
+            problems.unknown(f"{key}.domains", name, there)
+    values["domains"] = tuple(sorted(set(data.domains or there)))
+    return data.model_copy(update=values)
+
+
+def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
+    """What names the text of a complete data section."""
+    files = {} if data.path is None else files_by_domain(Path(data.path))
+    tokenizer = data.tokenizer and fingerprints.of(tokenizer_files(data.tokenizer))
+    return TextIdentity(
+        name="folder" if data.path else data.name,
+        version=None if data.path else ontologies.IDENTITY,
+        domains=data.domains or (),
+        content={name: fingerprints.of(files[name]) for name in data.domains or ()} if data.path else None,
+        tokenizer=tokenizer,
+        vocab_size=data.vocab_size,
+        split=data.split,
+    )
+
+
+def location(data: Data) -> Artefact | str:
+    """The tokens of a text, made once for all studies and processes; named by what identifies the text."""
+    identity = identity_of(data, Fingerprints())
+    spec = PreparedSpec(**dict(identity), path=data.path, tokenizer_path=data.tokenizer)
+    return Artefact(f"text-{digest(identity)}", spec)
+
+
+def files_by_domain(folder: Path) -> dict[str, list[Path]]:
+    """The text files of a folder: those in a subfolder belong to the domain of its name, others to that of theirs."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in FORMATS and file.is_file():
+            first = file.relative_to(folder).parts[0]
+            found.setdefault(first if first != file.name else file.stem, []).append(file)
+    return found
+
+
+def tokenizer_files(given: str) -> list[Path]:
+    """The files that a user's path means: a tokenizer.json, or GPT-2's pair in a folder; none where there is neither."""
+    path = Path(given)
+    if not path.is_dir():
+        return [path] if path.is_file() and path.suffix == ".json" else []
+    for names in TOKENIZER_FILES:
+        if all((path / name).is_file() for name in names):
+            return [path / name for name in names]
+    return []
+
+
+def identity_at(folder: Path) -> TextIdentity:
+    """The text whose tokens lie in a prepared folder now."""
+    try:
+        prepared = json.loads((folder / "manifest.json").read_text())["spec"]
+        return TextIdentity(**{name: v for name, v in prepared.items() if name in TextIdentity.model_fields})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise Refusal(f"{folder}: holds no prepared text (no manifest.json that can be read); run make run") from None
+
+
+def passes(spec: BaseSpec | FinetuneSpec, step: int, data: str) -> float | None:
+    """How often a training has gone over its text after so many steps; None where the text's manifest is gone."""
+    if spec.batch_size is None:  # a trunk, measured
+        return None
+    domain = spec.domain if isinstance(spec, FinetuneSpec) else None
+    share = spec.target_data_pct if isinstance(spec, FinetuneSpec) else None
+    try:
+        domains = json.loads((Path(data) / "manifest.json").read_text())["domains"]
+        tokens = sum(
+            shard["tokens"] for name in ([domain] if domain else domains) for shard in domains[name][SPLITS[0]]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    begun = spec.resumed_from or NOT_RESUMED
+    samples = begun.samples + (step - begun.step) * spec.batch_size
+    return samples * spec.model.context_length / (tokens * (share or 1.0))
+
+
+def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
+    if data.path is None:
+        return tuple(ONTOLOGIES)
+    folder = Path(data.path)
+    if not folder.is_dir():
+        problems.add(f"{key}.path", data.path, "is not a folder; give the folder that holds your text files")
+        return ()
+    files = files_by_domain(folder)
+    for file in (file for group in files.values() for file in group if not file.stat().st_size):
+        problems.add(f"{key}.path", str(file), "is empty; remove it or give it text")
+    if not files:
+        problems.add(f"{key}.path", data.path, f"holds no text; put {', '.join(FORMATS)} files into it")
+    return tuple(sorted(_named(files, key, problems)))
+
+
+def _named(domains: dict[str, list[Path]], key: str, problems: Problems) -> Iterator[str]:
+    for name in domains:
+        if name == GENERAL:
+            problems.add(f"{key}.path", name, "is what all text together is called here; name that domain otherwise")
+        elif NAME.fullmatch(name) and ".." not in name:
+            yield name
+        else:
+            problems.add(f"{key}.path", name, "is no name for a domain; use letters, digits, '.', '_' and '-'")

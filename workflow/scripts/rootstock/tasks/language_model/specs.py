@@ -1,0 +1,88 @@
+"""The resolved specs of language models: all that determines a training, and nothing else. Light: no torch."""
+
+from typing import Annotated, Literal
+
+from ...study import spec
+from ...study.fields import Float, Introduced, Section, optional
+from ...study.spec import Course
+from .settings import Mode, Model, Training
+
+BETAS = (0.9, 0.95)  # a shorter memory of squared gradients than AdamW's default: usual where batches are noisy
+
+
+class TextIdentity(Section):
+    """What text a training read and how it was tokenised: built-in text by version, a folder by its content."""
+
+    name: str
+    version: str | None = None
+    domains: tuple[str, ...]
+    content: dict[str, str] | None = None  # domain to fingerprint
+    tokenizer: str | None = None  # fingerprint of a tokenizer that was given
+    vocab_size: int | None = None  # of one that is trained
+    split: tuple[float, float, float]
+
+
+class PreparedSpec(TextIdentity):
+    """The same, and where it lies now."""
+
+    path: str | None = None
+    tokenizer_path: str | None = None
+
+
+class ResumedFrom(Section):
+    """Where a training with changed settings was taken up: not at its start but in the middle of another one."""
+
+    hash: str  # of the training that it was taken up from
+    step: int
+    samples: int  # windows seen until then
+    epoch: int  # of the engine's loop: the stretch between two evaluations
+    batch: int  # steps of that stretch that were done
+
+
+NOT_RESUMED = ResumedFrom(hash="", step=0, samples=0, epoch=1, batch=0)
+
+
+class BaseSpec(Training, spec.BaseSpec):
+    """All that determines the weights of a trunk."""
+
+    task: Literal["language_model"] = "language_model"
+    data: TextIdentity
+    model: Model
+    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
+
+    def course(self) -> Course:
+        return _course(self, self.resumed_from)
+
+
+class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.FinetuneSpec):
+    """All that determines a branch; fields that its mode does not use are None."""
+
+    task: Literal["language_model"] = "language_model"
+    data: TextIdentity
+    model: Model
+    mode: Mode
+    domain: str | None = None  # None: the trunk's own text
+    target_data_pct: Float | None = None
+    trained_layers: int | None = None
+    resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
+
+    def course(self) -> Course:
+        return _course(self, self.resumed_from)
+
+
+def _course(training: Training, resumed_from: ResumedFrom | None) -> Course:
+    """An epoch is a stretch of `eval_every` steps; the last one, at `max_steps`, may be shorter."""
+    begun = resumed_from or NOT_RESUMED
+    first = begun.step - begun.batch
+    return Course(
+        epochs=begun.epoch - 1 + -(-(training.max_steps - first) // training.eval_every),
+        steps=training.max_steps,
+        optimizer=training.optimizer,
+        betas=BETAS,
+        decay_vectors=False,
+        schedule=training.schedule,
+        warmup_steps=max(training.warmup_steps, 1),
+        decay_pct=training.decay_pct,
+        patience=training.early_stopping_patience,
+        keeps_end=True,
+    )

@@ -1,0 +1,88 @@
+"""Language models as a job sees them: a transformer, trained on tokens and measured on every domain."""
+
+from typing import Any
+
+from ...engine.loop import Outcome, fit, untrained
+from ...engine.models import count_parameters, rebuilt
+from ...engine.progress import Context, Fitted
+from ...engine.seeding import seed_step
+from ...study.parts import Inputs
+from ...study.problems import Refusal
+from .measure import Measure, together
+from .model import LanguageModel
+from .settings import GENERAL, Model
+from .shards import Prepared, open_prepared
+from .specs import BaseSpec, FinetuneSpec
+from .trainee import TextTrainee
+
+
+def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Pretrain on the train part of all domains; their val part chooses the evaluation whose weights are kept."""
+    text = open_prepared(inputs.folder)
+    seed_step(spec.seed, 0)
+    model = LanguageModel(text.vocab_size, spec.model)
+    train, check = text.stream(text.domains, "train"), text.stream(text.domains, "val")
+    trainee = TextTrainee(model, text.tokenizer, train, check, spec, context)
+    context.say(f"trunk: {count_parameters(model)} parameters, {len(train)} tokens to train")
+    fitted = fit(trainee, spec, context)
+    return _outcome(trainee, fitted, {"base": _measure_all(trainee.measure, text), "n_train": len(train)})
+
+
+def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """Go on from the trunk, on one domain or on all text; measure before and after on the test part of every domain."""
+    text = open_prepared(inputs.folder)
+    model, before = _measured_trunk(inputs, text, context)
+    domains = text.domains if spec.domain is None else [spec.domain]
+    train = text.stream(domains, "train", spec.target_data_pct or 1.0, spec.seed)
+    if spec.trained_layers is not None:
+        model.requires_grad_(False)
+        for part in (*model.blocks[-spec.trained_layers :], model.norm):
+            part.requires_grad_(True)
+    context.say(f"{spec.mode} on {spec.domain or GENERAL}: {len(train)} tokens to train")
+    trainee = TextTrainee(model, text.tokenizer, train, text.stream(domains, "val"), spec, context)
+    fitted = fit(trainee, spec, context)
+    metrics = {"base": before, "test": _measure_all(trainee.measure, text), "n_train": len(train)}
+    return _outcome(trainee, fitted, metrics)
+
+
+def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
+    """The trunk on the test part of every domain."""
+    model, before = _measured_trunk(inputs, open_prepared(inputs.folder), context)
+    metrics = {"base": before, "test": before, "n_train": 0, "parameters": count_parameters(model)}
+    return untrained(inputs.base.content, metrics)
+
+
+def load_model(content: dict[str, Any], where: str) -> LanguageModel:
+    """The transformer of a model file or checkpoint. It takes token numbers; `generate` has what makes and reads them."""
+
+    def build() -> LanguageModel:
+        return LanguageModel(
+            content["model"]["embedding.weight"].shape[0], Model.model_validate(content["spec"]["model"])
+        )
+
+    return rebuilt(content, build, where)
+
+
+def _measured_trunk(inputs: Inputs, text: Prepared, context: Context) -> tuple[LanguageModel, dict[str, Any]]:
+    """The trunk of a branch, and how well it predicts every text."""
+    start = inputs.base
+    assert isinstance(start.spec, BaseSpec)
+    model = load_model(start.content, f"base model {start.hash}").to(context.device)
+    if model.vocab_size != text.vocab_size:
+        raise Refusal(
+            f"base model {start.hash}: has a vocabulary of {model.vocab_size}, {inputs.folder} of {text.vocab_size}; "
+            "use the text it learned from"
+        )
+    measure = Measure(model, start.spec.model.context_length, start.spec.precision, context)
+    return model, _measure_all(measure, text)
+
+
+def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
+    """Loss and perplexity on the test part of each domain, and of all text: the mean over all of their tokens."""
+    found = {domain: measure(text.stream([domain], "test")) for domain in text.domains}
+    return found | {GENERAL: together(list(found.values()))}
+
+
+def _outcome(trainee: TextTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:
+    content = {"model": fitted.state, **trainee.rebuilds, "trained": trainee.trained(fitted)}
+    return Outcome(content, metrics | {"parameters": count_parameters(trainee.model)}, fitted)

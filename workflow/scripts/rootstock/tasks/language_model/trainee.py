@@ -1,0 +1,77 @@
+"""Text and a transformer in the shape that the engine's loop trains."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...engine.progress import Context, Fitted
+from .measure import Measure, inputs_and_targets
+from .model import LanguageModel
+from .shards import TokenStream
+from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec
+
+
+class TextTrainee:
+    """Text and a transformer, in the shape that the engine's loop trains. An epoch is what lies between two evaluations."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: str,
+        train: TokenStream,
+        check: TokenStream,
+        spec: BaseSpec | FinetuneSpec,
+        context: Context,
+    ):
+        self.model, self.train, self.check, self.spec = model.to(context.device), train, check, spec
+        self.context_length, self.device = spec.model.context_length, context.device
+        self.begun = spec.resumed_from or NOT_RESUMED
+        self.measure = Measure(self.model, self.context_length, spec.precision, context)
+        self.rebuilds = {"tokenizer": tokenizer}
+        self.passes: dict[int, Tensor] = {}
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Window starts of each step of a stretch. Which windows a step sees does not depend on where stretches end."""
+        first = self.begun.step - self.begun.batch + (epoch - self.begun.epoch) * self.spec.eval_every
+        steps = range(first, min(first + self.spec.eval_every, self.spec.max_steps))
+        seen = (self.begun.samples + (step - self.begun.step) * self.spec.batch_size for step in steps)
+        return [self._windows(number) for number in seen]
+
+    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
+        x, y = inputs_and_targets(self.train, samples, self.context_length, self.device)
+        return model(x, y).sum()
+
+    def evaluate(self) -> dict[str, Any]:
+        return self.measure(self.check, self.spec.eval_tokens)
+
+    def train_mode(self) -> None:
+        self.model.train()
+
+    def trained(self, fitted: Fitted) -> dict[str, Any]:
+        """Of the weights that are kept: their step, passes over the text until then, loss on the val part."""
+        first = self.begun.step - self.begun.batch
+        step = min(first + (fitted.best_epoch - self.begun.epoch + 1) * self.spec.eval_every, self.spec.max_steps)
+        samples = self.begun.samples + (step - self.begun.step) * self.spec.batch_size
+        loss = fitted.history[fitted.best_epoch - 1]["val_loss"]
+        return {"step": step, "epoch": samples * self.context_length / len(self.train), "loss": loss}
+
+    def _windows(self, first: int) -> Tensor:
+        """Starts of `batch_size` windows, the `first` and those that follow it in the endless sequence of passes."""
+        per_pass = max(1, len(self.train) // self.context_length)
+        starts, number = [], first
+        while number < first + self.spec.batch_size:
+            done, offset = divmod(number, per_pass)
+            take = min(per_pass - offset, first + self.spec.batch_size - number)
+            starts.append(self._pass(done, per_pass)[offset : offset + take])
+            number += take
+        return torch.cat(starts)
+
+    def _pass(self, number: int, per_pass: int) -> Tensor:
+        """All windows of one pass over the text in a new order, cut at other places than in the pass before."""
+        if number not in self.passes:
+            generator = torch.Generator().manual_seed((self.spec.seed * 1_000_003 + number) & 0x7FFF_FFFF_FFFF_FFFF)
+            shift = torch.randint(self.context_length, (1,), generator=generator)
+            order = torch.randperm(per_pass, generator=generator)
+            self.passes = {number: shift + order * self.context_length}
+        return self.passes[number]
