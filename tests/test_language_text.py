@@ -18,6 +18,7 @@ from rootstock.tasks.language_model.settings import SPLITS
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared, token_type
 from rootstock.tasks.language_model.text import read_texts, split_of
 from rootstock.tasks.language_model.tokenizer import encode_prompt, end_of_text, read_tokenizer
+from rootstock.tasks.registry import TASKS
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def only_artefact(**data):
 
 
 def made(artefact, folder) -> dict[str, bytes]:
-    prepare(planned.study.task, artefact.spec, folder, say=lambda _: None)
+    prepare(TASKS.find("language_model"), artefact.spec, folder, say=lambda _: None)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

@@ -1,5 +1,6 @@
 """A tiny study for each task: what the engine's own tests train, kill, resume and split over processes."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 from tiny_text import write_text
 
 PEOPLE = ("ann", "bob", "cleo")
+OWN = Path(__file__).parent / "own"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ def write_texts(folder: Path, n=60) -> Path:
             f"{names[i % len(names)]} number {i} is a thing of the {domain}, like {names[i % 3]}." for i in range(n)
         )
         (folder / f"{domain}.txt").write_text("\n\n".join(lines))
+    return folder
+
+
+def write_curves(folder: Path) -> Path:
+    """The user's own task beside the Snakefile; its data is made when it is prepared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(OWN / "curves", folder.parent.parent / "curves", dirs_exist_ok=True)
     return folder
 
 
@@ -116,5 +125,16 @@ TINY = {
             "base": {"max_steps": 500, "eval_every": 50, "batch_size": 8, "schedule": "wsd"},
             "finetune": {"mode": ["full_fine_tuning", "last_layers_only"], "max_steps": 200},
         },
+    ),
+    "own": Tiny(
+        study={
+            "task": "curves.task:Curves",
+            "targets": ["north"],
+            "base": {"max_epochs": 5, "lr": 0.01, "batch_size": 8, "gradient_clip": 1.0},
+            "finetune": {"share": 0.75, "max_epochs": 4},
+        },
+        write=write_curves,
+        steady={"base": {"max_epochs": 30, "batch_size": 6}},
+        long={"base": {"max_epochs": 150}, "finetune": {"share": [0.5, 1.0], "max_epochs": 60}},
     ),
 }  # fmt: skip

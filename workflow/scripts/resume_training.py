@@ -79,7 +79,7 @@ def resumed(file: ModelFile, changes: dict[str, int]) -> Resumption:
     from rootstock.engine.checkpoint import read_state
 
     state, spec = read_state(file.path), spec_of(file.spec)
-    for name, value in changes.items():
+    for name in changes:
         if name not in type(spec).model_fields:
             other = next(own for own in CHANGES if own in type(spec).model_fields)
             flags = (f"--{one.replace('_', '-')}" for one in (name, other))

@@ -151,6 +151,8 @@ def add_setting_flags(parser: argparse.ArgumentParser, task: Task, sections: tup
             continue  # a stage is no flag: train it first, with flags of its own
         options = _unit_flag(task, field) if section == "unit" else _field_flag(section_of(task, section), field)
         groups[section].add_argument(f"--{name}", default=argparse.SUPPRESS, **options)
+    if "data_path" not in fields_of(task):  # a task whose users have no folder of their own
+        groups[sections[0]].add_argument("--data_path", metavar="VALUE", help="with --spec: where the data lies")
 
 
 def _unit_flag(task: Task, field: str) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""A task that the library does not know, in a folder of its user: everything works, and what it lacks is told at once."""
+
+import shutil
+
+import pandas
+import pytest
+import torch
+from conftest import jobs_run, plan
+from tiny import OWN
+
+from rootstock import load_model
+from rootstock.study.contract import faults_of
+from rootstock.study.problems import StudyError
+from rootstock.study.task import Task
+from rootstock.tasks.registry import TASKS
+
+TASK = "curves.task:Curves"
+STUDY = {"task": TASK, "base": {"max_epochs": [2, 4], "lr": 0.01, "batch_size": 8}, "finetune": {"max_epochs": 3}}
+
+
+@pytest.fixture
+def own(project):
+    shutil.copytree(OWN / "curves", project / "curves")
+    return project
+
+
+@pytest.mark.workflow
+def test_a_study_of_it_runs_and_a_second_run_does_nothing(own, monkeypatch):
+    finetune = [{"max_epochs": 3, "share": [0.5, 1.0]}, {"mode": "base_only"}]
+    study = own.study("curves_study", STUDY | {"finetune": finetune})
+    run = own.snakemake("--configfile", study)
+    done = jobs_run(run.stderr + run.stdout)
+    assert (done["prepare"], done["train_base"], done["train_finetune"]) == (1, 6, 18)
+    summary = pandas.read_csv(own / "results/curves_study/summary.csv")
+    trained = summary[summary["mode"] == "all_layers"]
+    assert len(trained) == 12 and (trained["loss_after"] < trained["loss_before"]).all()
+    assert "Nothing to be done" in own.snakemake("--configfile", study).stderr
+    listed = own.script("list_checkpoints").stdout
+    assert TASK in listed and "all_layers" in listed
+    folder = own / trained["path"].iloc[0]
+    assert "loads; its sha256" in own.script("check_checkpoint", folder / "best_model.pt").stdout
+    monkeypatch.chdir(own.folder)
+    assert load_model(folder)(torch.zeros(3, 1)).shape == (3, 1)
+
+
+def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):
+    flags = ("--task", TASK, "--place", "south", "--max_epochs", "2", "--lr", "0.01", "--batch_size", "8")
+    base = own.script("train_base", *flags).stdout.split()[-1]
+    said = own.script("resume_training", "--max-epochs", "4").stdout
+    assert "is what a straight run of 4 epochs gives" in said
+    longer = own.script("train_base", *flags[:5], "4", *flags[6:], "--store", "other").stdout.split()[-1]
+    assert longer == said.split()[-1] != base
+    models = [own / f"{store}/{longer}/model.pt" for store in (".rootstock/store", "other")]
+    assert models[0].read_bytes() == models[1].read_bytes()
+    wrong = own.script("resume_training", "--max-steps", "9", check=False)
+    assert wrong.returncode == 1 and "has no such setting; give --max-epochs" in wrong.stderr
+
+
+BROKEN = [
+    ("    def location(", "    def place_of(", "lacks the method location(data)"),
+    ('    unit_word = "place"', "    unit_word = 3", "has unit_word: 3, which is no str"),
+    ("    def budget(self, spec):", "    def budget(self):", "has budget(), which takes (spec)"),
+    ("class Curves(task.Task[", "class Curves(list[", "is not a subclass of rootstock.study.task.Task"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line"), BROKEN)
+def test_what_it_lacks_is_one_line_when_a_study_is_planned(own, old, new, line):
+    file = own / "curves/task.py"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    refused(own, line)
+
+
+def test_a_section_of_the_wrong_kind_is_told(own):
+    file = own / "curves/task.py"
+    file.write_text(
+        file.read_text().replace(
+            "Scope, Data, Base, Finetune = Scope, Data, Base, Finetune",
+            "Scope, Data, Base, Finetune = Scope, Data, dict, Finetune",
+        )
+    )
+    refused(own, "has Base: <class 'dict'>, which is not a subclass of rootstock.study.fields.Section")
+
+
+def test_what_its_heavy_modules_lack_is_told_without_loading_them(own):
+    file = own / "curves/train.py"
+    file.write_text(
+        "raise SystemExit\n"
+        + file.read_text().replace("def measure_base(spec, inputs, context)", "def measure_base(spec)")
+    )
+    refused(own, "has measure_base with 1 arguments in train.py, which takes (spec, inputs, context)")
+    file.write_text(file.read_text().replace("def load_model(", "def read_model("))
+    refused(own, "lacks the function load_model(content, where) in train.py")
+    (own / "curves/report.py").unlink()
+    refused(own, "lacks the module report.py")
+
+
+def refused(project, line: str) -> None:
+    study = project.study("broken", STUDY)
+    done = project.script("generate_jobs", "--configfile", study, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert f'task: "{TASK}" {line}' in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere.task:Gone", "chess", 7, "os:path", "curves.task:Missing", "../x:Y"])
+def test_a_task_that_is_not_there_is_one_line(own, name, monkeypatch):
+    monkeypatch.chdir(own.folder)
+    with pytest.raises(StudyError, match="task: "):
+        plan(task=name)
+
+
+@pytest.mark.parametrize("name", TASKS.names)
+def test_the_built_in_tasks_keep_the_contract(name):
+    assert faults_of(type(TASKS.find(name))) == []
+
+
+def test_every_method_of_the_contract_says_what_it_is_for():
+    missing = [
+        name
+        for name, member in vars(Task).items()
+        if callable(member) and not name.startswith("_") and not member.__doc__
+    ]
+    assert not missing
