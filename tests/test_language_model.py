@@ -200,7 +200,10 @@ def test_a_resumed_training_with_another_batch_goes_on_where_it_was(text):
     straight = all_batches(trainee(text, max_steps=22))
     mark = ResumedFrom(hash="0" * 16, step=8, samples=32, epoch=2, batch=2)
     resumed = trainee(text, max_steps=22, batch_size=2, resumed_from=mark)
-    batches = [resumed.batches(2)[2:], *(resumed.batches(epoch) for epoch in range(3, resumed.epochs + 1))]
+    batches = [
+        resumed.batches(2)[2:],
+        *(resumed.batches(epoch) for epoch in range(3, resumed.spec.course().epochs + 1)),
+    ]
     taken = [start for stretch in batches for batch in stretch for start in batch.tolist()]
     assert sum(map(len, batches)) == 22 - 8
     assert taken == [start for batch in straight[8:15] for start in batch]
@@ -302,7 +305,7 @@ BAD = [
     ({"data": {"path": "hollow"}}, "is empty; remove it or give it text"),
     ({"data": {"domains": ["stones"]}}, 'data.domains: "stones" unknown'),
     ({"data": {"tokenizer": "x.json", "vocab_size": None}}, 'data.tokenizer: "x.json" is neither a tokenizer.json'),
-    ({"data": {"split": [0.5, 0.2, 0.2]}}, "data.split: [0.5, 0.2, 0.2] needs shares"),
+    ({"data": {"split": [0.5, 0.2, 0.2]}}, "data.split: [0.5, 0.2, 0.2] needs three shares"),
     ({"domains": ["stones"]}, 'domains: "stones" unknown'),
     ({"finetune": {"mode": "cool_down"}}, "finetune.target_data_pct: 0.5 is of a domain"),
     (

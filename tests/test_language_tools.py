@@ -255,7 +255,7 @@ def test_what_cannot_be_resumed_is_told(project):
         (("--max-steps", "0"), "--max-steps: 0 needs a whole number of at least 1"),
         (("--gpus", "99", "--max-steps", "30"), "--gpus: 99 are not there"),
         (("--checkpoint", "nowhere.pt"), "nowhere.pt: nothing beside it says what it holds"),
-        (("--store", "empty"), "empty: holds no checkpoint of a language model; train one first"),
+        (("--store", "empty"), "empty: holds no checkpoint; train one first"),
     ):
         done = project.script("resume_training", *flags, check=False)
         assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr, (flags, done.stderr)

@@ -76,11 +76,11 @@ def test_a_section_of_the_wrong_kind_is_told(own):
     file = own / "curves/task.py"
     file.write_text(
         file.read_text().replace(
-            "Scope, Data, Base, Finetune = Scope, Data, Base, Finetune",
-            "Scope, Data, Base, Finetune = Scope, Data, dict, Finetune",
+            "finetune_section = Scope, Data, Base, Finetune",
+            "finetune_section = Scope, Data, dict, Finetune",
         )
     )
-    refused(own, "has Base: <class 'dict'>, which is not a subclass of rootstock.study.fields.Section")
+    refused(own, "has base_section: <class 'dict'>, which is not a subclass of rootstock.study.fields.Section")
 
 
 def test_what_its_heavy_modules_lack_is_told_without_loading_them(own):

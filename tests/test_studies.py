@@ -46,7 +46,7 @@ def test_the_config_readme_names_every_key(task):
     text = (ROOT / "config/README.md").read_text()
     named = set(re.findall(r"`([a-z_0-9]+)`", text))
     module = TASKS.find(task)
-    for section in (module.Scope, module.Data, module.Base, module.Finetune, Run):
+    for section in (module.scope_section, module.data_section, module.base_section, module.finetune_section, Run):
         missing = set(section.model_fields) - named
         assert not missing, f"{section.__name__}: {missing}"
 
@@ -54,6 +54,6 @@ def test_the_config_readme_names_every_key(task):
 def test_every_key_has_a_description():
     for task in TASKS.names:
         module = TASKS.find(task)
-        for section in (module.Scope, module.Data, module.Base, module.Finetune):
+        for section in (module.scope_section, module.data_section, module.base_section, module.finetune_section):
             for name, field in section.model_fields.items():
                 assert field.description, f"{section.__name__}.{name}"

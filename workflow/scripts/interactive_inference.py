@@ -22,7 +22,9 @@ def main() -> int:
     from rootstock.tasks.language_model.sampling import Sampling
 
     settings = read_settings({name: getattr(args, name) for name in Sampling.model_fields})
-    path = find_file(args.store, args.model, ("model", "checkpoint", "kept"), "language_model", TRAIN_FIRST)
+    path = find_file(
+        args.store, args.model, ("model", "checkpoint", "kept"), "language_model", "language model", TRAIN_FIRST
+    )
     model, config = load_model_from_checkpoint(path, args.device)
     print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
     session = Session(model, config, settings, write_now)

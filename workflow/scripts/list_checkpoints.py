@@ -21,7 +21,7 @@ def main() -> int:
     args = parser.parse_args()
     found = model_files(args.store, args.task)
     if not found:
-        raise Refusal(f"{args.store}: does not hold a model{f' of {args.task}' if args.task else ''}; {TRAIN_FIRST}")
+        raise Refusal(f"{args.store}: holds no model{f' of {args.task}' if args.task else ''}; {TRAIN_FIRST}")
     cli.say(tabulate([row(file) for file in found], headers="keys", disable_numparse=True))
     return 0
 

@@ -82,12 +82,19 @@ def resumed(file: ModelFile, changes: dict[str, int]) -> Resumption:
     for name in changes:
         if name not in type(spec).model_fields:
             other = next(own for own in CHANGES if own in type(spec).model_fields)
-            flags = (f"--{one.replace('_', '-')}" for one in (name, other))
-            raise Refusal(f"{next(flags)}: a training of {file.task} has no such setting; give {next(flags)}")
+            raise Refusal(f"{flag(name)}: a training of {file.task} has no such setting; give {flag(other)}")
     changed = {name: value for name, value in changes.items() if value != getattr(spec, name)}
     is_finished = file.kind == "state"
     place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], is_finished)
-    return TASKS.find(file.task).resumed(spec, place, changed)
+    try:
+        return TASKS.find(file.task).resumed(spec, place, changed)
+    except Refusal as refusal:  # in the words of the spec
+        name, _, reason = str(refusal).partition(":")
+        raise Refusal(f"{flag(name) if name in CHANGES else name}:{reason}") from None
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) -> list[str]:
@@ -133,7 +140,7 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     for name in CHANGES:
         if (value := getattr(args, name)) is not None and value < 1:
-            raise Refusal(f"--{name.replace('_', '-')}: {value} needs a whole number of at least 1")
+            raise Refusal(f"{flag(name)}: {value} needs a whole number of at least 1")
     return args
 
 

@@ -66,8 +66,8 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
 class Curves(task.Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     unit_word = "place"
 
-    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
-    BaseSpec, FinetuneSpec, PreparedSpec = BaseSpec, FinetuneSpec, Points
+    scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
+    base_spec_type, finetune_spec_type, prepared_spec_type = BaseSpec, FinetuneSpec, Points
     own_finetune_fields = tuple(Personal.model_fields)
     flat = {"place": ("unit", "place"), "targets": ("scope", "targets")}
     unit_help = {"place": "whose curve is learned last"}

@@ -88,7 +88,7 @@ def _base_spec(name: str, task: Task, store: str) -> BaseSpec:
     metadata = verified(model, paths.base_metadata(model), name)
     if metadata["kind"] != "base" or metadata["task"] != task.name:
         raise Refusal(f"--base_model_hash: {name} is not a base model of task {task.name}; give the hash of a base")
-    return task.BaseSpec.model_validate(metadata["spec"])
+    return task.base_spec_type.model_validate(metadata["spec"])
 
 
 def _on_other_base(experiment: Experiment, plan: Plan, name: str, task: Task, store: str) -> tuple[FinetuneSpec, str]:

@@ -16,7 +16,12 @@ from ..study.task import Task
 from ..tasks.registry import TASKS
 from .records import JobRecord
 
-KINDS = {"base": "BaseSpec", "fine-tune": "FinetuneSpec", "prepared": "PreparedSpec", "baseline": "BaselineSpec"}
+KINDS = {  # of a spec: the attribute of its task that holds its type
+    "base": "base_spec_type",
+    "fine-tune": "finetune_spec_type",
+    "prepared": "prepared_spec_type",
+    "baseline": "baseline_spec_type",
+}
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,15 @@ class Job:
 
 def read_spec(text: str, kind: str, task: str | None = None) -> Any:
     """A spec from its JSON; `kind` is one of `KINDS`. A spec that does not name its task needs `task`."""
+    what = f"spec of a {kind}"
     try:
         content = json.loads(text)
         section: type[Section] | None = getattr(TASKS.find(task or content["task"]), KINDS[kind])
         if section is None:
             raise ValueError(f"task {task or content['task']} has no such spec")
+        what = section.__name__
         return section.model_validate(content)
     except StudyError as error:
         raise Refusal(f"--spec: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise Refusal(f"--spec: not a {KINDS[kind]}: {' '.join(str(error).split())[:300]}") from None
+        raise Refusal(f"--spec: not a {what}: {' '.join(str(error).split())[:300]}") from None

@@ -50,18 +50,22 @@ def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
 
 
 def find_file(
-    store: str | Path, wanted: str | None, kinds: tuple[str, ...], task: str | None = None, hint: str = TRAIN_FIRST
+    store: str | Path,
+    wanted: str | None,
+    kinds: tuple[str, ...],
+    task: str | None = None,
+    what: str = "model",
+    hint: str = TRAIN_FIRST,
 ) -> Path:
     """The file that a user means: a path, an experiment's folder, the beginning of a hash, or the newest of some kinds."""
     if wanted and (path := Path(wanted)).exists():
         return path / "best_model.pt" if path.is_dir() else path
-    what = f"a model of {task}" if task else "a model"
     there = [file for file in model_files(store, task) if file.kind in kinds]
     if not there:
-        raise Refusal(f"{store}: does not hold {what}; {hint}")
+        raise Refusal(f"{store}: holds no {what}; {hint}")
     chosen = [file for file in there if file.hash.startswith(wanted or "")]
     if not chosen:
-        raise Refusal(f"{wanted}: is neither a file nor the hash of {what} here; see list_checkpoints.py")
+        raise Refusal(f"{wanted}: is neither a file nor the hash of a {what} here; see list_checkpoints.py")
     if wanted and len({file.hash for file in chosen}) > 1:
         raise Refusal(f"{wanted}: names {len({file.hash for file in chosen})} models; give more of the hash")
     return chosen[0].path

@@ -56,7 +56,7 @@ def load_content(
 def _adopted(content: dict[str, Any], name: str, tasks: Tasks) -> dict[str, Any]:
     """The study that a file without `task` means: as it is, where its keys are those of the first task; else a task may
     know it as a form that its own users have."""
-    if set(content) <= {*GENERAL_KEYS, *tasks.find(tasks.names[0]).Scope.model_fields}:
+    if set(content) <= {*GENERAL_KEYS, *tasks.find(tasks.names[0]).scope_section.model_fields}:
         return content
     forms = (tasks.find(task).adopted(content, name) for task in tasks.names)
     return next((study for study in forms if study is not None), content)
@@ -80,17 +80,17 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
     """Validate every key. The returned problems must be raised, or grown by the grid, before the study is used."""
     problems = Problems()
     task = tasks.find(content.get("task", tasks.names[0]))
-    scope_keys = task.Scope.model_fields
+    scope_keys = task.scope_section.model_fields
     for key in content:
         if key not in GENERAL_KEYS and key not in scope_keys:
             problems.unknown_key(str(key), (*GENERAL_KEYS, *scope_keys))
-    scope = read_section(task.Scope, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
+    scope = read_section(task.scope_section, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
     study = Study(
         name=_name(content.get("study", "study"), problems),
         task=task,
         scope=scope,
-        data=read_swept(task.Data, content.get("data"), "data", problems),
-        base=read_grids(task.Base, content.get("base"), "base", problems),
+        data=read_swept(task.data_section, content.get("data"), "data", problems),
+        base=read_grids(task.base_section, content.get("base"), "base", problems),
         finetune=_finetune(task, content, problems),
         jobs=_jobs(content.get("jobs"), problems),
         prefix=_text(content, "prefix", problems),
@@ -104,7 +104,7 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
 def _finetune(task: Task, content: dict, problems: Problems) -> list[Swept] | None:
     if "finetune" not in content and "jobs" not in content:
         return None
-    return read_grids(task.Finetune, content.get("finetune"), "finetune", problems)
+    return read_grids(task.finetune_section, content.get("finetune"), "finetune", problems)
 
 
 def _jobs(jobs: Any, problems: Problems) -> list[tuple[str, dict]] | None:

@@ -13,12 +13,12 @@ from .spec import BaseSpec, FinetuneSpec
 from .task import Task
 
 CLASSES: dict[str, type] = {
-    "Scope": Section,
-    "Data": Section,
-    "Base": Section,
-    "Finetune": Section,
-    "BaseSpec": BaseSpec,
-    "FinetuneSpec": FinetuneSpec,
+    "scope_section": Section,
+    "data_section": Section,
+    "base_section": Section,
+    "finetune_section": Section,
+    "base_spec_type": BaseSpec,
+    "finetune_spec_type": FinetuneSpec,
 }
 VALUES: dict[str, type | tuple[type, ...]] = {"unit_word": str, "recipe": int, "foundations": tuple}
 NEEDED = ("train", "report")  # modules; the others only where there is such a thing
@@ -44,7 +44,7 @@ def _wrong_classes(task: type[Task]) -> Iterator[str]:
             yield f"lacks {name}; give it a subclass of {kind.__module__}.{kind.__name__}"
         elif not (isinstance(found, type) and issubclass(found, kind)):
             yield f"has {name}: {found!r}, which is not a subclass of {kind.__module__}.{kind.__name__}"
-        elif name.endswith("Spec") and getattr(found, "__abstractmethods__", None):
+        elif name.endswith("spec_type") and getattr(found, "__abstractmethods__", None):
             yield f"has {name} without {_list(found.__abstractmethods__)}; see {kind.__module__}"
 
 

@@ -20,11 +20,11 @@ def requests(study: Study, problems: Problems) -> list[Request]:
 
 def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
     task = study.task
-    bases = [base for grid in study.base for base in _combinations(task.Base, grid)]
+    bases = [base for grid in study.base for base in _combinations(task.base_section, grid)]
     finetunes = [None]
     if study.finetune is not None:
-        finetunes = [finetune for grid in study.finetune for finetune in _combinations(task.Finetune, grid)]
-    for data in _combinations(task.Data, study.data):
+        finetunes = [finetune for grid in study.finetune for finetune in _combinations(task.finetune_section, grid)]
+    for data in _combinations(task.data_section, study.data):
         before = len(problems.lines)
         data = task.complete_data(data, "data", problems)
         scope = task.complete_scope(study.scope, data, "", problems)

@@ -46,7 +46,7 @@ def flat_job(request: Request, task: Task, name: str) -> dict[str, Any]:
             continue
         value = getattr(getattr(request, section), own)
         if value is not None and (
-            section != "finetune" or value != task.Finetune.model_fields[own].default or own == "mode"
+            section != "finetune" or value != task.finetune_section.model_fields[own].default or own == "mode"
         ):
             job[field] = value
     return job
@@ -84,7 +84,7 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
     if broken:
         return None
     before = len(problems.lines)
-    data = task.complete_data(task.Data(**(fixed["data"] | given["data"])), f"{key}.data", problems)
+    data = task.complete_data(task.data_section(**(fixed["data"] | given["data"])), f"{key}.data", problems)
     scope = study.scope.model_copy(update=given["scope"])
     scope = task.complete_scope(scope, data, f"{key}.", problems)
     unit = (
@@ -94,8 +94,8 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
     )
     if unit is None:
         return None
-    finetune = None if BASE_JOB_MARK in job else task.Finetune(**(fixed["finetune"] | given["finetune"]))
-    return Request(key, scope, data, task.Base(**(fixed["base"] | given["base"])), finetune, unit, prefix)
+    finetune = None if BASE_JOB_MARK in job else task.finetune_section(**(fixed["finetune"] | given["finetune"]))
+    return Request(key, scope, data, task.base_section(**(fixed["base"] | given["base"])), finetune, unit, prefix)
 
 
 def _is_ignored(name: str) -> bool:

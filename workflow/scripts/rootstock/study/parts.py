@@ -140,4 +140,9 @@ def package_of(task: type) -> str:
 
 def section_of(task: Any, name: str) -> type[Section]:
     """The section of a task by its key in a study: scope, data, base or finetune."""
-    return {"scope": task.Scope, "data": task.Data, "base": task.Base, "finetune": task.Finetune}[name]
+    return {
+        "scope": task.scope_section,
+        "data": task.data_section,
+        "base": task.base_section,
+        "finetune": task.finetune_section,
+    }[name]

@@ -38,16 +38,19 @@ def _task_schema(task: Task) -> dict[str, Any]:
         "study": {"type": "string", "description": "a name, for results/<study>/"},
         "task": {"type": "string"},
         "description": {"type": "string", "description": "one line for `make studies`"},
-        "data": _section(task.Data, swept=True),
-        "base": _grids(task.Base),
-        "finetune": _grids(task.Finetune),
+        "data": _section(task.data_section, swept=True),
+        "base": _grids(task.base_section),
+        "finetune": _grids(task.finetune_section),
         "jobs": job_list | {"description": "a flat job list instead of a grid"},
         "prefix": {"type": "string", "description": "template of the readable part of an experiment's folder"},
         "run": _section(Run, swept=False),
         "store": {"type": "string", "description": "folder of trained models; projects may share one"},
         "train_bases": {"type": "boolean", "description": "false: use only base models that are there"},
     }
-    return {"properties": properties | _section(task.Scope, swept=False)["properties"], "additionalProperties": False}
+    return {
+        "properties": properties | _section(task.scope_section, swept=False)["properties"],
+        "additionalProperties": False,
+    }
 
 
 def _grids(section: type[Section]) -> dict[str, Any]:

@@ -45,14 +45,14 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     unit_word: str = "unit"  # what one fine-tune is about; its plural is the word with an s
     recipe: int = 1  # raise it when the meaning of a training changes, never for a comment: it retrains everything
 
-    Scope: type[ScopeT]  # top-level keys of a study beside those of every task
-    Data: type[DataT]
-    Base: type[BaseT]
-    Finetune: type[FinetuneT]
-    BaseSpec: type[BaseSpecT]
-    FinetuneSpec: type[FinetuneSpecT]
-    PreparedSpec: type[Section] | None = None  # of what `prepare` makes
-    BaselineSpec: type[Section] | None = None  # of what `baselines` measures
+    scope_section: type[ScopeT]  # top-level keys of a study beside those of every task
+    data_section: type[DataT]
+    base_section: type[BaseT]
+    finetune_section: type[FinetuneT]
+    base_spec_type: type[BaseSpecT]
+    finetune_spec_type: type[FinetuneSpecT]
+    prepared_spec_type: type[Section] | None = None  # of what `prepare` makes
+    baseline_spec_type: type[Section] | None = None  # of what `baselines` measures
 
     foundations: tuple[str, ...] = ()  # keys of the scope that all further checks build on
     own_finetune_fields: tuple[str, ...] = ("mode",)  # that keep their names in a flat job: no base setting has them
@@ -200,7 +200,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
 
     def flat_job_of(self, base: BaseSpecT) -> dict[str, Any]:
         """The settings of a base model as fields of a flat job, as far as flat fields can say them."""
-        fields = {name: getattr(base, name, None) for name in self.Base.model_fields}
+        fields = {name: getattr(base, name, None) for name in self.base_section.model_fields}
         return {name: value for name, value in fields.items() if value is not None}
 
     def misfit(self, base: BaseSpecT, wanted: BaseSpecT, finetune: FinetuneSpecT) -> str | None:

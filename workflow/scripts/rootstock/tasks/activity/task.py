@@ -34,9 +34,9 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     unit_word = "fold"
     recipe = 1
 
-    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
-    BaseSpec, FinetuneSpec, BaselineSpec = BaseSpec, FinetuneSpec, BaselineSpec
-    PreparedSpec = DataIdentity  # what is prepared is named by the identity of the data
+    scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
+    base_spec_type, finetune_spec_type, baseline_spec_type = BaseSpec, FinetuneSpec, BaselineSpec
+    prepared_spec_type = DataIdentity  # what is prepared is named by the identity of the data
 
     foundations = ("participants",)
     own_finetune_fields = tuple(Personal.model_fields)

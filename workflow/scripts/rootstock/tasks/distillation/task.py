@@ -28,8 +28,9 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     recipe = 1
 
-    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
-    BaseSpec, FinetuneSpec, PreparedSpec, BaselineSpec = BaseSpec, FinetuneSpec, PreparedSpec, BaselineSpec
+    scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
+    base_spec_type, finetune_spec_type = BaseSpec, FinetuneSpec
+    prepared_spec_type, baseline_spec_type = PreparedSpec, BaselineSpec
 
     own_finetune_fields = tuple(name for name in Contrast.model_fields if name != "mse_weight")  # phase 1 has one, too
     flat = {"data_path": ("data", "path")}

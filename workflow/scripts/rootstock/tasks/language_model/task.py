@@ -25,8 +25,8 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
     unit_word = "domain"
     recipe = 1
 
-    Scope, Data, Base, Finetune = Scope, Data, Base, Finetune
-    BaseSpec, FinetuneSpec, PreparedSpec = BaseSpec, FinetuneSpec, PreparedSpec
+    scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
+    base_spec_type, finetune_spec_type, prepared_spec_type = BaseSpec, FinetuneSpec, PreparedSpec
 
     own_finetune_fields = tuple(Branch.model_fields)
     flat = {
