@@ -13,9 +13,9 @@ from . import __version__
 from .cluster.cache import on_this_node
 from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
+from .machine.this import user_name
 from .records import JobRecord
-from .store.lock import user_name
-from .store.objects import StoredObject, stored, verified
+from .store.objects import StoredObject, opened_verified, stored
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
@@ -89,19 +89,16 @@ def train_finetune(job: Job) -> StoredObject:
 def _state_of(job: Job) -> dict[str, Any] | None:
     """The checkpoint that `job` is to start from, or where the shorter training that it continues ended; None, and a
     reason, where the latter cannot be trusted."""
-    from .engine.checkpoint import read_state
-    from .engine.files import load
+    from .engine.checkpoint import load_state, read_state
 
     if job.start:
         return read_state(Path(job.start))
     if not job.continues:
         return None
-
-    state = stored(job.store, job.continues).read_state()
+    state = load_state(stored(job.store, job.continues))
     if state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
-        return None
-    return load(state)
+    return state
 
 
 def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -109,9 +106,8 @@ def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dic
     from .engine.files import load
 
     metadata = base_metadata(model)
-    model = on_this_node(model, name, metadata, say)
-    verified(model, metadata, name)
-    content = load(model)
+    with opened_verified(on_this_node(model, name, metadata, say), metadata, name) as files:
+        content = load(files.model)
     if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")
     return content
@@ -130,7 +126,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
         return kept
     if kept.is_whole():  # no lock needed, so a store that is only readable serves too
         job.say(f"{job.hash} is in the store; nothing to train")
-        kept.clear_checkpoints()
+        kept.clear_checkpoints(job.say)
         return kept
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():

@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ..machine.private import cluster_root
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
-from .daemons import cluster_root
 from .slurm_files import Layout
 
 CONTROLLERS = Path(".rootstock/controllers")

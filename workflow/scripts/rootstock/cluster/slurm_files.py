@@ -49,6 +49,10 @@ class Layout:
         return self.root / "socket/munge.socket"
 
     @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
     def logs(self) -> Path:
         return self.root / "log"
 
