@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 from flufl.lock import SEP
 
-from rootstock.store.files import link_or_copy, write_atomically
-from rootstock.store.lock import hold, holder, is_held
 from rootstock.machine.private import opened
 from rootstock.machine.this import this_machine
+from rootstock.store.files import link_or_copy, write_atomically
+from rootstock.store.lock import hold, holder, is_held
 from rootstock.store.objects import stored
 from rootstock.study.identity import HASH_LENGTH, sha256_text, short_digest
 from rootstock.study.problems import Refusal

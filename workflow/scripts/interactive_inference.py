@@ -9,7 +9,6 @@ interactive_inference.py --prompt "lung cancer:"          one text, no terminal 
 import sys
 
 from rootstock import cli
-from rootstock.study import paths
 
 
 def main() -> int:
@@ -49,7 +48,7 @@ def parse():
     )
     parser.add_argument("--seed", metavar="VALUE", help="the same seed gives the same text (default: none)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or a number (default: auto)")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     return parser.parse_args()
 
 

@@ -5,14 +5,13 @@ from tabulate import tabulate
 
 from rootstock import cli
 from rootstock.store.inventory import sizes_text
-from rootstock.study import paths
 from rootstock.study.problems import Refusal
 from rootstock.tasks.language_model.records import TRAIN_FIRST, records
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     args = parser.parse_args()
     found = records(args.store)
     if not found:

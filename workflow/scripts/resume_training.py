@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from rootstock import cli
-from rootstock.store.objects import stored
+from rootstock.store.objects import require_hash, stored
 from rootstock.study import paths
+from rootstock.study.fields import is_name
 from rootstock.study.identity import canonical
 from rootstock.study.problems import Refusal
 from rootstock.tasks.language_model.records import TRAIN_FIRST, Record, record_of, records
@@ -74,7 +75,13 @@ def command_of(record: Record, resumption: Resumption, run, args) -> list[str]:
     """The training command, as the workflow writes them."""
     is_branch = "base" in record.spec
     script = "train_finetune.py" if is_branch else "train_base.py"
-    command = [str(Path(__file__).with_name(script)), "--spec", canonical(resumption.spec), "--data_path", record.data]
+    command = [
+        str(Path(__file__).with_name(script)),
+        "--spec",
+        canonical(resumption.spec),
+        "--data_path",
+        data_of(record),
+    ]
     command += [
         "--start_from",
         str(record.path),
@@ -86,17 +93,41 @@ def command_of(record: Record, resumption: Resumption, run, args) -> list[str]:
         "resume_training",
     ]
     if is_branch:
-        same = resumption.hash == record.hash
-        folder = record.asked_by.get("name") if same else None
-        unit = record.spec.get("domain") or "general"
-        output = folder or paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
-        command += ["--base", published(record.spec["base"], args.store), "--output", output]
+        command += ["--base", published(record.spec["base"], args.store), "--output", output_of(record, resumption)]
     return command
+
+
+def data_of(record: Record) -> str:
+    """The folder of the text. What is written beside a checkpoint is not trusted with a place outside the project."""
+    if not isinstance(record.data, str) or Path(record.data).is_absolute() or ".." in Path(record.data).parts:
+        raise Refusal(
+            f"{record.path}: its data is {record.data!r}, outside this project; train_base.py --start_from it"
+        )
+    return record.data
+
+
+def output_of(record: Record, resumption: Resumption) -> str:
+    """Where a branch is published: where it would have been, if that is an experiment's folder and it is the same branch."""
+    wanted = record.asked_by.get("name") if resumption.hash == record.hash else None
+    if wanted and is_experiment(wanted):
+        return wanted
+    output = paths.experiment(f"resumed_{resumption.hash[:8]}", resumption.spec.domain or "general")
+    if not is_experiment(output):
+        raise Refusal(f"{record.path}: its domain is {resumption.spec.domain!r}, which is no folder's name")
+    if wanted:
+        cli.say(f"{record.path}: asked for {wanted!r}, which is no experiment's folder; published in {output}")
+    return output
+
+
+def is_experiment(folder: object) -> bool:
+    """Whether it is experiments/<prefix>/<unit>."""
+    top, *names = folder.split("/") if isinstance(folder, str) else [""]
+    return top == "experiments" and len(names) == 2 and all(map(is_name, names))
 
 
 def published(base: str, store: str) -> str:
     """The path of a branch's trunk, handed out by the store where it is not published here."""
-    model = Path(paths.base_model(base))
+    model = Path(paths.base_model(require_hash(base)))
     if not model.exists() and stored(store, base).is_whole():
         stored(store, base).publish_base(model, paths.base_metadata(model))
     return str(model)
@@ -107,7 +138,7 @@ def parse():
     parser.add_argument("--checkpoint", help="the file to go on from (default: the newest of an unfinished training)")
     parser.add_argument("--max-steps", dest="max_steps", type=int, help="another budget, in steps from the start")
     parser.add_argument("--batch-size", dest="batch_size", type=int, help="another global batch, in windows")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
     for name in ("max_steps", "batch_size"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from .machine.this import host_name, user_name
 from .store.files import write_json
-from .study.problems import Interrupted
+from .study.problems import Interrupted, Refusal
 
 FOLDER = Path(".rootstock/jobs")
 
@@ -55,7 +55,10 @@ def recorded(study: str, phase: str, name: str) -> Iterator[JobRecord | None]:
 
 
 def record_path(study: str, phase: str, name: str, folder: Path = FOLDER) -> Path:
-    return folder / study / phase / f"{name}.json"
+    place = Path(study, phase, f"{name}.json")
+    if place.is_absolute() or ".." in place.parts:
+        raise Refusal(f"{place}: no job's record lies there; give --output experiments/<prefix>/<unit>, without '..'")
+    return folder / place
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

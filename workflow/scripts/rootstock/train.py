@@ -15,7 +15,7 @@ from .gpus import granted_gpus
 from .launch import is_worker, launch_workers
 from .machine.this import user_name
 from .records import JobRecord
-from .store.objects import StoredObject, opened_verified, stored
+from .store.objects import StoredObject, opened_verified, require_hash, stored
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
@@ -106,6 +106,7 @@ def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dic
     from .engine.files import load
 
     metadata = base_metadata(model)
+    require_hash(name)
     with opened_verified(on_this_node(model, name, metadata, say), metadata, name) as files:
         content = load(files.model)
     if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:

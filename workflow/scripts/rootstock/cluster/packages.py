@@ -46,7 +46,8 @@ LISTED = "cd {} && LC_ALL=C ls -d -- *.dist-info | cksum"
 # What this prints Slurm puts into the environment of a task; tasks that are not Rootstock's get nothing.
 PROLOG = r"""#!/bin/sh
 case "$SLURM_JOB_NAME" in {mark}*) ;; *) exit 0 ;; esac
-test -O {root} && test ! -L {root} && test -d {folder} && test "$({listed})" = '{installed}' && echo "export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}"{folder}
+test -O {root} && test ! -L {root} && test -d {folder} || exit 0
+test "$({listed})" = '{installed}' && echo "export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}"{folder}
 exit 0
 """
 

@@ -14,7 +14,7 @@ import torch
 
 from ..machine.private import entered, opened, read, remove_file, remove_folder
 from ..store.files import link_or_copy, write_atomically, write_json
-from ..store.objects import StoredObject
+from ..store.objects import StoredObject, store_of
 from ..study.identity import sha256_bytes, sha256_of
 from ..study.problems import STOP_SIGNALS, Refusal
 from .files import load, to_bytes
@@ -117,7 +117,7 @@ class Checkpoints:
 
 def read_checkpoint(path: Path, spec_hash: str | None = None, store: Path | None = None) -> dict[str, Any]:
     """A checkpoint whose sha256 is the recorded one, of the spec named; `Refusal` gives the reason otherwise."""
-    store = store or _store_of(path)
+    store = store or store_of(path)
     try:
         described = json.loads(read(path.with_suffix(".json"), store))
         with opened(path, store) as file:
@@ -135,12 +135,6 @@ def _require(path: Path, described: Any, found: str, spec_hash: str | None) -> N
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):
         raise Refusal(f"{path}: damaged, its sha256 is not the one recorded")
-
-
-def _store_of(path: Path) -> Path:
-    """Where a checkpoint lies `<store>/<hash>/checkpoints/step_<N>.pt`, or `<store>/<hash>/checkpoint_step_<N>.pt`."""
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    return folder.parent
 
 
 def read_state(path: Path) -> dict[str, Any]:

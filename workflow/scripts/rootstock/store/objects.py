@@ -125,10 +125,21 @@ class StoredObject:
 
 
 def stored(store: str | Path, name: str) -> StoredObject:
-    """An object by its hash; `Refusal` for any other name, for it becomes a folder's."""
-    if not re.fullmatch(f"[0-9a-f]{{{HASH_LENGTH}}}", name):
+    """An object by its hash."""
+    return StoredObject(Path(store) / require_hash(name))
+
+
+def require_hash(name: str) -> str:
+    """The name of an object, for it becomes part of paths; `Refusal` where it is any other text."""
+    if not isinstance(name, str) or not re.fullmatch(f"[0-9a-f]{{{HASH_LENGTH}}}", name):
         raise Refusal(f"hash: {name!r} is none; it has {HASH_LENGTH} hex digits, see base_models.py list")
-    return StoredObject(Path(store) / name)
+    return name
+
+
+def store_of(file: Path) -> Path:
+    """The store of a checkpoint: `<store>/<hash>/checkpoints/step_<N>.pt`, or `<store>/<hash>/checkpoint_step_<N>.pt`."""
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    return folder.parent
 
 
 def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:

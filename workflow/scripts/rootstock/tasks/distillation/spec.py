@@ -54,7 +54,11 @@ FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert",
 
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
     """The scope as it is: nothing in it depends on the data. Its folder must lie in the project."""
-    if scope.artifacts_dir.startswith(("/", "~")) or ".." in scope.artifacts_dir.split("/"):
+    if (
+        not scope.artifacts_dir.strip()
+        or scope.artifacts_dir.startswith(("/", "~"))
+        or ".." in scope.artifacts_dir.split("/")
+    ):
         problems.add(f"{key}artifacts_dir", scope.artifacts_dir, "needs a folder inside the project, such as artifacts")
     return scope
 

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...machine.private import is_there, read
 from ...store.inventory import inventory
+from ...store.objects import store_of
 from ...study.optimisation import Run
 from ...study.problems import Refusal
 from .settings import SPLITS
@@ -50,6 +52,8 @@ def records(store: str | Path) -> list[Record]:
     """All of a store, the newest first. A file whose description cannot be read is not listed."""
     found = []
     for entry in inventory(store):
+        if entry.fault:
+            raise Refusal(entry.fault)
         folder = Path(store) / entry.name
         found += _finished(folder)
         for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
@@ -103,7 +107,7 @@ def passes(spec: dict[str, Any], step: int, data: str) -> float | None:
 
 def _finished(folder: Path) -> list[Record]:
     try:
-        metadata = json.loads((folder / "metadata.json").read_text())
+        metadata = json.loads(read(folder / "metadata.json", folder.parent))
         if metadata["task"] != "language_model":
             return []
         history, best = metadata["history"], metadata["best_epoch"]
@@ -121,17 +125,19 @@ def _finished(folder: Path) -> list[Record]:
         return [
             Record(file, kind, step=metadata["steps"], loss=value, **common, **_on_disk(file))
             for kind, value in (("state", last), ("model", loss))
-            if (file := folder / f"{kind}.pt").exists()
+            if is_there(file := folder / f"{kind}.pt", folder.parent)
         ]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return []
 
 
 def _checkpoint(description: Path, kind: str) -> Record | None:
+    """What lies in an object's folder, or in `checkpoints` of it; `Refusal` where that is a link."""
     file = description.with_suffix(".pt")
+    store = store_of(file)
     try:
-        content = json.loads(description.read_text())
-        if content["spec"]["task"] != "language_model" or not file.exists():
+        content = json.loads(read(description, store))
+        if content["spec"]["task"] != "language_model" or not is_there(file, store):
             return None
         resumed = content["spec"].get("resumed_from")
         names = ("hash", "spec", "data", "step", "loss", "world_size", "run", "asked_by")
