@@ -3,7 +3,7 @@
 import subprocess
 
 from .config import Server
-from .root import CHECK, MAKE, NEED
+from .root import CHECK, MAKE, NEED, THERE
 from .slurm_files import Layout
 from .ssh import Unreachable, script_on
 
@@ -40,7 +40,6 @@ runs() { test "$there" && pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test 
 )
 # A munged that runs with another key, of a cluster that was taken down while this server was away, is started anew.
 START_MUNGE = r"""
-test "$there" || exit 1
 file="$root/run/munged.pid"; sum=$(cksum < "$root/munge/munge.key")
 if runs "$file" munged && test "$(cat "$root/run/munged.sum" 2>/dev/null)" != "$sum"; then
     kill "$pid"; n=0
@@ -57,7 +56,7 @@ if runs "$file" slurmd; then
     kill "$pid"; n=0
     while runs "$file" slurmd && test $n -lt 100; do sleep 0.1; n=$((n + 1)); done
 fi
-test "$there" && slurmd ${stepd:+-d "$stepd"} -N "$2"
+slurmd ${stepd:+-d "$stepd"} -N "$2"
 """
 START_HEAD = r"""
 export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmctld.pid"
@@ -65,7 +64,7 @@ if runs "$file" slurmctld; then
     kill "$pid"; n=0
     while runs "$file" slurmctld && test $n -lt 300; do sleep 0.1; n=$((n + 1)); done
 fi
-test "$there" && slurmctld
+slurmctld
 """
 STOP = r"""
 shift
@@ -110,15 +109,15 @@ def write_files(server: Server, layout: Layout, files: dict[str, str], key: byte
 
 
 def start_munge(server: Server, layout: Layout) -> None:
-    script_on(server, RUNS + START_MUNGE, str(layout.root))
+    script_on(server, RUNS + THERE + START_MUNGE, str(layout.root))
 
 
 def start_node(server: Server, layout: Layout) -> None:
-    script_on(server, RUNS + START_NODE, str(layout.root), server.name)
+    script_on(server, RUNS + THERE + START_NODE, str(layout.root), server.name)
 
 
 def start_head(here: Server, layout: Layout) -> None:
-    script_on(here, RUNS + START_HEAD, str(layout.root))
+    script_on(here, RUNS + THERE + START_HEAD, str(layout.root))
 
 
 def stop(server: Server, layout: Layout, *names: str) -> None:

@@ -20,7 +20,8 @@ if test -L "$root" || test -e "$root"; then
     there=yes
 fi
 """
-NEED = CHECK + 'test "$there" || { echo "$root: is not there; run cluster.py up" >&2; exit 1; }\n'
+THERE = 'test "$there" || { echo "$root: is not there; run cluster.py up" >&2; exit 1; }\n'
+NEED = CHECK + THERE
 MAKE = (
     'umask 077; mkdir -p -- "$(dirname -- "$1")"; mkdir -m 700 -- "$1" 2> /dev/null\n'
     + CHECK

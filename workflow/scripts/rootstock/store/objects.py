@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +64,7 @@ class StoredObject:
 
     def lock(self, wait_seconds: float | None, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold this object, so that nobody else trains it meanwhile; where somebody else took it over, this process ends."""
-        end = lambda: os._exit(EXIT_INTERRUPTED)  # noqa: E731
+        end = partial(os._exit, EXIT_INTERRUPTED)
         return hold(self.folder / "lock", self.store, wait_seconds=wait_seconds, say=say, lost=end)
 
     def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None) -> None:
