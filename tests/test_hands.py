@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -663,3 +664,89 @@ def test_language_model_records_follow_no_link(project, kept, place, plant):
 
     plant(kept.checkpoints, place)
     is_refused(kept.checkpoints, lambda: records(kept.store))
+
+
+# Signatures
+
+
+@pytest.fixture
+def pair(place):
+    """A private and a public key, in files."""
+    pytest.importorskip("cryptography", reason="not installed: requirements-signing.txt")
+    for number in (1, 2):
+        private, public = place / f"private{number}.pem", place / f"public{number}.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", private], check=True)
+        subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True)
+    return place
+
+
+def base_of(project, monkeypatch, **run) -> train.Job:
+    """The job of one base training of a few steps."""
+    monkeypatch.chdir(project.folder)
+    study = {"data": {"path": "data/tiny"}, "participants": list(PEOPLE), "folds": [0], "base": {"max_epochs": 1}}
+    planned = plan(**study, run={"device": "cpu"} | run)
+    (training,) = planned.bases.values()
+    return replace(job_of(training), run=planned.study.run)
+
+
+def test_a_signed_base_model_is_trusted_and_no_other(project, people, pair, monkeypatch):
+    job = base_of(project, monkeypatch, sign_with=str(pair / "private1.pem"))
+    model = Path(paths.base_model(job.hash))
+    kept = train.train_base(job)
+    kept.publish_base(model, paths.base_metadata(model))
+    load = lambda key: train.load_base(model, job.hash, trust=str(pair / key))  # noqa: E731
+    assert load("public1.pem")["hash"] == job.hash
+    assert "sign_with" not in kept.read()["run"]
+    with pytest.raises(Refusal, match=r"is not signed by the owner of run\.trust"):
+        load("public2.pem")
+    with pytest.raises(Refusal, match=r"no Ed25519 key|no key that can be read"):
+        load("private1.pem")
+    metadata = paths.base_metadata(model)
+    forged = json.loads(metadata.read_text())
+    model.unlink()
+    model.write_bytes(to_bytes({"hash": job.hash, "spec": forged["spec"], "model": {}}))
+    metadata.unlink()
+    metadata.write_text(json.dumps(forged | {"model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}))
+    assert train.load_base(model, job.hash)["model"] == {}  # a checksum alone does not tell
+    with pytest.raises(Refusal, match="is not signed by the owner"):
+        load("public1.pem")
+    del forged["signature"]
+    metadata.write_text(json.dumps(forged | {"model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}))
+    with pytest.raises(Refusal, match=r"is not signed; run\.trust"):
+        load("public1.pem")
+
+
+def test_a_fine_tune_refuses_a_base_that_is_not_signed(project, people, pair, monkeypatch):
+    base = base_of(project, monkeypatch)
+    model = Path(paths.base_model(base.hash))
+    train.train_base(base).publish_base(model, paths.base_metadata(model))
+    study = {"data": {"path": "data/tiny"}, "participants": list(PEOPLE), "folds": [0], "base": {"max_epochs": 1}}
+    planned = plan(**study, finetune={"mode": "last_layer_only"}, run={"trust": str(pair / "public1.pem")})
+    (tuned,) = planned.experiments.values()
+    with pytest.raises(Refusal, match=r"is not signed; run\.trust"):
+        train.train_finetune(replace(job_of(tuned), run=planned.study.run))
+
+
+def test_a_longer_training_refuses_a_shorter_one_that_is_not_signed(project, people, pair, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    study = {"data": {"path": "data/tiny"}, "participants": list(PEOPLE), "folds": [0], "base": {"max_epochs": [1, 2]}}
+    planned = plan(**study, run={"trust": str(pair / "public1.pem"), "device": "cpu"})
+    shorter, longer = sorted(planned.bases.values(), key=lambda training: training.continues or "")
+    assert longer.continues == shorter.hash
+    train.train_base(job_of(shorter))
+    with pytest.raises(Refusal, match=r"is not signed; run\.trust"):
+        train.train_base(replace(job_of(longer), continues=shorter.hash, run=planned.study.run))
+
+
+@pytest.mark.parametrize("content", [None, "no key"])
+def test_a_key_that_cannot_be_read_costs_no_training(project, people, pair, monkeypatch, content):
+    if content:
+        (pair / "broken.pem").write_text(content)
+    with pytest.raises(Refusal, match=r"run\.sign_with: .* is no key that can be read") as refusal:
+        train.train_base(base_of(project, monkeypatch, sign_with=str(pair / "broken.pem")))
+    assert "\n" not in str(refusal.value) and not list(project.folder.glob("store/*/model.pt"))
+
+
+def test_keys_are_no_part_of_a_hash(people):
+    study = {"data": {"path": str(people)}, "base": {"max_epochs": 1}}
+    assert list(plan(**study).bases) == list(plan(**study, run={"sign_with": "a", "trust": "b"}).bases)

@@ -23,7 +23,7 @@ from rootstock.tasks.language_model.resume import Resumption, resume
 def main() -> int:
     args = parse()
     record = record_of(Path(args.checkpoint)) if args.checkpoint else newest(args)
-    args.run = json.dumps(record.run)
+    args.run = json.dumps({name: value for name, value in record.run.items() if name not in ("sign_with", "trust")})
     args.gpus = gpus(args, record)
     run = cli.read_run(args)
     state = where(record)

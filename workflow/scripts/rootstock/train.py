@@ -16,6 +16,7 @@ from .launch import is_worker, launch_workers
 from .machine.this import user_name
 from .records import JobRecord
 from .store.objects import StoredObject, opened_verified, require_hash, stored
+from .store.signatures import private_key, require_signature
 from .study.fields import Section
 from .study.identity import canonical, digest
 from .study.optimisation import Run
@@ -64,7 +65,9 @@ def train_base(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         planner(job.spec.task).check_data(job.spec, None, job.data)
         if getattr(job.spec, "parent", None) is not None:  # not every task has stages
-            context.parent = load_base(Path(job.base_model or base_model(job.spec.parent)), job.spec.parent, job.say)
+            context.parent = load_base(
+                Path(job.base_model or base_model(job.spec.parent)), job.spec.parent, job.say, job.run.trust
+            )
         return trainer(job.spec.task).train_base(job.spec, job.data, job.expect, context)
 
     return _obtain(job, make)
@@ -76,7 +79,7 @@ def train_finetune(job: Job) -> StoredObject:
     def make(context: Any) -> Any:
         base_spec = base = None
         if job.spec.base is not None:
-            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base, job.say)
+            base = load_base(Path(job.base_model or base_model(job.spec.base)), job.spec.base, job.say, job.run.trust)
             base_spec = planner(job.spec.task).BaseSpec.model_validate(base["spec"])
         planner(job.spec.task).check_data(job.spec, base_spec, job.data)
         outcome = trainer(job.spec.task).train_finetune(job.spec, job.data, job.expect, base, base_spec, context)
@@ -95,19 +98,25 @@ def _state_of(job: Job) -> dict[str, Any] | None:
         return read_state(Path(job.start))
     if not job.continues:
         return None
-    state = load_state(stored(job.store, job.continues))
+    shorter = stored(job.store, job.continues)
+    state = load_state(shorter)
+    if state is not None and job.run.trust:
+        require_signature(shorter.read(), job.run.trust, job.continues)
     if state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
     return state
 
 
-def load_base(model: Path, name: str, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """A published base model, verified: unharmed, of the hash asked for, and what its own spec says."""
+def load_base(model: Path, name: str, say: Callable[[str], None] = print, trust: str | None = None) -> dict[str, Any]:
+    """A published base model, verified: unharmed, of the hash asked for, what its own spec says, and signed by the owner of
+    the key `trust`, where one is given."""
     from .engine.files import load
 
     metadata = base_metadata(model)
     require_hash(name)
     with opened_verified(on_this_node(model, name, metadata, say), metadata, name) as files:
+        if trust:
+            require_signature(files.content, trust, name)
         content = load(files.model)
     if not isinstance(content, dict) or content.get("hash") != name or _digest_of_base(content) != name:
         raise Refusal(f"{model}: is not base model {name}; delete it and run again")
@@ -144,6 +153,7 @@ def _obtain(job: Job, make: Callable[[Any], Any]) -> StoredObject:
 
 
 def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) -> None:
+    key = private_key(job.run.sign_with) if job.run.sign_with else None
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
     trainer(job.spec.task)  # before torch, which it loads the quicker way
     import torch  # only where something is trained: handing back a stored model takes no torch
@@ -189,7 +199,7 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
     state = to_bytes(outcome.fitted.last | about) if outcome.fitted.last and not hasattr(job.spec, "base") else None
     resumed_from = start and {name: start.get(name) for name in ("hash", "step")}
     metadata = _metadata(job, outcome, device, world.size) | {"data": job.data, "resumed_from": resumed_from}
-    kept.commit(to_bytes(model), metadata, spec_json, state)
+    kept.commit(to_bytes(model), metadata, spec_json, state, key)
     checkpoints.clear()
     fitted = outcome.fitted
     say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
@@ -198,7 +208,7 @@ def _train_and_commit(job: Job, kept: StoredObject, make: Callable[[Any], Any]) 
 def _about(job: Job) -> dict[str, Any]:
     """What a checkpoint says of its training, so that it can be taken up from the file alone."""
     spec = json.loads(canonical(job.spec))
-    return {"spec": spec, "hash": job.hash, "data": job.data, "run": job.run.model_dump(), "asked_by": job.asked_by}
+    return {"spec": spec, "hash": job.hash, "data": job.data, "run": job.run.about(), "asked_by": job.asked_by}
 
 
 def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str, Any]:
@@ -219,7 +229,7 @@ def _metadata(job: Job, outcome: Any, device: Any, world_size: int) -> dict[str,
         "base_hash": getattr(job.spec, "base", None),
         "base_spec": outcome.base_spec,
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-        "run": job.run.model_dump()
+        "run": job.run.about()
         | {"device_used": str(device), "world_size": world_size, "threads": torch.get_num_threads()}
         | {"compile": outcome.fitted.compile},
         "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},

@@ -15,6 +15,7 @@ from ..study.identity import HASH_LENGTH, sha256_bytes, sha256_of, sha256_text
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
 from .lock import hold, is_held
+from .signatures import signed
 
 FORMAT = 1
 
@@ -67,8 +68,11 @@ class StoredObject:
         end = partial(os._exit, EXIT_INTERRUPTED)
         return hold(self.folder / "lock", self.store, wait_seconds=wait_seconds, say=say, lost=end)
 
-    def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None) -> None:
-        """Keep a finished training: the model first, the metadata that vouches for it last. What is kept stays as it is."""
+    def commit(
+        self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None, key: Any = None
+    ) -> None:
+        """Keep a finished training: the model first, the metadata that vouches for it last, signed with `key` where there is
+        one. What is kept stays as it is."""
         if self.is_whole():
             return
         write_atomically(self.model, model, self.store)
@@ -76,7 +80,8 @@ class StoredObject:
             write_atomically(self.state, state, self.store)
             metadata = metadata | {"state_sha256": sha256_bytes(state)}
         vouched = {"format": FORMAT, "hash": self.hash, "spec": json.loads(spec_json), "spec_json": spec_json}
-        write_json(self.metadata, metadata | vouched | {"model_sha256": sha256_bytes(model)}, self.store)
+        metadata = metadata | vouched | {"model_sha256": sha256_bytes(model)}
+        write_json(self.metadata, signed(metadata, key) if key else metadata, self.store)
 
     def clear_checkpoints(self, say: Callable[[str], None] = print) -> None:
         """Remove what a training left that was killed after its commit; a store that is only readable keeps it."""
