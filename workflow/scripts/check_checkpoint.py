@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 from rootstock import cli
+from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
+from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
 
 
@@ -21,10 +23,12 @@ def main() -> int:
     from rootstock.engine.files import load
     from rootstock.tasks.language_model.generate import load_model_from_checkpoint
 
-    content = load(args.file)  # first: a damaged file is told as such
+    with opened(args.file) as file:
+        content = load(file)  # first: a damaged file is told as such
+        said = recorded(args.file, sha256_of(file))
     model, config = load_model_from_checkpoint(args.file, "cpu")
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
-    cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {recorded(args.file)}")
+    cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {said}")
     cli.say(str(config))
     cli.say(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {model.vocab_size}, {config.shape!r}")
     cli.say(f"beside the weights: {', '.join(parts)}")
@@ -36,10 +40,8 @@ def main() -> int:
     return 0
 
 
-def recorded(file: Path) -> str:
+def recorded(file: Path, found: str) -> str:
     """How the file's sha256 compares to the one written down beside it; a `Refusal` where it differs."""
-    from rootstock.study.identity import sha256_file
-
     beside = {
         file.with_suffix(".json"): "sha256",
         file.with_name("metadata.json"): "state_sha256" if file.name == "state.pt" else "model_sha256",
@@ -47,7 +49,7 @@ def recorded(file: Path) -> str:
     }
     for description, name in beside.items():
         if description.exists():
-            if json.loads(description.read_text()).get(name) != sha256_file(file):
+            if json.loads(description.read_text()).get(name) != found:
                 raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {description}")
             return "is the recorded one"
     return "is recorded nowhere beside it"

@@ -48,6 +48,7 @@ def sha256_file(path) -> str:
 
 def sha256_of(file: BinaryIO) -> str:
     """The same of an open file, which is left at its start: what is read from it next is what was hashed."""
+    file.seek(0)
     found = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     return found
