@@ -203,6 +203,7 @@ def test_localhost_is_a_server_no_other_user_may_submit_and_down_leaves_nothing(
             stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *submit]
             other = subprocess.run(stranger, env=environment, capture_output=True, text=True, timeout=60)
             assert other.returncode != 0 and "munge.socket" in other.stderr and not other.stdout
+            root.chmod(0o700)
         sleep = f"sleep 4{os.getpid()}"  # a job that no slurmctld can cancel any more
         subprocess.run(["sbatch", "--output=/dev/null", f"--wrap={sleep}"], env=environment, check=True, timeout=60)
         until(lambda: sleep in commands(), "the job")

@@ -11,9 +11,10 @@ from datetime import timedelta
 import pytest
 from flufl.lock import SEP
 
+from rootstock.machine.private import opened
+from rootstock.machine.this import this_machine
 from rootstock.store.files import link_or_copy, write_atomically
 from rootstock.store.lock import hold, holder, is_held
-from rootstock.store.machine import this_machine
 from rootstock.store.objects import stored
 from rootstock.study.identity import HASH_LENGTH, sha256_text, short_digest
 from rootstock.study.problems import Refusal
@@ -96,8 +97,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatc
 
 def test_a_copy_serves_where_links_are_not_allowed(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"x")
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
-    link_or_copy(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
+    with opened(tmp_path / "a") as file:
+        link_or_copy(file, tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"x" and sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 

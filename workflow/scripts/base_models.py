@@ -17,7 +17,7 @@ from pathlib import Path
 from rootstock.commands import cli
 from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.store.garbage import find_garbage, free, remove
-from rootstock.store.inventory import inventory, sizes_text
+from rootstock.store.inventory import Entry, inventory, sizes_text
 from rootstock.store.objects import stored
 from rootstock.store.users import retire_user, users_of
 from rootstock.study import paths
@@ -40,7 +40,11 @@ def main() -> int:
     }
     parser.add_argument("action", choices=actions)
     parser.add_argument("name", nargs="?", help="a hash (or its first digits, enough to name one object), or a study")
-    parser.add_argument("--store", help=f"folder of trained models (default: {paths.STORE}; for gc: the studies' own)")
+    parser.add_argument(
+        "--store",
+        type=cli.store_folder,
+        help=f"folder of trained models (default: {paths.STORE}; for gc: the studies' own)",
+    )
     parser.add_argument("--configfile", nargs="+", default=[], metavar="F", help="gc: studies whose models stay")
     parser.add_argument(
         "--older-than", default="0d", metavar="TIME", help="gc: only what lay untouched so long: 30d, 12h"
@@ -60,8 +64,17 @@ def list_objects(args) -> int:
         using = sorted({user.study for user in known if entry.name in user.reaches})
         used_by = f"used by {', '.join(using)}" if using else f"used by no study ({entry.asked_by or 'unknown'})"
         cli.say(f"{entry.name}  {entry.kind:<10} {sizes_text(entry.size):>9}  {entry.state:<10} {used_by}")
+    _say_faults(entries)
     cli.say(f"{len(entries)} objects, {sizes_text(sum(entry.size for entry in entries))}")
     return 0
+
+
+def _say_faults(entries: list[Entry]) -> int:
+    """A line for each object that is passed over; how many there are."""
+    faults = [entry.fault for entry in entries if entry.fault]
+    for fault in faults:
+        cli.say(fault)
+    return len(faults)
 
 
 def show(args) -> int:
@@ -74,8 +87,9 @@ def show(args) -> int:
 
 def verify(args) -> int:
     """Exit status 1 where an object is not what its metadata says."""
-    faults = 0
-    for entry in inventory(args.store):
+    entries = inventory(args.store)
+    faults = _say_faults(entries)
+    for entry in entries:
         if entry.state != "whole":
             continue
         try:
@@ -120,6 +134,7 @@ def collect(args) -> int:
         )
     store = args.store or next(iter(stores.values()))
     reached = set().union(*(plan.reaches for plan in plans))
+    _say_faults(inventory(store))
     garbage = find_garbage(store, reached, older_than)
     for item in garbage:
         gone = args.yes and free(store, item, reached)

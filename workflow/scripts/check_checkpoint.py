@@ -9,7 +9,10 @@ from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.commands.specs import spec_of
+from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
+from rootstock.store.model_files import recorded_sha256, require_recorded
+from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
 from rootstock.tasks.registry import TASKS
 
@@ -17,14 +20,17 @@ from rootstock.tasks.registry import TASKS
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("file", type=Path, help="a .pt file: model, best model, base model or checkpoint")
+    cli.add_store_flag(parser)
     args = parser.parse_args()
     if args.file.is_dir():
         raise Refusal(f"{args.file}: is a folder; name a .pt file in it")
     from rootstock.engine.models import count_parameters
     from rootstock.tasks.loading import content_of
 
-    content = content_of(args.file)  # first: a damaged file is told as such
-    spec, vouched = spec_of(content["spec"]), recorded(args.file)
+    with opened(args.file) as file:
+        content = content_of(file)  # first: a damaged file is told as such
+        vouched = recorded(args.file, content["hash"], sha256_of(file), args.store)
+    spec = spec_of(content["spec"])
     task = TASKS.find(spec.task)
     model = task.trainer().load_model(content, str(args.file))
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
@@ -40,21 +46,13 @@ def main() -> int:
     return 0
 
 
-def recorded(file: Path) -> str:
-    """How the file's sha256 compares to the one written down beside it; a `Refusal` where it differs."""
-    from rootstock.study.identity import sha256_file
-
-    beside = {
-        file.with_suffix(".json"): "sha256",
-        file.with_name("metadata.json"): "state_sha256" if file.name == "state.pt" else "model_sha256",
-        file.with_name(f"{file.stem}_metadata.json"): "model_sha256",
-    }
-    for description, name in beside.items():
-        if description.exists():
-            if json.loads(description.read_text()).get(name) != sha256_file(file):
-                raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {description}")
-            return "is the recorded one"
-    return "is recorded nowhere beside it"
+def recorded(file: Path, name: str, found: str, store: str) -> str:
+    """How the sha256 `found` compares to the one written down; a `Refusal` where it differs."""
+    vouched = recorded_sha256(file, name, store)
+    if vouched is None:
+        return "is recorded nowhere"
+    require_recorded(file, found, vouched)
+    return "is the recorded one"
 
 
 if __name__ == "__main__":

@@ -22,11 +22,18 @@ from rich.text import Text
 from rootstock.cluster import cluster, daemons, packages
 from rootstock.cluster.config import ClusterConfig, read_cluster_config
 from rootstock.cluster.probe import Probe
+from rootstock.cluster.root import CHECK
 from rootstock.cluster.ssh import Unreachable, script_on
 from rootstock.commands import cli
-from rootstock.job.node_cache import FOLDER as CACHE
 from rootstock.study.problems import Refusal, nearest
 
+FORGET = (
+    CHECK
+    + r"""
+test "$there" && test -d "$root/cache" || exit 0
+find "$root/cache" -maxdepth 1 -type f \( -name "*.pt" -o -name ".*.half" \) -delete
+"""
+)
 COMMANDS = ("up", "check", "status", "logs", "clean", "down")
 
 
@@ -43,6 +50,7 @@ def main() -> int:
     config = read_cluster_config(args.cluster_config)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
+    cluster.layout()  # before anything is asked or started: what is in its place may be somebody else's
     match args.command:
         case "up":
             return _up(config, args.unpack)
@@ -102,17 +110,15 @@ def _logs(config: ClusterConfig, host: str | None) -> int:
 
 
 def _clean(config: ClusterConfig) -> int:
+    status = 0
     for server in config.servers:
         try:
-            script_on(
-                server,
-                'test ! -d "$1" || find "$1" -maxdepth 1 -type f \\( -name "*.pt" -o -name ".*.half" \\) -delete',
-                str(CACHE),
-            )
+            script_on(server, FORGET, str(cluster.layout().root))
             packages.forget_others(server, cluster.layout())
-        except Unreachable as error:
-            print(f"{server.host}: not reachable: {error}")
-    return 0
+        except (Unreachable, subprocess.CalledProcessError) as error:
+            status = 1
+            print(f"{server.host}: {daemons.reason_of(error)}")
+    return status
 
 
 def run() -> int:

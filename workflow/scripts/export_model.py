@@ -7,7 +7,6 @@ from pathlib import Path
 from rootstock.commands import cli
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
-from rootstock.study import paths
 from rootstock.study.problems import Refusal
 from rootstock.tasks.registry import TASKS
 
@@ -15,23 +14,24 @@ from rootstock.tasks.registry import TASKS
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--hash", required=True, help="the model: a base model or a fine-tune")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     parser.add_argument("--data_path", help="the data folder of its training")
     parser.add_argument("--study", type=Path, help="file with the study as JSON, for the record")
-    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--output", required=True, type=cli.new_folder, help="folder to write")
     args = parser.parse_args()
     kept = stored(args.store, args.hash)
-    metadata = kept.read()
-    exporter = TASKS.find(metadata["task"]).exporter()
-    if exporter is None:
-        raise Refusal(
-            f"--hash: {args.hash} is a model of {metadata['task']}, which has no other form; load its file as it is"
-        )
     study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
-    exporter.export(kept.model, metadata, args.data_path, study, args.output, cli.say)
-    write_json(args.output / "export.json", {"hash": args.hash, "task": metadata["task"]})
+    output = Path(args.output)
+    with kept.opened() as files:
+        task = TASKS.find(files.content["task"])
+        exporter = task.exporter()
+        if exporter is None:
+            fix = "which has no other form; load its file as it is"
+            raise Refusal(f"--hash: {args.hash} is a model of {task.name}, {fix}")
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
+        exporter.export(files.model, files.content, args.data_path, study, output, cli.say)
+    write_json(output / "export.json", {"hash": args.hash, "task": task.name})
     cli.say(f"exported {args.hash} to {args.output}")
     return 0
 

@@ -9,7 +9,6 @@ interactive_inference.py --prompt "lung cancer:"          one text, no terminal 
 import sys
 
 from rootstock.commands import cli
-from rootstock.study import paths
 
 TRAIN_FIRST = "train one first: make run STUDY=config/studies/language_model_quick_test.yaml"
 
@@ -25,7 +24,7 @@ def main() -> int:
     path = find_file(
         args.store, args.model, ("model", "checkpoint", "kept"), "language_model", "language model", TRAIN_FIRST
     )
-    model, config = load_model_from_checkpoint(path, args.device)
+    model, config = load_model_from_checkpoint(path, args.device, args.store)
     print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
     session = Session(model, config, settings, write_now)
     if args.prompt is not None:
@@ -53,7 +52,7 @@ def parse():
     )
     parser.add_argument("--seed", metavar="VALUE", help="the same seed gives the same text (default: none)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or a number (default: auto)")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     return parser.parse_args()
 
 

@@ -9,7 +9,6 @@ from rootstock.commands import cli
 from rootstock.commands.specs import spec_of
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, model_files
-from rootstock.study import paths
 from rootstock.study.problems import Refusal
 from rootstock.tasks.registry import TASKS
 
@@ -17,7 +16,7 @@ from rootstock.tasks.registry import TASKS
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--task", help="only models of this task (default: of all)")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     args = parser.parse_args()
     found = model_files(args.store, args.task)
     if not found:

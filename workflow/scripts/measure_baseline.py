@@ -13,7 +13,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--spec", required=True, help="a baseline spec, as JSON or as a file")
     parser.add_argument("--data_path", required=True, help="folder of the windows")
-    parser.add_argument("--output", required=True, help="JSON file of rows to write")
+    parser.add_argument("--output", required=True, type=cli.new_file, help="JSON file of rows to write")
     args = parser.parse_args()
     spec = read_spec(cli.spec_text(args.spec), "baseline")
     rows = TASKS.find(spec.task).baseline_methods().measure_baseline(spec, args.data_path)

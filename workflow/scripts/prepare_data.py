@@ -12,7 +12,9 @@ def main() -> int:
     parser.add_argument("--task", required=True, help="the task that needs it")
     parser.add_argument("--spec", required=True, help="what to prepare: JSON, as text or as a file")
     cli.add_run_settings(parser)
-    parser.add_argument("--output", required=True, help="folder to write; its manifest.json is written last")
+    parser.add_argument(
+        "--output", required=True, type=cli.new_folder, help="folder to write; its manifest.json is written last"
+    )
     args = parser.parse_args()
     spec = read_spec(cli.spec_text(args.spec), "prepared", args.task)
     prepare(TASKS.find(args.task), spec, args.output, cli.read_run(args), cli.say)

@@ -10,13 +10,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from rootstock.commands import cli
 from rootstock.commands.specs import spec_of
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
-from rootstock.store.objects import stored
+from rootstock.store.objects import require_hash, stored
 from rootstock.study import paths
+from rootstock.study.fields import is_name
 from rootstock.study.identity import canonical
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
@@ -31,7 +31,7 @@ def main() -> int:
     args = parse()
     changes = {name: value for name in CHANGES if (value := getattr(args, name)) is not None}
     file = described(Path(args.checkpoint)) if args.checkpoint else newest(args.store, bool(changes))
-    args.run = json.dumps(file.run)
+    args.run = json.dumps({name: value for name, value in file.run.items() if name not in ("sign_with", "trust")})
     args.gpus = gpus(args)
     run = cli.read_run(args)
     resumption = resumed(file, changes)
@@ -102,28 +102,49 @@ def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) ->
     spec = resumption.spec
     is_finetune = isinstance(spec, FinetuneSpec)
     script = Path(__file__).with_name("train_finetune.py" if is_finetune else "train_base.py")
-    flags: dict[str, Any] = {
+    flags = {
         "spec": canonical(spec),
-        "data_path": file.data,
-        "start_from": file.path,
+        "data_path": data_of(file),
+        "start_from": str(file.path),
         "store": store,
         "run": canonical(run),
         "asked_by": "resume_training",
     }
-    start = spec.starts_from and published(spec.starts_from, store)
     if is_finetune:
-        before = file.asked_by.get("name")  # the folder of the experiment
-        unit = Path(before).name if before else "resumed"
-        same = resumption.hash == file.hash and before
-        flags["output"] = same or paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
-    if start:
-        flags["base" if is_finetune else "parent_model"] = start
-    return [str(script), *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
+        flags["output"] = output_of(file, resumption)
+    if spec.starts_from:
+        flags["base" if is_finetune else "parent_model"] = published(spec.starts_from, store)
+    return [str(script), *(word for name, value in flags.items() for word in (f"--{name}", value))]
+
+
+def data_of(file: ModelFile) -> str:
+    """The folder of its data. What is written beside a checkpoint is not trusted with a place outside the project."""
+    if not isinstance(file.data, str) or Path(file.data).is_absolute() or ".." in Path(file.data).parts:
+        raise Refusal(f"{file.path}: its data is {file.data!r}, outside this project; train_base.py --start_from it")
+    return file.data
+
+
+def output_of(file: ModelFile, resumption: Resumption) -> str:
+    """Where a fine-tune is published: where it would have been, if that is an experiment's folder and it is the same one."""
+    before = file.asked_by.get("name")
+    if isinstance(before, str) and is_experiment(before):
+        unit = before.rpartition("/")[2]
+        return before if resumption.hash == file.hash else paths.experiment(f"resumed_{resumption.hash[:8]}", unit)
+    output = paths.experiment(f"resumed_{resumption.hash[:8]}", "resumed")
+    if before:
+        cli.say(f"{file.path}: asked for {before!r}, which is no experiment's folder; published in {output}")
+    return output
+
+
+def is_experiment(folder: str) -> bool:
+    """Whether it is experiments/<prefix>/<unit>."""
+    top, *names = folder.split("/")
+    return top == "experiments" and len(names) == 2 and all(map(is_name, names))
 
 
 def published(base: str, store: str) -> str:
     """The path of a base model, handed out by the store where it is not published here."""
-    model = Path(paths.base_model(base))
+    model = Path(paths.base_model(require_hash(base)))
     if not model.exists() and stored(store, base).is_whole():
         stored(store, base).publish_base(model, paths.base_metadata(model))
     return str(model)
@@ -135,7 +156,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-epochs", type=int, help="another budget, in epochs from the start")
     parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")
     parser.add_argument("--batch-size", type=int, help="another global batch")
-    parser.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    cli.add_store_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
     for name in CHANGES:

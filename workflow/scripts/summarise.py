@@ -12,19 +12,22 @@ from rootstock.study import paths
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--study", required=True, type=Path, help="file with the study as JSON")
-    parser.add_argument("--output", required=True, type=Path, help="where summary.csv goes; the rest lies beside it")
+    parser.add_argument(
+        "--output", required=True, type=cli.new_file, help="where summary.csv goes; the rest lies beside it"
+    )
     args = parser.parse_args()
     from rootstock.results.summary import summary_of
     from rootstock.store.files import write_atomically
 
+    output = Path(args.output)
     plan = plan_content(json.loads(args.study.read_text(encoding="utf-8")))
     report = plan.study.task.reporter()
     summary = summary_of(plan, report.result_columns)
     files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
     table = report.render(summary, [row for file in files for row in json.loads(file.read_text())])
-    write_atomically(args.output.with_name("table.txt"), table.encode())
-    report.draw(summary, args.output.with_name("figure.svg"))
-    write_atomically(args.output, summary.to_csv(index=False).encode())
+    write_atomically(output.with_name("table.txt"), table.encode())
+    report.draw(summary, output.with_name("figure.svg"))
+    write_atomically(output, summary.to_csv(index=False).encode())
     cli.say(table)
     return 0
 

@@ -63,8 +63,8 @@ def parse(task: Task) -> argparse.Namespace:
         "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
     )
     parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
-    parser.add_argument("--prefix", help="a name for the records; the file is named by the hash")
-    parser.add_argument("--output", help="where to publish (default: base_models/<hash>.pt)")
+    parser.add_argument("--prefix", type=cli.safe_name, help="a name for the records; the file is named by the hash")
+    parser.add_argument("--output", type=cli.new_file, help="where to publish (default: base_models/<hash>.pt)")
     cli.add_run_flags(parser)
     cli.add_setting_flags(parser, task, ("unit", "scope", "data", "base"))
     return parser.parse_args()

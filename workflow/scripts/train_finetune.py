@@ -62,8 +62,8 @@ def parse(task: Task) -> argparse.Namespace:
         "--base_model_hash", help="the base model to start from; the flags of its training may be left out"
     )
     parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
-    parser.add_argument("--prefix", help="readable part of the experiment's folder")
-    parser.add_argument("--output", help="where to publish (default: experiments/<prefix>/<unit>)")
+    parser.add_argument("--prefix", type=cli.safe_name, help="readable part of the experiment's folder")
+    parser.add_argument("--output", type=cli.new_folder, help="where to publish (default: experiments/<prefix>/<unit>)")
     cli.add_run_flags(parser)
     cli.add_setting_flags(parser, task, ("unit", "scope", "data", "base", "finetune"))
     return parser.parse_args()

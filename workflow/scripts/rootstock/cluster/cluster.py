@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from ..job.node_cache import FOLDER as CACHE
+from ..machine.private import cluster_root
 from ..study.problems import Refusal
 from . import daemons, packages
 from .config import ClusterConfig, Server
 from .mount import is_mounted, mount, unmount
 from .probe import Probe, probe, refuse_second_names, slurm_version, why_no_python
+from .root import MAKE
 from .slurm_files import Head, Layout, Node, configuration, files_of
 from .ssh import Unreachable, script_on
 from .unpacked import archive, unpack
@@ -28,7 +29,8 @@ MARK = Path(".rootstock/cluster_mark")
 
 
 def layout() -> Layout:
-    return Layout(daemons.cluster_root())
+    """Where the cluster lies; `Refusal` where somebody else may be there."""
+    return Layout(cluster_root())
 
 
 def ports() -> int:
@@ -114,7 +116,7 @@ def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes, say: 
         if not found.shares_disk:
             if not is_mounted(server, project):
                 mount(server, project, _mount_record(server, place))
-            script_on(server, 'umask 077; mkdir -p -- "$1"', str(CACHE))
+            script_on(server, MAKE + 'mkdir -p -- "$root/cache"', str(place.root))
         if lacks_packages:
             packages.bring(server, place, say)
         if reason := why_no_python(server):
@@ -122,9 +124,7 @@ def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes, say: 
                 f"its Python differs or .venv is not seen there ({reason}); run Rootstock from .venv in the project"
             )
         daemons.start_node(server, place)
-    except Unreachable as error:
-        found.faults.append(f"not reachable: {error}")
-    except subprocess.CalledProcessError as error:
+    except (Unreachable, subprocess.CalledProcessError) as error:
         found.faults.append(daemons.reason_of(error))
     except Refusal as error:
         found.faults.append(str(error))
@@ -185,8 +185,7 @@ def _end(servers: list[Server], place: Layout) -> list[str]:
                 daemons.remove(server, place)
         except (Unreachable, subprocess.CalledProcessError) as error:
             unmount(server, Path.cwd(), _mount_record(server, place))
-            reason = daemons.reason_of(error) if isinstance(error, subprocess.CalledProcessError) else error
-            return f"{server.host}: {place.root} may be left there ({reason})"
+            return f"{server.host}: {place.root} may be left there ({daemons.reason_of(error)})"
         return None
 
     with ThreadPoolExecutor(16) as pool:

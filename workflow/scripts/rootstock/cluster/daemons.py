@@ -1,40 +1,41 @@
 """Start, stop and read munged, slurmd and slurmctld on servers and here, as the ordinary user."""
 
-import os
 import subprocess
-from pathlib import Path
 
 from .config import Server
+from .root import CHECK, MAKE, NEED, THERE
 from .slurm_files import Layout
-from .ssh import script_on
+from .ssh import Unreachable, script_on
 
-ROOT = "ROOTSTOCK_CLUSTER_ROOT"
 REMOVE_SECONDS = 600  # installed packages are tens of thousands of files
 
 # Every folder below a root that nobody else can enter. munge wants its socket open to all users of the machine, and is
 # told that it shall not be (--force): daemons that are not root run every job as their own user, whoever submits it.
-FOLDERS = r"""
-umask 077; root=$1; mkdir -p -- "$root" && test -O "$root" && test ! -L "$root" || { echo "$root belongs to someone else" >&2; exit 1; }
-chmod 700 "$root"
-for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done
-"""
-WRITE = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f -- "$1.new" "$1"'
+FOLDERS = MAKE + 'for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done\n'
+# $2 the file, $3 its mode
+WRITE = (
+    NEED
+    + 'umask 077; new=$(mktemp -- "$root/$2.XXXXXXXX") && cat > "$new" && chmod "$3" "$new" && mv -f -- "$new" "$root/$2"'
+)
 # The programs are those installed, or those that `unpacked` put below the root.
-PROGRAMS = r"""
-root=$1; stepd=
+PROGRAMS = (
+    CHECK
+    + r"""
+stepd=
 for plugins in "$root"/unpacked/usr/lib/*/slurm-wlm; do
-    test -d "$plugins" || continue
+    test "$there" && test -d "$plugins" || continue
     libraries=${plugins%/slurm-wlm}; stepd=$root/unpacked/usr/sbin/slurmstepd
     PATH=$root/unpacked/usr/sbin:$root/unpacked/usr/bin:$PATH
     LD_LIBRARY_PATH=$plugins:$libraries:$root/unpacked${libraries#"$root/unpacked/usr"}; export LD_LIBRARY_PATH
 done
 PATH=$PATH:/usr/sbin:/sbin; export PATH
 """
+)
 # A daemon is running when its pid file names a process of its own name.
 RUNS = (
     PROGRAMS
     + r"""
-runs() { pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
+runs() { test "$there" && pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
 """
 )
 # A munged that runs with another key, of a cluster that was taken down while this server was away, is started anew.
@@ -101,22 +102,22 @@ exit 0
 
 def write_files(server: Server, layout: Layout, files: dict[str, str], key: bytes) -> None:
     script_on(server, FOLDERS, str(layout.root))
-    script_on(server, WRITE, str(layout.munge_key), "600", content=key)
+    script_on(server, WRITE, str(layout.root), "munge/munge.key", "600", content=key)
     for name, text in files.items():
         mode = "700" if text.startswith("#!") else "600"
-        script_on(server, WRITE, str(layout.slurm_conf.with_name(name)), mode, content=text.encode())
+        script_on(server, WRITE, str(layout.root), f"etc/{name}", mode, content=text.encode())
 
 
 def start_munge(server: Server, layout: Layout) -> None:
-    script_on(server, RUNS + START_MUNGE, str(layout.root))
+    script_on(server, RUNS + THERE + START_MUNGE, str(layout.root))
 
 
 def start_node(server: Server, layout: Layout) -> None:
-    script_on(server, RUNS + START_NODE, str(layout.root), server.name)
+    script_on(server, RUNS + THERE + START_NODE, str(layout.root), server.name)
 
 
 def start_head(here: Server, layout: Layout) -> None:
-    script_on(here, RUNS + START_HEAD, str(layout.root))
+    script_on(here, RUNS + THERE + START_HEAD, str(layout.root))
 
 
 def stop(server: Server, layout: Layout, *names: str) -> None:
@@ -127,19 +128,17 @@ def stop(server: Server, layout: Layout, *names: str) -> None:
 
 def remove(server: Server, layout: Layout) -> None:
     """All of it: configuration, key, spool, logs, copies of packages and models."""
-    script_on(server, 'test ! -d "$1" || test ! -O "$1" || rm -rf -- "$1"', str(layout.root), seconds=REMOVE_SECONDS)
+    script_on(server, CHECK + 'rm -rf -- "$root"', str(layout.root), seconds=REMOVE_SECONDS)
 
 
 def last_lines(server: Server, layout: Layout, count: int = 40) -> str:
-    file = layout.logs / f"slurmd-{server.name}.log"
-    return script_on(server, 'tail -n "$2" -- "$1"', str(file), str(count))
+    script = NEED + 'tail -n "$3" -- "$root/log/slurmd-$2.log"'
+    return script_on(server, script, str(layout.root), server.name, str(count))
 
 
-def reason_of(error: subprocess.CalledProcessError) -> str:
+def reason_of(error: subprocess.CalledProcessError | Unreachable) -> str:
+    """Why a script on a server failed, or did not get there, in one line."""
+    if isinstance(error, Unreachable):
+        return f"not reachable: {error}"
     lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"exit status {error.returncode}"
-
-
-def cluster_root() -> Path:
-    """Where a user's cluster lies on every server: the same path everywhere, off the home, which may be shared."""
-    return Path(os.environ.get(ROOT) or f"/var/tmp/rootstock-cluster-{os.getuid()}")

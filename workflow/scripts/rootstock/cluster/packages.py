@@ -15,26 +15,38 @@ from tempfile import TemporaryFile
 from ..study.identity import sha256_text
 from .config import Server
 from .daemons import REMOVE_SECONDS
+from .root import CHECK, MAKE, NEED
 from .slurm_files import JOB_MARK, Layout
 from .ssh import command_on, script_on
 
-HAS = 'test -d "$1"'
-# $1 where, $2 how many KiB
-RECEIVE = r"""
-umask 077; mkdir -p -- "$1" || exit 1
-free=$(df -Pk -- "$1" | awk 'NR == 2 { print $4 }')
-test "$free" -gt "$2" || { echo "needs $(($2 / 1024)) MB in $1, there are $((free / 1024))" >&2; exit 1; }
-tar --no-same-owner -xf - -C "$1"
+# $2 a folder's name, $3 how many KiB; or another name
+HAS = NEED + 'test -d "$root/packages/$2"'
+RECEIVE = (
+    MAKE
+    + r"""
+folder=$root/packages/$2; mkdir -p -- "$folder" || exit 1
+free=$(df -Pk -- "$folder" | awk 'NR == 2 { print $4 }')
+test "$free" -gt "$3" || { echo "needs $(($3 / 1024)) MB in $folder, there are $((free / 1024))" >&2; exit 1; }
+tar --no-same-owner -xf - -C "$folder"
 """
-PUBLISH = 'mv -T -- "$1" "$2" 2> /dev/null || { rm -rf -- "$1"; test -d "$2"; }'  # another `up` may have been quicker
-REMOVE = 'rm -rf -- "$1"'
-FORGET = 'test ! -d "$1" || find "$1" -mindepth 1 -maxdepth 1 -type d ! -name "$2" -exec rm -rf -- {} +'
+)
+# Another `up` may have been quicker.
+PUBLISH = NEED + 'cd "$root/packages" && { mv -T -- "$2" "$3" 2> /dev/null || { rm -rf -- "$2"; test -d "$3"; }; }'
+REMOVE = NEED + 'rm -rf -- "$root/packages/$2"'
+FORGET = (
+    CHECK
+    + r"""
+test "$there" && test -d "$root/packages" || exit 0
+find "$root/packages" -mindepth 1 -maxdepth 1 -type d ! -name "$2" -exec rm -rf -- {} +
+"""
+)
 # What is installed, and in which version. The prolog asks this too: packages that changed after `up` are not used there.
 LISTED = "cd {} && LC_ALL=C ls -d -- *.dist-info | cksum"
 # What this prints Slurm puts into the environment of a task; tasks that are not Rootstock's get nothing.
 PROLOG = r"""#!/bin/sh
 case "$SLURM_JOB_NAME" in {mark}*) ;; *) exit 0 ;; esac
-test -d {folder} && test "$({listed})" = '{installed}' && echo "export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}"{folder}
+test -O {root} && test ! -L {root} && test -d {folder} || exit 0
+test "$({listed})" = '{installed}' && echo "export PYTHONPATH=${{PYTHONPATH:+$PYTHONPATH:}}"{folder}
 exit 0
 """
 
@@ -55,8 +67,9 @@ def folder_of(place: Layout) -> Path:
 
 def prolog(place: Layout) -> str:
     """The script that Slurm runs before each task on a server that has a copy."""
-    folder, listed = shlex.quote(str(folder_of(place))), LISTED.format(shlex.quote(str(installed_in())))
-    return PROLOG.format(mark=JOB_MARK, folder=folder, listed=listed, installed=_installed())
+    root, folder = (shlex.quote(str(path)) for path in (place.root, folder_of(place)))
+    listed = LISTED.format(shlex.quote(str(installed_in())))
+    return PROLOG.format(mark=JOB_MARK, root=root, folder=folder, listed=listed, installed=_installed())
 
 
 def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:
@@ -64,26 +77,26 @@ def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:
 
     What other versions of the project left stays for the jobs that use it, until `clean` or `down`.
     """
-    folder = folder_of(place)
+    root, name = str(place.root), folder_of(place).name
     try:
-        script_on(server, HAS, str(folder))
+        script_on(server, HAS, root, name)
         return
     except subprocess.CalledProcessError:
         pass  # not there yet
-    half = f"{folder}.{secrets.token_hex(4)}.half"
+    half = f"{name}.{secrets.token_hex(4)}.half"
     size = int(
         subprocess.run(["du", "-sk", installed_in()], capture_output=True, text=True, check=True).stdout.split()[0]
     )
     say(f"{server.host}: copying the packages of .venv, {size // 1024} MB")
-    reason = _send(server, half, size)
-    script_on(server, REMOVE if reason else PUBLISH, half, str(folder), seconds=REMOVE_SECONDS)
+    reason = _send(server, root, half, size)
+    script_on(server, REMOVE if reason else PUBLISH, root, half, name, seconds=REMOVE_SECONDS)
     if reason:
         say(f"{server.host}: jobs read their packages over the network, for they cannot be copied: {reason}")
 
 
 def forget_others(server: Server, place: Layout) -> None:
     """Remove what other versions of the project left on a server."""
-    script_on(server, FORGET, str(place.root / "packages"), folder_of(place).name, seconds=REMOVE_SECONDS)
+    script_on(server, FORGET, str(place.root), folder_of(place).name, seconds=REMOVE_SECONDS)
 
 
 def _installed() -> str:
@@ -91,13 +104,13 @@ def _installed() -> str:
     return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _send(server: Server, folder: str, size: int) -> str | None:
+def _send(server: Server, root: str, name: str, size: int) -> str | None:
     """Unpack them in a folder of the server; why that failed, else None."""
     with TemporaryFile("w+") as said:
         sender = subprocess.Popen(
             ["tar", "-C", str(installed_in()), "-cf", "-", "."], stdout=subprocess.PIPE, stderr=said
         )
-        receive = command_on(server, ["sh", "-c", RECEIVE, "sh", folder, str(size)])
+        receive = command_on(server, ["sh", "-c", RECEIVE, "sh", root, name, str(size)])
         receiver = subprocess.run(receive, stdin=sender.stdout, capture_output=True, text=True, errors="replace")
         sender.stdout.close()
         if sender.wait() == 0 == receiver.returncode:

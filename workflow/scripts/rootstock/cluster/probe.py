@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..machine.private import cluster_root
 from .config import Server
-from .daemons import PROGRAMS, cluster_root, reason_of
+from .daemons import PROGRAMS, reason_of
 from .mount import in_mounts
 from .ssh import Unreachable, run_on, script_on
 
@@ -70,7 +71,7 @@ def probe(server: Server, mark: Path) -> Probe:
     try:
         told = script_on(server, PROBE, str(cluster_root()), sys.executable, str(mark), in_mounts(Path.cwd()))
     except (Unreachable, subprocess.CalledProcessError) as error:
-        found.faults.append(f"not reachable: {error}")
+        found.faults.append(reason_of(error))
         return found
     answers = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
     found.reachable, found.hostname = True, answers["hostname"]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..machine.private import model_cache
+
 JOB_MARK = "rootstock-"  # with it the name of every Slurm job of ours begins
 
 
@@ -49,6 +51,10 @@ class Layout:
     @property
     def munge_socket(self) -> Path:
         return self.root / "socket/munge.socket"
+
+    @property
+    def cache(self) -> Path:
+        return model_cache(self.root)
 
     @property
     def logs(self) -> Path:

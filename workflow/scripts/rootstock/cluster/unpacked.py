@@ -9,14 +9,15 @@ from tempfile import TemporaryDirectory
 from ..study.problems import Refusal
 from .config import Server
 from .daemons import FOLDERS, PROGRAMS, reason_of
+from .root import NEED
 from .slurm_files import Layout
 from .ssh import script_on
 
 PACKAGES = ("slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
 EVERYWHERE = ("libc6", "libpam0g")  # libraries that every Debian has, and that must be its own
-UNPACK = 'umask 077; mkdir -p -- "$1/unpacked" && tar -xzf - -C "$1/unpacked"'
+UNPACK = NEED + 'umask 077; mkdir -p -- "$root/unpacked" && tar -xzf - -C "$root/unpacked"'
 TRY = PROGRAMS + "slurmd -V && munged --version"
-REMOVE = 'rm -rf -- "$1/unpacked"'
+REMOVE = NEED + 'rm -rf -- "$root/unpacked"'
 
 
 def archive() -> bytes:

@@ -9,7 +9,7 @@ from ..job.prepare import prepare
 from ..store.objects import stored, verified
 from ..study import paths
 from ..study.config import parse_study
-from ..study.identity import HASH_LENGTH, HASH_PATTERN, short_digest
+from ..study.identity import HASH_LENGTH, is_hash, short_digest
 from ..study.jobs import BASE_JOB_MARK, readable
 from ..study.plan import Experiment, Plan, Planned
 from ..study.planner import make_plan
@@ -72,7 +72,7 @@ def _prepare(artefact: Artefact, task: Task) -> None:
 
 def _base_model(name: str, store: str) -> str:
     """The path of a base model: published here, or published now from the store."""
-    if not re.fullmatch(HASH_PATTERN, name):
+    if not is_hash(name):
         raise Refusal(f"--base_model_hash: {name!r} is not a hash; it has {HASH_LENGTH} hex digits")
     published, kept = Path(paths.base_model(name)), stored(store, name)
     if not published.exists():

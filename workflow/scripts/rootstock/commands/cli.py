@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..study import paths
-from ..study.fields import Section
+from ..study.fields import NAME_RULE, Section, is_name
 from ..study.jobs import fields_of
 from ..study.parts import section_of
 from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest
@@ -105,12 +105,47 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
 
 
+def safe_name(text: str) -> str:
+    """A flag's value that becomes the name of a file or folder."""
+    if text and not is_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} needs {NAME_RULE}")
+    return text
+
+
+def store_folder(text: str) -> str:
+    """A flag's value that is a folder of trained models."""
+    if not text.strip() or Path(text) == Path():
+        raise argparse.ArgumentTypeError(f"{text!r} is the project itself; give a folder, such as {paths.STORE}")
+    return text
+
+
+def new_file(text: str) -> str:
+    """A flag's value that is a file to write: known to be none before anything is computed for it."""
+    if not text.strip() or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the name of a file")
+    return text
+
+
+def new_folder(text: str) -> str:
+    """A flag's value that is a folder to write."""
+    if not text.strip() or (Path(text).exists() and not Path(text).is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder; give the name of one")
+    return text
+
+
+def add_store_flag(parser: argparse._ActionsContainer) -> None:
+    """Where trained models lie."""
+    parser.add_argument(
+        "--store", type=store_folder, default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})"
+    )
+
+
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Where things lie and how they run: nothing here changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
-    group.add_argument("--store", default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})")
+    add_store_flag(group)
     group.add_argument("--expect", type=json.loads, default={}, help="what the data must be like, as JSON")
-    group.add_argument("--asked_by", default="", help="name of the study, for the records")
+    group.add_argument("--asked_by", type=safe_name, default="", help="name of the study, for the records")
     add_run_settings(group)
 
 

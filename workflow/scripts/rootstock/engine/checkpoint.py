@@ -1,6 +1,8 @@
 """Checkpoints of a running training: written whole, verified when read, the last two kept."""
 
 import json
+import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +12,10 @@ from typing import Any
 
 import torch
 
+from ..machine.private import entered, opened, read, remove_file, remove_folder
 from ..store.files import link_or_copy, write_atomically, write_json
-from ..store.objects import StoredObject
-from ..study.identity import sha256_file
+from ..store.objects import StoredObject, store_of
+from ..study.identity import sha256_bytes, sha256_of
 from ..study.problems import STOP_SIGNALS, Refusal
 from .files import load, to_bytes
 
@@ -37,6 +40,7 @@ class Checkpoints:
         keep_every: int | None = None,
     ):
         self.folder, self.spec_hash, self.say = folder, spec_hash, say
+        self.store = folder.parent.parent  # no link below it is followed
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.about, self.keep_every = about or {}, keep_every
         self.is_resumed = True  # whether the training goes on from the newest of these
@@ -51,7 +55,7 @@ class Checkpoints:
         """Write one checkpoint and forget all but the last two. Sizes are those of the tensors, not of their storages."""
         content = to_bytes(state | self.about)
         file = self.folder / f"step_{step}.pt"
-        write_atomically(file, content)
+        write_atomically(file, content, self.store)
         history = state.get("history") or [{}]
         described = self.about | {
             "step": step,
@@ -59,17 +63,20 @@ class Checkpoints:
             "hash": self.spec_hash,
             "world_size": state.get("world_size", 1),
             "loss": history[-1].get("val_loss"),
-            "sha256": sha256_file(file),
+            "sha256": sha256_bytes(content),
             "bytes": len(content),
         }
-        write_json(file.with_suffix(".json"), described)
+        write_json(file.with_suffix(".json"), described, self.store)
         if self._is_kept(step):
-            kept = self.folder.parent / f"checkpoint_step_{step}.pt"
-            link_or_copy(file, kept)
-            link_or_copy(file.with_suffix(".json"), kept.with_suffix(".json"))
+            self._keep(file, self.folder.parent / f"checkpoint_step_{step}.pt")
         self.last_step, self.last_time = step, time.monotonic()
         for old in self._steps()[:-KEPT]:
             self._remove(old)
+
+    def _keep(self, file: Path, kept: Path) -> None:
+        for suffix in (".pt", ".json"):
+            with opened(file.with_suffix(suffix), self.store) as content:
+                link_or_copy(content, kept.with_suffix(suffix), self.store)
 
     def _is_kept(self, step: int) -> bool:
         return self.keep_every is not None and step % self.keep_every == 0
@@ -78,7 +85,7 @@ class Checkpoints:
         """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
         for step in reversed(self._steps() if self.is_resumed else []):
             try:
-                state = read_checkpoint(self.folder / f"step_{step}.pt", self.spec_hash)
+                state = read_checkpoint(self.folder / f"step_{step}.pt", self.spec_hash, self.store)
             except Refusal as reason:
                 self.say(f"checkpoint passed over: {reason}")
                 continue
@@ -88,42 +95,62 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all checkpoints, whole or not: the training is kept elsewhere now."""
-        if self.folder.is_dir():
-            for file in self.folder.iterdir():
-                file.unlink()
-            self.folder.rmdir()
+        try:
+            remove_folder(self.folder, self.store)
+        except Refusal as reason:  # the training itself is committed
+            self.say(f"checkpoints passed over: {reason}")
 
     def _steps(self) -> list[int]:
-        found = (file.stem.removeprefix("step_") for file in self.folder.glob("step_*.json"))
-        return sorted(int(step) for step in found if step.isdigit())
+        try:
+            with entered(self.folder, self.store) as folder:
+                names = os.listdir(folder)
+        except FileNotFoundError:
+            return []
+        found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
+        return sorted(int(match[1]) for match in found if match)
 
     def _remove(self, step: int) -> None:
-        (self.folder / f"step_{step}.json").unlink(missing_ok=True)
-        (self.folder / f"step_{step}.pt").unlink(missing_ok=True)
+        with entered(self.folder, self.store) as folder:
+            remove_file(f"step_{step}.json", folder)
+            remove_file(f"step_{step}.pt", folder)
 
 
-def read_checkpoint(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
+def read_checkpoint(path: Path, spec_hash: str | None = None, store: Path | None = None) -> dict[str, Any]:
     """A checkpoint whose sha256 is the recorded one, of the spec named; `Refusal` gives the reason otherwise."""
+    store = store or store_of(path)
     try:
-        described = json.loads(path.with_suffix(".json").read_text())
-        found = sha256_file(path)
+        described = json.loads(read(path.with_suffix(".json"), store))
+        with opened(path, store) as file:
+            _require(path, described, sha256_of(file), spec_hash)
+            return load(file)
     except (OSError, ValueError) as error:
         raise Refusal(f"{path}: cannot be read ({error})") from None
+
+
+def _require(path: Path, described: Any, found: str, spec_hash: str | None) -> None:
+    """`Refusal` unless a checkpoint is the one described, and of the spec named."""
+    if not isinstance(described, dict):
+        raise Refusal(f"{path}: what is written beside it is no description")
     if spec_hash is not None and described.get("hash") != spec_hash:
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):
         raise Refusal(f"{path}: damaged, its sha256 is not the one recorded")
-    return load(path)
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint, or the last state that the store keeps of a finished training; verified either way."""
     if path.name != "state.pt":
         return read_checkpoint(path)
-    kept = StoredObject(path.parent)
-    if kept.read_state() is None:
+    state = load_state(StoredObject(path.parent))
+    if state is None:
         raise Refusal(f"{path}: missing or damaged")
-    return load(path)
+    return state
+
+
+def load_state(kept: StoredObject) -> dict[str, Any] | None:
+    """Where a finished training ended; None where that is not there or not to be trusted."""
+    with kept.opened_state() as file:
+        return None if file is None else load(file)
 
 
 class StopRequest:

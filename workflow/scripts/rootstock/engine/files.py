@@ -3,7 +3,7 @@
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -17,10 +17,11 @@ def to_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def load(path: str | Path) -> Any:
-    """Tensors and plain values of a file; code in it is refused, not run."""
+def load(source: str | Path | BinaryIO) -> Any:
+    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run."""
+    path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file") from None
     except MemoryError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..machine.private import make_own
 from ..study.problems import Refusal
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -76,7 +77,7 @@ def _lease(names: list[str], count: int, folder: Path, say: Callable[[str], None
 
     The kernel frees the leases of a process that dies.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_own(folder, "remove it, or set TMPDIR to a folder of yours")
     told = False
     with FileLock(folder / "gate.lock"):
         while True:

@@ -56,7 +56,7 @@ class Job:
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of its training, so that it can be resumed from the file alone."""
         spec = json.loads(canonical(self.spec))
-        run = self.run.model_dump()
+        run = self.run.about()
         return {"spec": spec, "hash": self.hash, "data": self.data, "run": run, "asked_by": self.asked_by}
 
 

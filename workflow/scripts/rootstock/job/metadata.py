@@ -5,7 +5,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..store.lock import user_name
+from ..machine.this import user_name
 from ..study.parts import Start
 from .job import Job
 
@@ -33,7 +33,7 @@ def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Cont
         "base_hash": base and base.hash,
         "base_spec": base and base.content["spec"],
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
-        "run": job.run.model_dump() | used | {"compile": fitted.compile},
+        "run": job.run.about() | used | {"compile": fitted.compile},
         "asked_by": {"user": user_name(), "host": socket.gethostname(), **job.asked_by},
         "data": job.data,
         "resumed_from": start and {name: start.get(name) for name in ("hash", "step")},

@@ -5,55 +5,91 @@ The folder exists only where `cluster.py up` made it. Many jobs of a node may as
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
-from ..cluster.daemons import cluster_root
-from ..study.identity import sha256_file
+from ..machine.private import cluster_root, entered, is_own, model_cache, new_file, opened, remove_file
+from ..study.identity import sha256_of
+from ..study.problems import Refusal
 
-FOLDER = cluster_root() / "cache"
 LIMIT_BYTES = int(float(os.environ.get("ROOTSTOCK_CACHE_GB", "20")) * 1e9)
 
 
 def on_this_node(
-    model: Path, name: str, metadata: Path, say: Callable[[str], None], folder: Path = FOLDER, limit: int = LIMIT_BYTES
+    model: Path,
+    name: str,
+    metadata: Path,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+    limit: int = LIMIT_BYTES,
 ) -> Path:
-    """The local copy of a base model, made now if it is not there or not whole; `model` itself where there is no cache."""
-    if not folder.is_dir():
-        return model
+    """The local copy of a base model, made now if it is not there or not whole; `model` itself where there is no cache.
+
+    Whoever loads the copy verifies it again: this says only that there is one.
+    """
     try:
+        folder = folder or model_cache(cluster_root())
+        if not is_own(folder.parent, "remove it") or not folder.is_dir():
+            return model
         sha256 = json.loads(metadata.read_text())["model_sha256"]
+    except Refusal as reason:  # not a reason to train nothing: what is far can be read all the same
+        say(f"base model {name} is read from where it lies: {reason}")
+        return model
     except (OSError, ValueError, KeyError, TypeError):
         return model  # whoever reads it says what is wrong with it
+    return _copy_of(model, name, sha256, say, folder, limit)
+
+
+def _copy_of(model: Path, name: str, sha256: str, say: Callable[[str], None], folder: Path, limit: int) -> Path:
     copy = folder / f"{name}.pt"
     try:
         with FileLock(folder / f".{name}.lock"):
-            if not copy.is_file() or sha256_file(copy) != sha256:
-                temporary = folder / f".{name}.half"
-                shutil.copyfile(model, temporary)
-                if sha256_file(temporary) != sha256:
-                    return model
-                os.replace(temporary, copy)
+            if not _is_whole(copy, sha256):
+                with opened(model) as source:
+                    if sha256_of(source) != sha256:
+                        return model
+                    _write(source, copy)
                 say(f"copied base model {name} to this node")
-            os.utime(copy)
+            os.utime(copy, follow_symlinks=False)
         with FileLock(folder / ".room.lock"):
             make_room(folder, limit, keep=copy)
-    except OSError as error:  # a full disk, say: what is far can be read all the same
+    except OSError as error:  # a full disk, say
         say(f"base model {name} is read from where it lies: {folder} cannot be used ({error.strerror})")
         return model
     return copy
 
 
+def _is_whole(copy: Path, sha256: str) -> bool:
+    try:
+        with opened(copy, copy.parent) as file:
+            return sha256_of(file) == sha256
+    except (FileNotFoundError, Refusal):  # a link in its place is replaced, not followed
+        return False
+
+
+def _write(source: BinaryIO, copy: Path) -> None:
+    temporary = f".{copy.stem}.{secrets.token_hex(8)}.half"
+    with entered(copy.parent, copy.parent.parent) as folder:
+        try:
+            with new_file(temporary, folder) as file:
+                shutil.copyfileobj(source, file)
+            os.replace(temporary, copy.name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            remove_file(temporary, folder)
+
+
 def make_room(folder: Path, limit: int, keep: Path | None = None) -> None:
     """Remove the longest unused copies until the rest is within `limit` bytes. An open copy stays readable to who reads it."""
-    copies = sorted(folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in copies)
+    copies = sorted(folder.glob("*.pt"), key=lambda path: path.lstat().st_mtime)
+    total = sum(path.lstat().st_size for path in copies)
     for path in copies:
         if total <= limit:
             return
         if path != keep:
-            total -= path.stat().st_size
+            total -= path.lstat().st_size
             path.unlink(missing_ok=True)

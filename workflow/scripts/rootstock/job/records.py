@@ -2,16 +2,15 @@
 
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..machine.this import host_name, user_name
 from ..store.files import write_json
-from ..store.lock import user_name
-from ..study.problems import EXIT_INTERRUPTED, Interrupted
+from ..study.problems import EXIT_INTERRUPTED, Interrupted, Refusal
 
 FOLDER = Path(".rootstock/jobs")
 
@@ -56,7 +55,10 @@ def recorded(study: str, phase: str, name: str) -> Iterator[JobRecord | None]:
 
 
 def record_path(study: str, phase: str, name: str, folder: Path = FOLDER) -> Path:
-    return folder / study / phase / f"{name}.json"
+    place = Path(study, phase, f"{name}.json")
+    if place.is_absolute() or ".." in place.parts:
+        raise Refusal(f"{place}: no job's record lies there; give --output experiments/<prefix>/<unit>, without '..'")
+    return folder / place
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -71,11 +73,6 @@ def places(record: dict[str, Any]) -> list[str]:
     """Where a job computed, as user@host:gpuN, or user@host:cpu."""
     where = f"{record.get('user', '?')}@{record.get('host', '?')}"
     return [f"{where}:gpu{gpu}" for gpu in record.get("gpus", [])] or [f"{where}:cpu"]
-
-
-def host_name() -> str:
-    """The node's name in Slurm, where one machine may be several nodes; else the machine's."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
 
 
 def _status(error: BaseException) -> int:

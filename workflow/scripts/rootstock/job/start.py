@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..store.objects import stored, verified
+from ..store.objects import opened_verified, require_hash, stored
+from ..store.signatures import require_signature
 from ..study import paths
 from ..study.identity import digest
 from ..study.parts import Start
@@ -21,14 +22,17 @@ def start_of(job: Job) -> Start | None:
 
 
 def load_start(job: Job, name: str) -> Start:
-    """A published base model: unharmed, of the hash asked for, and what its own spec says. `Refusal` otherwise."""
+    """A published base model: unharmed, of the hash asked for, what its own spec says, and signed by the owner of the key
+    `run.trust`, where one is given. `Refusal` otherwise."""
     from ..engine.files import load
 
+    require_hash(name)
     published = Path(job.start_model or paths.base_model(name))
     metadata = paths.base_metadata(published)
-    model = on_this_node(published, name, metadata, job.say)
-    verified(model, metadata, name)
-    content = load(model)
+    with opened_verified(on_this_node(published, name, metadata, job.say), metadata, name) as files:
+        if job.run.trust:
+            require_signature(files.content, job.run.trust, name)
+        content = load(files.model)
     spec = _spec_in(content) if isinstance(content, dict) and content.get("hash") == name else None
     if spec is None or digest(spec) != name:
         raise Refusal(f"{published}: is not base model {name}; delete it and run again")
@@ -38,18 +42,19 @@ def load_start(job: Job, name: str) -> Start:
 def state_of(job: Job) -> dict[str, Any] | None:
     """The checkpoint that `job` is to go on from, or where the shorter training that it continues ended; None, and a reason,
     where the latter cannot be trusted."""
-    from ..engine.checkpoint import read_state
-    from ..engine.files import load
+    from ..engine.checkpoint import load_state, read_state
 
     if job.checkpoint:
         return read_state(Path(job.checkpoint))
     if not job.continues:
         return None
-    state = stored(job.store, job.continues).read_state()
+    shorter = stored(job.store, job.continues)
+    state = load_state(shorter)
     if state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
-        return None
-    return load(state)
+    elif job.run.trust:
+        require_signature(shorter.read(), job.run.trust, job.continues)
+    return state
 
 
 def _spec_in(content: dict[str, Any]) -> BaseSpec:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store.objects import StoredObject
+from ..store.signatures import private_key
 from ..study.identity import canonical
 from ..study.parts import Inputs, Start
 from ..study.paths import TENSORBOARD
@@ -30,7 +31,7 @@ def train(job: Job) -> StoredObject:
         return kept
     if kept.is_whole():  # no lock needed, so a store that is only readable serves too
         job.say(f"{job.hash} is in the store; nothing to train")
-        kept.clear_checkpoints()
+        kept.clear_checkpoints(job.say)
         return kept
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
@@ -47,6 +48,7 @@ def train(job: Job) -> StoredObject:
 
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
+    key = private_key(job.run.sign_with) if job.run.sign_with else None  # a wrong one costs no training
     torch = _begin(job)
     context, checkpoints = _context(job, kept)
     context.say(
@@ -62,7 +64,7 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         ) from None
     if context.world.is_first:
         base = start if job.spec.kind == "fine-tune" else None
-        _commit(job, kept, outcome, metadata_of(job, outcome, base, context))
+        _commit(job, kept, outcome, metadata_of(job, outcome, base, context), key)
         checkpoints.clear()
         fitted = outcome.fitted
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
@@ -109,9 +111,10 @@ def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":
     return make(spec, inputs, context)
 
 
-def _commit(job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any]) -> None:
+def _commit(job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any], key: Any) -> None:
     from ..engine.files import to_bytes
 
     about, last = job.about(), outcome.fitted.last
     model = outcome.model | {"spec": about["spec"], "hash": job.hash, "format": 1}
-    kept.commit(to_bytes(model), metadata, canonical(job.spec), to_bytes(last | about) if last else None)
+    state = to_bytes(last | about) if last else None
+    kept.commit(to_bytes(model), metadata, canonical(job.spec), state, key)

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ..cluster.daemons import cluster_root
 from ..cluster.slurm_files import JOB_MARK, Layout
+from ..machine.private import cluster_root
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
 

@@ -1,64 +1,78 @@
-"""Files that are whole or absent: written beside, synced, and renamed in one step."""
+"""Files that are whole or absent: written beside, synced, and renamed in one step.
 
-import glob
+Where a file lies `below` a folder that others can write too, no link below that folder is followed (machine.private).
+"""
+
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from ..machine.private import entered, new_file, remove_file
+from ..machine.this import this_machine
 from ..study.identity import short_digest
-from .machine import this_machine
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, below: Path | None = None) -> None:
     """Write `content` to `path` so that a reader, or a power cut, sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
-    try:
-        _write(temporary, content)
-        os.replace(temporary, path)
-    except OSError as error:  # a full disk does not say where it is full
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """`value` as readable JSON, whole or not at all."""
-    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-
-
-def link_or_copy(source: Path, destination: Path) -> None:
-    """The same content under a second name, in one rename: a hard link where the file system allows, else a copy."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(destination)
-    try:
+    with entered(path.parent, below, make=True) as folder:
+        temporary = _beside(path.name, folder)
         try:
-            os.link(source, temporary)
-            os.utime(temporary)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            _write(temporary, source.read_bytes())
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)  # rename does nothing when both names are already one file
+            _write(temporary, folder, content)
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:  # a full disk does not say where it is full
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        finally:
+            remove_file(temporary, folder)
+        os.fsync(folder)
 
 
-def _beside(path: Path) -> Path:
-    """A name for what will become `path`. What processes of this machine that were killed left under such names is removed."""
-    mine = f".{path.name}.{short_digest(this_machine())}."
-    for left in path.parent.glob(f"{glob.escape(mine)}*"):
-        pid = left.name.removeprefix(mine).partition(".")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            left.unlink(missing_ok=True)
-    return path.with_name(f"{mine}{os.getpid()}.{secrets.token_hex(4)}")
+def write_json(path: Path, value: Any, below: Path | None = None) -> None:
+    """`value` as readable JSON, whole or not at all."""
+    content = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomically(path, content.encode(), below)
 
 
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
+def link_or_copy(source: BinaryIO, destination: Path, below: Path | None = None) -> None:
+    """The content of an open file under another name, in one rename: a hard link where that can be, else a copy."""
+    with entered(destination.parent, below, make=True) as folder:
+        temporary = _beside(destination.name, folder)
+        try:
+            if not _link(source, temporary, folder):
+                _write(temporary, folder, source)
+            os.replace(temporary, destination.name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            remove_file(temporary, folder)  # rename does nothing when both names are already one file
+
+
+def _link(source: BinaryIO, name: str, folder: int) -> bool:
+    """Whether the open file got another name. Another user's is copied: its owner could write to it later."""
+    if os.fstat(source.fileno()).st_uid != os.geteuid():
+        return False
+    try:
+        os.link(f"/proc/self/fd/{source.fileno()}", name, dst_dir_fd=folder)  # this very file, whatever its name is now
+        os.utime(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        remove_file(name, folder)
+        return False
+    return True
+
+
+def _beside(name: str, folder: int) -> str:
+    """A name for what will become `name`. What processes of this machine that were killed left under such names is removed."""
+    mine = f".{name}.{short_digest(this_machine())}."
+    for left in os.listdir(folder):
+        pid = left.removeprefix(mine).partition(".")[0]
+        if left.startswith(mine) and pid.isdigit() and not _is_alive(int(pid)):
+            remove_file(left, folder)
+    return f"{mine}{os.getpid()}.{secrets.token_hex(8)}"
+
+
+def _write(name: str, folder: int, content: bytes | BinaryIO) -> None:
+    with new_file(name, folder) as file:
+        file.write(content) if isinstance(content, bytes) else shutil.copyfileobj(content, file)
         file.flush()
         os.fsync(file.fileno())
 
@@ -71,11 +85,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

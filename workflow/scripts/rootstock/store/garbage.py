@@ -1,12 +1,15 @@
 """What no study reaches: found, shown, and freed under the object's lock."""
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..machine.private import entered, inside, remove_file
 from ..study.problems import Refusal
 from .inventory import Entry, inventory
 from .lock import hold, holder, is_held
@@ -32,16 +35,17 @@ class Garbage:
 
 
 def find_garbage(store: str | Path, reached: Iterable[str], older_than: float = 0.0) -> list[Garbage]:
-    """Objects that neither `reached` nor a recorded user needs, untouched for `older_than` seconds, and not being written."""
+    """Objects that neither `reached` nor a recorded user needs, untouched for `older_than` seconds, and not being written.
+    What has a link in it is passed over, see `Entry.fault`."""
     needed = set(reached).union(*(user.reaches for user in users_of(store)))
     found = []
     for entry in inventory(store):
         folder = Path(store) / entry.name
-        if is_held(folder / "lock") or time.time() - _last_touched(folder) < older_than:
+        if entry.fault or is_held(folder / "lock", Path(store)) or time.time() - _last_touched(folder) < older_than:
             continue
         if entry.name not in needed:
             found.append(Garbage(entry, entry.size))
-        elif entry.state == "whole" and (size := _size(folder / "checkpoints")):
+        elif entry.state == "whole" and (size := _size(folder / "checkpoints", Path(store))):
             found.append(Garbage(entry, size, only_checkpoints=True))
     return found
 
@@ -58,27 +62,35 @@ def free(store: str | Path, item: Garbage, reached: Iterable[str]) -> bool:
 
 
 def remove(store: str | Path, name: str) -> None:
-    """Remove one object while nobody writes it; `Refusal` says who does."""
+    """Remove one object while nobody writes it; `Refusal` says who does. Of a link in it the link goes, not what it points to."""
     kept = stored(store, name)
     lock = kept.folder / "lock"
-    if is_held(lock):
-        raise Refusal(f"{name}: is being trained by {holder(lock)}; stop that first")
-    with hold(lock, wait_seconds=5):
-        kept.metadata.unlink(missing_ok=True)  # first: without it the object is not there
-        for path in kept.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
+    if is_held(lock, kept.store):
+        raise Refusal(f"{name}: is being trained by {holder(lock, kept.store)}; stop that first")
+    with hold(lock, kept.store, wait_seconds=5), entered(kept.folder, kept.store) as folder:
+        remove_file(kept.metadata.name, folder)  # first: without it the object is not there
+        for path in list(os.scandir(folder)):
+            if path.is_dir(follow_symlinks=False):
+                shutil.rmtree(path.name, dir_fd=folder)
             elif not path.name.startswith("lock"):
-                path.unlink()
-    for rest in kept.folder.glob("lock.*.break"):
-        rest.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty: somebody waited for the lock and trains it now
-        kept.folder.rmdir()
+                remove_file(path.name, folder)
+    _remove_empty(kept.folder, kept.store)
+
+
+def _remove_empty(folder: Path, store: Path) -> None:
+    """Remove an object's folder, with what broken locks left in it."""
+    with suppress(FileNotFoundError), entered(folder, store) as descriptor:
+        for name in os.listdir(descriptor):
+            if name.startswith("lock.") and name.endswith(".break"):
+                remove_file(name, descriptor)
+    with suppress(OSError), entered(store) as above:  # not empty: somebody waited for the lock and trains it now
+        os.rmdir(folder.name, dir_fd=above)
 
 
 def _last_touched(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in [folder, *folder.rglob("*")] if path.name != "lock"), default=0.0)
+    times = [status.st_mtime for path, status in inside(folder, folder.parent) if path.name != "lock"]
+    return max([folder.lstat().st_mtime, *times])
 
 
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+def _size(folder: Path, store: Path) -> int:
+    return sum(status.st_size for _, status in inside(folder, store) if stat.S_ISREG(status.st_mode))

@@ -1,20 +1,21 @@
 """One writer an object. flufl.lock does the locking (safe on NFS); here: heartbeat, dead holders, and who it is."""
 
-import getpass
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from flufl.lock import SEP, Lock, LockError, LockState, TimeOutError
 
+from ..machine.private import entered, new_file, read, refuse_link, remove_file
+from ..machine.this import this_machine, user_name
 from ..study.problems import Refusal
-from .machine import this_machine
 
 LIFETIME = timedelta(seconds=120)  # a holder elsewhere that has not refreshed for so long is taken for dead
 POLL = timedelta(seconds=2)
@@ -23,6 +24,7 @@ POLL = timedelta(seconds=2)
 @contextmanager
 def hold(
     path: Path,
+    below: Path | None = None,
     *,
     wait_seconds: float | None = None,
     say: Callable[[str], None] = print,
@@ -32,127 +34,161 @@ def hold(
 
     A lock left by a dead process of this machine is broken at once; one of another machine when its heartbeat is stale.
     `lost` is called from the thread where that happened to us: this process slept, and somebody else goes on.
-    Raises `Refusal` that names the holder when the time is up.
+    Raises `Refusal` that names the holder when the time is up, or a link in the place of what would be written.
     """
-    lock = Lock(str(path.resolve()), lifetime=LIFETIME)
-    _acquire(lock, path, wait_seconds, say)
+    lock = _File(path, below)
+    _acquire(lock, wait_seconds, say)
     stop = threading.Event()
-    beat = threading.Thread(target=_refresh, args=(lock, path, path.read_text(), stop, say, lost), daemon=True)
+    beat = threading.Thread(target=_refresh, args=(lock, lock.text(), stop, say, lost), daemon=True)
     beat.start()
-    card = _card(path)
     try:
-        card.write_text(json.dumps({"user": user_name(), "since": time.time(), "machine": this_machine()}))
+        lock.tell({"user": user_name(), "since": time.time(), "machine": this_machine()})
         yield
     finally:
         stop.set()
         beat.join()
-        card.unlink(missing_ok=True)
+        lock.tell(None)
         lock.unlock(unconditionally=True)
 
 
-def holder(path: Path) -> str | None:
+def holder(path: Path, below: Path | None = None) -> str | None:
     """Who holds a lock file: host, process, user, since when; None when it is free."""
+    lock = _File(path, below)
     try:
-        host, pid, _ = Lock(str(path.resolve())).details
+        lock.refuse_links()
+        host, pid, _ = lock.details
         seen = max(0, time.time() - path.stat().st_ctime)
-    except (LockError, OSError):
+    except (LockError, OSError, ValueError):
         return None
     try:
-        told = json.loads(_card(path).read_text())
+        told = lock.told()
         since = f" of {told['user']}, since {datetime.fromtimestamp(told['since']):%Y-%m-%d %H:%M:%S}"
     except (OSError, ValueError, KeyError, TypeError):
         since = ""  # taken this very moment
     return f"process {pid} on {host}{since} (last sign of life {seen:.0f} s ago)"
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path, below: Path | None = None) -> bool:
     """Whether a living process holds the lock file."""
-    lock = Lock(str(path.resolve()))
+    lock = _File(path, below)
     try:
-        is_there = lock.state is not LockState.unlocked and not _is_dead(lock, path)
+        lock.refuse_links()
+        is_there = lock.state is not LockState.unlocked and not _is_dead(lock)
         return is_there and time.time() < path.stat().st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _acquire(lock: Lock, path: Path, wait_seconds: float | None, say: Callable[[str], None]) -> None:
+class _File(Lock):
+    """A lock file, and beside it `card`, where its holder says who it is, since when, and on which machine; without it a
+    lock counts until it is stale. None of them may be a link, nor a folder between `below` and them."""
+
+    def __init__(self, path: Path, below: Path | None):
+        self.path, self.below = path, below or path.parent
+        self.card = path.with_name(f"{path.name}.holder")
+        self.breaker = path.with_name(f"{path.name}.{socket.gethostname()}.break")
+        super().__init__(str(path.parent.resolve() / path.name), lifetime=LIFETIME)
+
+    def refuse_links(self, make: bool = False) -> None:
+        with entered(self.path.parent, self.below, make) as folder:
+            for path in (self.path, self.card, self.breaker):
+                refuse_link(path, folder)
+
+    def text(self) -> str:
+        return read(self.path, self.below).decode(errors="replace")
+
+    def told(self) -> dict[str, Any]:
+        """What the holder says of itself."""
+        return json.loads(read(self.card, self.below))
+
+    def tell(self, about: dict[str, Any] | None) -> None:
+        """Say who holds it, or take that back."""
+        with suppress(FileNotFoundError), entered(self.path.parent, self.below) as folder:
+            remove_file(self.card.name, folder)
+            if about is not None:
+                with new_file(self.card.name, folder) as card:
+                    card.write(json.dumps(about).encode())
+
+    def claim_of(self, text: str) -> Path | None:
+        """The claim that a lock names. It lies beside the lock: whatever else stands there, nothing else is removed for it."""
+        name = Path(text.strip()).name
+        return self.path.with_name(name) if name.startswith(f"{self.path.name}{SEP}") else None
+
+    def _read(self) -> str | None:
+        """As flufl reads it, which removes the claim that is named there when the lock is stale."""
+        try:
+            claim = self.claim_of(self.text())
+        except OSError:
+            return None
+        return claim and str(Path(self.lockfile).with_name(claim.name))
+
+
+def _acquire(lock: _File, wait_seconds: float | None, say: Callable[[str], None]) -> None:
     deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
     told = False
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed the object
-        _break_if_dead(lock, path)
+        lock.refuse_links(make=True)  # whoever held it may have removed the object
+        _break_if_dead(lock)
         try:
             lock.lock(timeout=timedelta(0) if not told else POLL)
             return
         except TimeOutError:
-            who = holder(path)
+            who = holder(lock.path, lock.below)
         if not told:
-            say(f"waiting for {who or f'whoever made {path}'}, which is training the same model")
+            say(f"waiting for {who or f'whoever made {lock.path}'}, which is training the same model")
         told = True
         if deadline is not None and time.monotonic() > deadline:
-            raise Refusal(
-                f"{path}: held by {who or 'another process'} for longer than {wait_seconds:g} s; wait for it or stop it"
-            )
+            who = who or "another process"
+            raise Refusal(f"{lock.path}: held by {who} for longer than {wait_seconds:g} s; wait for it or stop it")
 
 
-def _break_if_dead(lock: Lock, path: Path) -> None:
+def _break_if_dead(lock: _File) -> None:
     """Remove the lock of a process of this host that is gone; checked under a local lock, so only one remover acts."""
-    if not _is_dead(lock, path):
+    if not _is_dead(lock):
         return
-    with FileLock(f"{path}.{socket.gethostname()}.break"):
-        if _is_dead(lock, path):
-            claim = path.read_text().strip()
-            path.unlink(missing_ok=True)
-            if claim:
-                Path(claim).unlink(missing_ok=True)
+    with FileLock(lock.breaker):
+        if _is_dead(lock):
+            claim = lock.claim_of(lock.text())
+            with entered(lock.path.parent, lock.below) as folder:
+                remove_file(lock.path.name, folder)
+                if claim:
+                    remove_file(claim.name, folder)
 
 
-def _is_dead(lock: Lock, path: Path) -> bool:
+def _is_dead(lock: _File) -> bool:
     """A lock of a process of this machine that is gone, or an old file that is no lock at all (a full disk leaves empty ones).
 
     The lock alone cannot tell machines apart: where a host's name stands for 127.0.0.1 all are called localhost.
     """
     try:
-        if lock.state is LockState.stale and _machine_of(path) == this_machine():
+        if lock.state is LockState.stale and _machine_of(lock) == this_machine():
             return True
-        is_no_lock = path.read_text().count(SEP) != 3
-        return is_no_lock and time.time() - path.stat().st_mtime > LIFETIME.total_seconds()
+        is_no_lock = lock.text().count(SEP) != 3
+        return is_no_lock and time.time() - lock.path.stat().st_mtime > LIFETIME.total_seconds()
     except FileNotFoundError:
         return False
 
 
 def _refresh(
-    lock: Lock, path: Path, claim: str, stop: threading.Event, say: Callable[[str], None], lost: Callable[[], None]
+    lock: _File, claim: str, stop: threading.Event, say: Callable[[str], None], lost: Callable[[], None]
 ) -> None:
     while not stop.wait(LIFETIME.total_seconds() / 6):
         try:
-            if path.read_text() != claim:
+            if lock.text() != claim:
                 raise FileNotFoundError
             lock.refresh(unconditionally=True)  # flufl's own check counts links, which sshfs does not
         except FileNotFoundError:
-            say(f"the lock was taken over by {holder(path) or 'somebody'}, as this process gave no sign of life")
+            holds = holder(lock.path, lock.below) or "somebody"
+            say(f"the lock was taken over by {holds}, as this process gave no sign of life")
             lost()
             return
         except OSError as error:
             say(f"the lock could not be refreshed ({error}); trying again")
 
 
-def _machine_of(path: Path) -> str | None:
+def _machine_of(lock: _File) -> str | None:
     """The machine of a lock's holder; None in the moment before it has said so."""
     try:
-        return json.loads(_card(path).read_text())["machine"]
+        return lock.told()["machine"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _card(path: Path) -> Path:
-    """Where a holder says who it is, since when, and on which machine; without it a lock counts until it is stale."""
-    return path.with_name(f"{path.name}.holder")
-
-
-def user_name() -> str:
-    """Who runs this process."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

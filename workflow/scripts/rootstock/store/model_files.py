@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..machine.private import is_there, read
+from ..study import paths
 from ..study.problems import Refusal
 from ..study.run import Run
 from .inventory import inventory
+from .objects import require_hash, store_of, stored
 
 TRAIN_FIRST = "train one first: make run STUDY=…"
 
@@ -44,7 +47,11 @@ class ModelFile:
 
 def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
     """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed."""
-    found = [file for entry in inventory(store) for file in _of_object(Path(store) / entry.name)]
+    found = []
+    for entry in inventory(store):
+        if entry.fault:
+            raise Refusal(entry.fault)
+        found += _of_object(Path(store) / entry.name)
     mine = [file for file in found if task in (None, file.task)]
     return sorted(mine, key=lambda file: (file.written, file.step), reverse=True)
 
@@ -82,6 +89,32 @@ def described(path: Path) -> ModelFile:
     return found
 
 
+def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
+    """The sha256 that was written down for a model file or checkpoint of hash `name`, and where: beside it, or, for an
+    experiment's, in the store. None where nothing is."""
+    kept = stored(store, require_hash(name))
+    places = [
+        (file.with_suffix(".json"), "sha256"),
+        (file.with_name("metadata.json"), "state_sha256" if file.name == "state.pt" else "model_sha256"),
+        (paths.base_metadata(file), "model_sha256"),
+        *([(kept.metadata, "model_sha256")] if file.name == "best_model.pt" else []),
+    ]
+    for description, key in places:
+        try:
+            return description, str(json.loads(description.read_text(encoding="utf-8")).get(key))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError) as error:
+            raise Refusal(f"{description}: cannot be read ({error}); {file} cannot be trusted") from None
+    return None
+
+
+def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) -> None:
+    """`Refusal` where a file's sha256 is another than the one written down."""
+    if recorded and found != recorded[1]:
+        raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}")
+
+
 def _of_object(folder: Path) -> Iterator[ModelFile]:
     yield from _finished(folder)
     for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
@@ -100,7 +133,7 @@ def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
 def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
     """The files that a description is of; none where it cannot be read, or a file is gone."""
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
+        content = json.loads(read(description, store_of(description)))
         return make(content | {"folder": description.parent})
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return []
@@ -125,7 +158,7 @@ def _models_of(metadata: dict[str, Any]) -> list[ModelFile]:
     return [
         ModelFile(file, kind, loss=losses[kind], **common, **_on_disk(file))
         for kind, file in files.items()
-        if file.exists()
+        if is_there(file, store_of(file))
     ]
 
 
@@ -134,6 +167,8 @@ def _checkpoint_of(description: Path, kind: str, content: dict[str, Any]) -> Mod
         description.with_suffix(".pt"),
         ("hash", "spec", "data", "step", "loss", "world_size", "run", "asked_by"),
     )
+    if not is_there(file, store_of(file)):
+        raise FileNotFoundError(file)
     own = {name: content[name] for name in names} | {"resumed_from": _resumed(content["spec"].get("resumed_from"))}
     return ModelFile(file, kind, epochs=content["epoch"] - 1, **own, **_on_disk(file))
 

@@ -2,26 +2,41 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ..study.identity import sha256_file, sha256_text
+from ..machine.private import is_there, opened, remove_folder
+from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text_digest
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
 from .lock import hold, is_held
+from .signatures import signed
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Verified:
+    """A model that was verified, its files still open: who loads or copies them has what was verified."""
+
+    model: BinaryIO
+    metadata: BinaryIO
+    content: dict[str, Any]  # of the metadata
+
+
+@dataclass(frozen=True)
 class StoredObject:
-    """One trained model: `model.pt`, `metadata.json` and, while it is trained, `lock`."""
+    """One trained model: `model.pt`, `metadata.json` and, while it is trained, `lock`. No link below its store is followed."""
 
     folder: Path
+
+    @property
+    def store(self) -> Path:
+        return self.folder.parent
 
     @property
     def hash(self) -> str:
@@ -45,50 +60,69 @@ class StoredObject:
         return self.folder / "checkpoints"
 
     def is_whole(self) -> bool:
-        return self.metadata.exists()
+        return is_there(self.metadata, self.store)
 
     def lock(self, wait_seconds: float | None, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold this object, so that nobody else trains it meanwhile; where somebody else took it over, this process ends."""
-        return hold(self.folder / "lock", wait_seconds=wait_seconds, say=say, lost=lambda: os._exit(EXIT_INTERRUPTED))
+        end = partial(os._exit, EXIT_INTERRUPTED)
+        return hold(self.folder / "lock", self.store, wait_seconds=wait_seconds, say=say, lost=end)
 
-    def commit(self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None) -> None:
-        """Keep a finished training: the model first, the metadata that vouches for it last. What is kept stays as it is."""
+    def commit(
+        self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None, key: Any = None
+    ) -> None:
+        """Keep a finished training: the model first, the metadata that vouches for it last, signed with `key` where there is
+        one. What is kept stays as it is."""
         if self.is_whole():
             return
-        write_atomically(self.model, model)
+        write_atomically(self.model, model, self.store)
         if state is not None:
-            write_atomically(self.state, state)
-            metadata = metadata | {"state_sha256": sha256_file(self.state)}
+            write_atomically(self.state, state, self.store)
+            metadata = metadata | {"state_sha256": sha256_bytes(state)}
         vouched = {"format": FORMAT, "hash": self.hash, "spec": json.loads(spec_json), "spec_json": spec_json}
-        write_json(self.metadata, metadata | vouched | {"model_sha256": sha256_file(self.model)})
+        metadata = metadata | vouched | {"model_sha256": sha256_bytes(model)}
+        write_json(self.metadata, signed(metadata, key) if key else metadata, self.store)
 
-    def clear_checkpoints(self) -> None:
+    def clear_checkpoints(self, say: Callable[[str], None] = print) -> None:
         """Remove what a training left that was killed after its commit; a store that is only readable keeps it."""
-        if self.checkpoints.is_dir() and os.access(self.folder, os.W_OK) and not is_held(self.folder / "lock"):
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        try:
+            if os.access(self.folder, os.W_OK) and not is_held(self.folder / "lock", self.store):
+                remove_folder(self.checkpoints, self.store)
+        except (Refusal, OSError) as reason:
+            say(f"checkpoints of {self.hash} stay: {reason}")
+
+    @contextmanager
+    def opened(self) -> Iterator[Verified]:
+        """A whole object, verified, to load or to copy."""
+        with opened_verified(self.model, self.metadata, self.hash, self.store) as files:
+            yield files
 
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""
-        return verified(self.model, self.metadata, self.hash)
+        with self.opened() as files:
+            return files.content
 
-    def read_state(self) -> Path | None:
-        """The verified `state.pt`, or None where there is none to trust."""
-        if not self.is_whole() or not self.state.exists():
-            return None
-        return self.state if sha256_file(self.state) == self.read().get("state_sha256") else None
+    @contextmanager
+    def opened_state(self) -> Iterator[BinaryIO | None]:
+        """The verified `state.pt`, to load; None where there is none to trust."""
+        if not self.is_whole() or not is_there(self.state, self.store):
+            yield None
+            return
+        with opened(self.state, self.store) as file:
+            yield file if sha256_of(file) == self.read().get("state_sha256") else None
 
     def publish_base(self, destination: Path, metadata_destination: Path) -> None:
         """Show the model under the project's own name; the model last, for it is what Snakemake waits for."""
-        self.read()
-        link_or_copy(self.metadata, metadata_destination)
-        link_or_copy(self.model, destination)
+        with self.opened() as files:
+            link_or_copy(files.metadata, metadata_destination)
+            link_or_copy(files.model, destination)
 
     def publish_experiment(self, folder: Path) -> None:
         """Show a fine-tune as an experiment's folder; `metrics.json` last."""
-        metadata = self.read()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").unlink(missing_ok=True)  # until it is whole again, it is not there
-        link_or_copy(self.model, folder / "best_model.pt")
+        with self.opened() as files:
+            metadata = files.content
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "metrics.json").unlink(missing_ok=True)  # until it is whole again, it is not there
+            link_or_copy(files.model, folder / "best_model.pt")
         write_json(folder / "losses.json", metadata["history"])
         write_json(folder / "config.json", {key: metadata.get(key) for key in ("spec", "base_spec", "run", "versions")})
         keys = ("hash", "metrics", "epochs", "best_epoch", "seconds", "base_hash")
@@ -96,13 +130,52 @@ class StoredObject:
 
 
 def stored(store: str | Path, name: str) -> StoredObject:
-    return StoredObject(Path(store) / name)
+    """An object by its hash."""
+    return StoredObject(Path(store) / require_hash(name))
+
+
+def require_hash(name: str) -> str:
+    """The name of an object, for it becomes part of paths; `Refusal` where it is any other text."""
+    if not is_hash(name):
+        raise Refusal(f"hash: {name!r} is none; it has {HASH_LENGTH} hex digits, see base_models.py list")
+    return name
+
+
+def store_of(file: Path) -> Path:
+    """The store of a checkpoint: `<store>/<hash>/checkpoints/step_<N>.pt`, or `<store>/<hash>/checkpoint_step_<N>.pt`."""
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    return folder.parent
 
 
 def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:
-    """The metadata of a model whose file is unharmed and whose spec hashes to its name; else `Refusal` says why."""
+    """The metadata of a model that `opened_verified` would open."""
+    with opened_verified(model, metadata, name) as files:
+        return files.content
+
+
+@contextmanager
+def opened_verified(model: Path, metadata: Path, name: str, below: Path | None = None) -> Iterator[Verified]:
+    """A model whose file is unharmed and whose spec hashes to its name; else `Refusal` says why."""
+    with ExitStack() as files:
+        described, content = _metadata(files, model, metadata, name, below)
+        try:
+            file = files.enter_context(opened(model, below))
+            found = sha256_of(file)
+        except OSError as error:
+            raise Refusal(f"{model}: cannot be read ({error.strerror}); forget {name} and train it again") from None
+        if found != content.get("model_sha256"):
+            raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; forget {name} and train it again")
+        yield Verified(file, described, content)
+
+
+def _metadata(
+    files: ExitStack, model: Path, metadata: Path, name: str, below: Path | None
+) -> tuple[BinaryIO, dict[str, Any]]:
+    """What vouches for a model: the open file, and its content."""
     try:
-        content = json.loads(metadata.read_text(encoding="utf-8"))
+        file = files.enter_context(opened(metadata, below))
+        content = json.loads(file.read())
+        file.seek(0)
     except FileNotFoundError:
         raise Refusal(
             f"{metadata}: missing; the model beside it cannot be trusted; delete {model} and run again"
@@ -111,15 +184,9 @@ def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:
         raise Refusal(f"{metadata}: cannot be read ({error}); forget {name} and train it again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refusal(f"{metadata}: not of format {FORMAT}; it was written by another version of Rootstock")
-    spec_hash = sha256_text(str(content.get("spec_json")))[: len(name)]
+    spec_hash = text_digest(str(content.get("spec_json")))
     if content.get("hash") != name or spec_hash != name:
         raise Refusal(
             f"{metadata}: its spec hashes to {spec_hash}, not to {name}; the file was renamed or edited; forget {name}"
         )
-    try:
-        found = sha256_file(model)
-    except OSError as error:
-        raise Refusal(f"{model}: cannot be read ({error.strerror}); forget {name} and train it again") from None
-    if found != content.get("model_sha256"):
-        raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; forget {name} and train it again")
-    return content
+    return file, content

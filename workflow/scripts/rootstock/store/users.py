@@ -1,14 +1,16 @@
 """Who uses a store: every study that runs on it leaves a record of what it reaches."""
 
 import json
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..machine.private import entered, is_there, read, remove_file
+from ..machine.this import user_name
 from ..study.identity import short_digest
 from ..study.problems import Refusal
 from .files import write_json
-from .lock import user_name
 
 FOLDER = "users"
 
@@ -26,19 +28,20 @@ class User:
 def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
     """Note what a study reaches; its former record is replaced, so what only the former study reached is let go."""
     folder = Path(store) / FOLDER
-    if not folder.exists():  # whoever may write into the store may write there
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(stat.S_IMODE(Path(store).stat().st_mode))
+    is_new = not folder.exists()
+    with entered(folder, Path(store), make=True) as descriptor:
+        if is_new:  # whoever may write into the store may write there
+            os.chmod(descriptor, stat.S_IMODE(Path(store).stat().st_mode))
     content = {"project": str(project), "study": study, "person": user_name(), "reaches": sorted(reaches)}
-    write_json(_file(store, project, study), content)
+    write_json(_file(store, project, study), content, Path(store))
 
 
 def users_of(store: str | Path) -> list[User]:
     """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage."""
     found = []
-    for file in sorted((Path(store) / FOLDER).glob("*.json")):
+    for file in _files(Path(store)):
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read(file, Path(store)))
             reaches = frozenset(content["reaches"])
             found.append(User(content["project"], content["study"], content["person"], reaches))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -49,9 +52,20 @@ def users_of(store: str | Path) -> list[User]:
 def retire_user(store: str | Path, project: Path, study: str) -> bool:
     """Take a study's record back; whether there was one."""
     file = _file(store, project, study)
-    was_there = file.exists()
-    file.unlink(missing_ok=True)
-    return was_there
+    if not is_there(file, Path(store)):
+        return False
+    with entered(file.parent, Path(store)) as folder:
+        remove_file(file.name, folder)
+    return True
+
+
+def _files(store: Path) -> list[Path]:
+    try:
+        with entered(store / FOLDER, store) as folder:
+            names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    return [store / FOLDER / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
 def _file(store: str | Path, project: Path, study: str) -> Path:

@@ -94,7 +94,7 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
         finetune=_finetune(task, content, problems),
         jobs=_jobs(content.get("jobs"), problems),
         prefix=_text(content, "prefix", problems),
-        store=_text(content, "store", problems) or paths.STORE,
+        store=_store(content, problems),
         train_bases=_flag(content.get("train_bases", True), problems),
         run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems),
     )
@@ -160,6 +160,13 @@ def _text(content: dict, key: str, problems: Problems) -> str | None:
         problems.add(key, value, "needs one line of text")
         return None
     return value
+
+
+def _store(content: dict, problems: Problems) -> str:
+    store = _text(content, "store", problems) or paths.STORE
+    if Path(store) == Path():  # objects would lie among the project's own folders
+        problems.add("store", store, f"is the project itself; give a folder for trained models, such as {paths.STORE}")
+    return store
 
 
 def _flag(value: Any, problems: Problems) -> bool:

@@ -37,11 +37,17 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+NAME_RULE = "a name of letters, digits, '.', '_' and '-' that starts with a letter or digit, without '..'"
+
+
+def is_name(value: Any) -> bool:
+    """Whether a text can be the name of a file or folder and nothing else."""
+    return isinstance(value, str) and bool(NAME.fullmatch(value)) and ".." not in value
+
+
 def _safe_name(value: str) -> str:
-    if not NAME.fullmatch(value) or ".." in value:
-        raise PydanticCustomError(
-            "phrase", "a name of letters, digits, '.', '_' and '-' that starts with a letter or digit, without '..'"
-        )
+    if not is_name(value):
+        raise PydanticCustomError("phrase", NAME_RULE)
     return value
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import re
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel
 
@@ -39,8 +40,17 @@ def short_digest(spec: Any) -> str:
     return sha256_text(canonical(spec))[:SHORT_LENGTH]
 
 
+def is_hash(text: object) -> bool:
+    """Whether it is a hash as `digest` makes them, and so safe as a part of a path."""
+    return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
+
+
 def sha256_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_bytes(text.encode())
+
+
+def sha256_bytes(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def uniform(text: str) -> float:
@@ -51,7 +61,15 @@ def uniform(text: str) -> float:
 def sha256_file(path: str | Path) -> str:
     """sha256 of a file's content, hex."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The same of an open file, which is left at its start: what is read from it next is what was hashed."""
+    file.seek(0)
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return found
 
 
 def file_digest(path: str | Path) -> str:

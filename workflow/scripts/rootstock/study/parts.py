@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from .fields import Section
 from .run import Run
@@ -89,7 +89,7 @@ class Exporter(Protocol):
 
     def export(
         self,
-        model: Path,
+        model: BinaryIO,
         metadata: dict[str, Any],
         data: str,
         study: dict[str, Any],

@@ -1,6 +1,6 @@
 """How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned, nothing is hashed."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -40,6 +40,17 @@ class Run(Section):
     wait_seconds: Positive | None = Field(
         None, description="seconds to wait for another process that trains the same model; null: as long as it takes"
     )
+    sign_with: str | None = Field(
+        None, description="a private Ed25519 key (.pem) that signs what is committed to the store; null: not signed"
+    )
+    trust: str | None = Field(
+        None,
+        description="a public Ed25519 key (.pem): base models that its owner did not sign are refused; null: all are taken",
+    )
+
+    def about(self) -> dict[str, Any]:
+        """What is recorded of them: all but whose keys are used, which is each user's own matter."""
+        return self.model_dump(exclude={"sign_with", "trust"})
 
     @property
     def world_size(self) -> int:

@@ -1,13 +1,15 @@
 """A trained model of any task, from any file that holds it. Loads torch."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import nn
 
 from ..engine.files import load
-from ..store.model_files import find_file
+from ..machine.private import opened
+from ..store.model_files import find_file, recorded_sha256, require_recorded
 from ..study import paths
+from ..study.identity import sha256_of
 from ..study.problems import Refusal
 from .registry import TASKS
 
@@ -19,14 +21,22 @@ def load_model(what: str | Path, store: str | Path = paths.STORE) -> nn.Module:
     hash of a model in `store`, or its beginning. Nothing in a file is ever run. Raises `Refusal` in one line.
     """
     path = find_file(store, str(what), ("model",))
-    content = content_of(path)
+    content = verified_content(path, store)
     return TASKS.find(content["spec"]["task"]).trainer().load_model(content, str(path)).eval()
 
 
-def content_of(path: str | Path) -> dict[str, Any]:
-    """The tensors and plain values of a model file or checkpoint."""
-    content = load(path)
+def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:
+    """The same as `content_of`, of a file whose sha256 is the one written down, where one is."""
+    with opened(path) as file:
+        content = content_of(file)
+        require_recorded(path, sha256_of(file), recorded_sha256(path, content["hash"], store))
+        return content
+
+
+def content_of(file: BinaryIO) -> dict[str, Any]:
+    """The tensors and plain values of an open model file or checkpoint. `Refusal` where it is none."""
+    content = load(file)
     spec = content.get("spec") if isinstance(content, dict) else None
     if not isinstance(spec, dict) or not isinstance(spec.get("task"), str) or "hash" not in content:
-        raise Refusal(f"{path}: is not a model of Rootstock")
+        raise Refusal(f"{file.name}: is not a model of Rootstock")
     return content

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import yaml
@@ -18,11 +18,16 @@ from .student import Projection, SentenceEncoder, Tokenizer, load_model
 
 
 def export(
-    model: Path, metadata: dict[str, Any], data: str, study: dict[str, Any], folder: Path, say: Callable[[str], None]
+    model: BinaryIO,
+    metadata: dict[str, Any],
+    data: str,
+    study: dict[str, Any],
+    folder: Path,
+    say: Callable[[str], None],
 ) -> None:
     """Write the student of `model` into `folder`: modules, weights, tokenizer, a card and the study that made it."""
     content = load(model)
-    student = load_model(content, str(model))
+    student = load_model(content, model.name)
     with TemporaryDirectory(dir=folder) as beside:
         sentence_transformer(student, student.tokenizer, Path(beside)).save_pretrained(
             str(folder), create_model_card=False

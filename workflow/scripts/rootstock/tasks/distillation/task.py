@@ -43,9 +43,9 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
         """As it is: nothing in it depends on the data. Its folder must lie in the project."""
-        if scope.artifacts_dir.startswith(("/", "~")) or ".." in scope.artifacts_dir.split("/"):
-            fix = "needs a folder inside the project, such as artifacts"
-            problems.add(f"{key}artifacts_dir", scope.artifacts_dir, fix)
+        folder = scope.artifacts_dir
+        if not folder.strip() or folder.startswith(("/", "~")) or ".." in folder.split("/"):
+            problems.add(f"{key}artifacts_dir", folder, "needs a folder inside the project, such as artifacts")
         return scope
 
     def check(self, request: Asked, problems: Problems) -> None:

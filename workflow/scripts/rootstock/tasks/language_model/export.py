@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...engine.files import load
 from ...store.files import write_atomically, write_json
@@ -26,7 +26,7 @@ LLAMA_NAMES = {
 
 
 def export(
-    model: Path,
+    model: BinaryIO,
     metadata: dict[str, Any],
     data: str | None,
     study: dict[str, Any],
@@ -40,7 +40,7 @@ def export(
     weights = {llama_name(name): tensor.contiguous() for name, tensor in content["model"].items()}
     write_atomically(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
     vocab_size = content["model"]["embedding.weight"].shape[0]
-    tokenizer = read_tokenizer(content["tokenizer"], str(model))
+    tokenizer = read_tokenizer(content["tokenizer"], model.name)
     end = end_of_text(tokenizer)
     shape = Model.model_validate(metadata["spec"]["model"])
     write_json(folder / "config.json", llama_config(shape, vocab_size, end))

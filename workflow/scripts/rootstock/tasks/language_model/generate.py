@@ -11,8 +11,9 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from ...engine.device import pick_device
+from ...study import paths
 from ...study.problems import Refusal
-from ..loading import content_of
+from ..loading import verified_content
 from .dataset import passes
 from .model import Cache, LanguageModel
 from .sampling import Sampling, draw, probabilities
@@ -45,13 +46,15 @@ class Config:
         return f"{about} {self.hash}: step {self.step}, epoch {epoch}, loss {loss}"
 
 
-def load_model_from_checkpoint(path: str | Path, device: str = "auto") -> tuple[LanguageModel, Config]:
+def load_model_from_checkpoint(
+    path: str | Path, device: str = "auto", store: str | Path = paths.STORE
+) -> tuple[LanguageModel, Config]:
     """The model of any file that holds one: `model.pt`, `best_model.pt`, `base_models/<hash>.pt`, or a checkpoint.
 
     Nothing in the file is ever run. Raises `Refusal` in one line where it holds no language model or is damaged.
     """
     path = Path(path)
-    content = content_of(path)
+    content = verified_content(path, store)
     if content["spec"]["task"] != "language_model":
         raise Refusal(f"{path}: holds no language model, but one of {content['spec']['task']}")
     spec = content["spec"]

@@ -1,0 +1,170 @@
+"""Folders of ours that nobody else may touch, and files of shared folders, reached through no link.
+
+A shared folder, such as a store, may be named by a link: that is its user's choice. What lies `below` it is anybody's who can write
+there, so no link in it is followed. Folders are opened one after the other, each from the one above: nobody can put a link
+in between afterwards.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..study.problems import Refusal
+
+ROOT = "ROOTSTOCK_CLUSTER_ROOT"
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in a file's place would block for ever
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def model_cache(root: Path) -> Path:
+    """Where, below such a folder, base models are copied to on servers whose project's disk is far."""
+    return root / "cache"
+
+
+def cluster_root() -> Path:
+    """Where a user's cluster lies on every server: the same path everywhere, off the home, which may be shared.
+
+    Whoever asks may use it: it is ours alone, or not there. `Refusal` says what is in its place.
+    """
+    root = Path(os.environ.get(ROOT) or f"/var/tmp/rootstock-cluster-{os.getuid()}")
+    is_own(root, f"remove it, or set {ROOT} to another folder")
+    return root
+
+
+def is_own(folder: Path, fix: str) -> bool:
+    """Whether a folder is there and ours alone; `Refusal` where it is a link, another user's or open to others, or where
+    something in it is a link or another user's: it may have been open before. `fix` is what its user can do."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return False
+    if fault := _fault(status) or _too_open(status):
+        raise Refusal(f"{folder}: {fault}; {fix}")
+    for part in sorted(folder.iterdir()):
+        with suppress(FileNotFoundError):  # gone meanwhile
+            if fault := _fault(part.lstat(), is_folder=False):
+                raise Refusal(f"{part}: {fault}; {fix}")
+    return True
+
+
+def make_own(folder: Path, fix: str) -> None:
+    """Make a folder that is ours alone, where it is not there yet."""
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+    is_own(folder, fix)
+
+
+@contextmanager
+def entered(folder: Path, below: Path | None = None, make: bool = False) -> Iterator[int]:
+    """A descriptor of a folder. With `below`, the folders under that are reached through no link; `Refusal` names the link."""
+    path = folder if below is None else below
+    if make:
+        path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, FOLDER)
+    try:
+        for name in folder.relative_to(path).parts:
+            path /= name
+            above, descriptor = descriptor, _inner(path, descriptor, make)
+            os.close(above)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path, below: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to read. What is verified and what is loaded is the same where both are read from this one descriptor."""
+    with entered(path.parent, below) as folder:
+        follow = 0 if below is None else os.O_NOFOLLOW
+        descriptor = _open(path, READ | follow, folder)
+    with open(path, "rb", opener=lambda *_: descriptor) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Refusal(f"{path}: is no regular file; delete it")
+        yield file
+
+
+def read(path: Path, below: Path | None = None) -> bytes:
+    """The content of a file."""
+    with opened(path, below) as file:
+        return file.read()
+
+
+def is_there(path: Path, below: Path) -> bool:
+    """Whether there is such a file; `Refusal` where it is a link."""
+    try:
+        with entered(path.parent, below) as folder:
+            refuse_link(path, folder)
+            return stat.S_ISREG(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def refuse_link(path: Path, folder: int) -> None:
+    """`Refusal` where `path`, whose folder is open, is a link."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise Refusal(f"{path}: is a link, and no link is followed there; delete it")
+
+
+def new_file(name: str, folder: int) -> BinaryIO:
+    """A file of an open folder that was not there before, to write."""
+    return open(os.open(name, NEW, 0o666, dir_fd=folder), "wb")
+
+
+def remove_file(name: str, folder: int) -> None:
+    """Remove a file of an open folder, or the link of that name, not what it points to."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def remove_folder(folder: Path, below: Path) -> None:
+    """Remove a folder and all in it, where it is there; links in it go, what they point to stays."""
+    with suppress(FileNotFoundError), entered(folder.parent, below) as above:
+        refuse_link(folder, above)
+        shutil.rmtree(folder.name, dir_fd=above)
+
+
+def inside(folder: Path, below: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All that lies in a folder, links as themselves; nothing where it is not there."""
+    with suppress(FileNotFoundError), entered(folder, below) as top:
+        for where, folders, files, descriptor in os.fwalk(dir_fd=top):
+            for name in (*folders, *files):
+                with suppress(FileNotFoundError):  # gone meanwhile
+                    yield folder / where / name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _fault(status: os.stat_result, is_folder: bool = True) -> str:
+    """Why something in a place that others can write is not ours; empty where it is."""
+    if stat.S_ISLNK(status.st_mode):
+        return "is a link"
+    if is_folder and not stat.S_ISDIR(status.st_mode):
+        return "is no folder"
+    return f"belongs to user {status.st_uid}, not to you" if status.st_uid != os.geteuid() else ""
+
+
+def _too_open(status: os.stat_result) -> str:
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    return "" if mode == 0o700 else f"has mode {mode:03o}, not 700: others may have been in it"
+
+
+def _inner(path: Path, above: int, make: bool) -> int:
+    if make:
+        with suppress(FileExistsError):
+            os.mkdir(path.name, dir_fd=above)
+    return _open(path, FOLDER | os.O_NOFOLLOW, above)
+
+
+def _open(path: Path, flags: int, folder: int) -> int:
+    """Something of an open folder; an error names the whole path, or the link that is there."""
+    try:
+        return os.open(path.name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            refuse_link(path, folder)
+        raise OSError(error.errno, error.strerror, str(path)) from None

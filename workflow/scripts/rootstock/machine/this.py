@@ -1,0 +1,28 @@
+"""Which machine this is and who runs here, where a host's name and a process id do not tell."""
+
+import getpass
+import os
+import socket
+from pathlib import Path
+
+
+def this_machine() -> str:
+    """A machine since it was started, and the process ids that are seen on it: a container has others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
+def host_name() -> str:
+    """The node's name in Slurm, where one machine may be several nodes; else the machine's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
