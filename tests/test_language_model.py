@@ -16,6 +16,7 @@ from rootstock.engine.progress import Context
 from rootstock.engine.schedule import make_schedule
 from rootstock.job.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
+from rootstock.study.spec import Course
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
 from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
@@ -239,7 +240,7 @@ def test_wsd_rises_stays_and_falls_to_zero():
 
 
 def test_muon_takes_the_matrices_and_follows_the_schedule(model):
-    optimizer = muon(model, 0.02, 0.1, decay_vectors=False)
+    optimizer = muon(model, 0.02, 0.1, Course(epochs=1, decay_vectors=False))
     taken = {id(p) for group in optimizer.parts[0].param_groups for p in group["params"]}
     assert len(taken) == 7 * SHAPE.n_layers and id(model.embedding.weight) not in taken
     schedule = make_schedule("linear", optimizer, 0.02, 10, 1)
@@ -252,7 +253,7 @@ def test_muon_takes_the_matrices_and_follows_the_schedule(model):
     singular = torch.linalg.svdvals(change)
     assert singular[0] / singular[-4] < 4  # orthogonalised: all directions change alike
     assert {group["lr"] for part in optimizer.parts for group in part.param_groups} == {optimizer.param_groups[0]["lr"]}
-    again = muon(model, 0.5, 0.1, decay_vectors=False)
+    again = muon(model, 0.5, 0.1, Course(epochs=1, decay_vectors=False))
     again.load_state_dict(optimizer.state_dict())
     assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == again.parts[0].param_groups[0]["lr"]
 
@@ -265,7 +266,7 @@ def test_an_exported_model_gives_the_same_logits(model, text, tmp_path):
     spec = {"model": SHAPE.model_dump(), "data": {"domains": ["animals"]}}
     torch.save({"model": model.state_dict(), "tokenizer": prepared.tokenizer}, tmp_path / "model.pt")
     metrics = {"parameters": 1, "base": {"animals": {"loss": 1.0, "perplexity": 2.7}}}
-    export(tmp_path / "model.pt", {"spec": spec, "hash": "h", "metrics": metrics}, None, {}, tmp_path, print)
+    export(tmp_path / "model.pt", {"spec": spec, "hash": "0" * 16, "metrics": metrics}, None, {}, tmp_path, print)
     theirs, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     sentence = "cat number 7 is a thing"
     ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
@@ -363,7 +364,7 @@ def test_a_file_with_code_or_another_vocabulary_is_refused(text, tmp_path):
         "model": weights,
         "spec": json.loads(spec.model_dump_json()),
         "tokenizer": prepared.tokenizer,
-        "hash": "h",
+        "hash": "0" * 16,
     }
     torch.save(content, tmp_path / "wide.pt")
     with pytest.raises(Refusal, match="vocabulary of"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Prepare what a task makes once and all its trainings share, such as the windows of the smartwatch recordings."""
+"""Prepare what a task makes once and all its trainings share, such as windows, tokens or another model's vectors."""
 
 from rootstock.commands import cli
 from rootstock.job.job import read_spec

@@ -8,40 +8,29 @@ from torch.optim import Optimizer
 
 from ..study.spec import Course, Optimisation
 
+PLAIN = Course(epochs=1)  # as torch has it
+
 
 def make_optimizer(model: nn.Module, spec: Optimisation, course: Course, *, compiled: bool = False) -> Optimizer:
     """The optimizer that a spec's course names, over the parameters of `model` that are not frozen."""
     kind = {"adamw": adamw, "muon": muon}[course.optimizer]
-    settings = {"betas": course.betas, "decay_vectors": course.decay_vectors}
-    return kind(model, spec.lr, spec.weight_decay, compiled=compiled, **settings)
+    return kind(model, spec.lr, spec.weight_decay, course, compiled=compiled)
 
 
 def adamw(
-    model: nn.Module,
-    lr: float,
-    weight_decay: float,
-    *,
-    compiled: bool = False,
-    betas: tuple[float, float] = (0.9, 0.999),
-    decay_vectors: bool = True,
+    model: nn.Module, lr: float, weight_decay: float, course: Course = PLAIN, *, compiled: bool = False
 ) -> Optimizer:
-    """AdamW over the parameters of `model` that are not frozen; without `decay_vectors` weight decay is for matrices only.
+    """AdamW over the parameters of `model` that are not frozen; with the course's betas and its `decay_vectors`.
 
     One kernel does the whole update (`fused`), on CPUs four to five times as fast as torch's own loop over operations.
     """
-    groups = _groups(trainable(model), weight_decay, decay_vectors)
+    groups = _groups(trainable(model), weight_decay, course.decay_vectors)
     kind = _light(torch.optim.AdamW, compiled)
-    return kind(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    return kind(groups, lr=lr, betas=course.betas, weight_decay=weight_decay, fused=True)
 
 
 def muon(
-    model: nn.Module,
-    lr: float,
-    weight_decay: float,
-    *,
-    compiled: bool = False,
-    betas: tuple[float, float] = (0.9, 0.999),
-    decay_vectors: bool = True,
+    model: nn.Module, lr: float, weight_decay: float, course: Course = PLAIN, *, compiled: bool = False
 ) -> Optimizer:
     """Muon (Jordan et al. 2024) for the matrices of linear layers that are not frozen, AdamW for all else.
 
@@ -51,11 +40,11 @@ def muon(
         layer.weight for layer in model.modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad
     ]
     chosen = {id(matrix) for matrix in matrices}
-    rest = _groups([p for p in trainable(model) if id(p) not in chosen], weight_decay, decay_vectors)
+    rest = _groups([p for p in trainable(model) if id(p) not in chosen], weight_decay, course.decay_vectors)
     for_matrices, for_rest = _light(torch.optim.Muon, compiled), _light(torch.optim.AdamW, compiled)
     return _Joined(
         for_matrices(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-        for_rest(rest, lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
+        for_rest(rest, lr=lr, betas=course.betas, weight_decay=weight_decay, fused=True),
     )
 
 

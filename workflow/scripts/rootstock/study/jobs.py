@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from .config import Study
-from .fields import NAME
+from .fields import NAME_RULE, is_name
 from .parts import section_of
 from .problems import Problems
 from .request import Request
@@ -57,9 +57,33 @@ def fields_of(task: Task) -> dict[str, tuple[str, str]]:
     return dict(_routes(task))
 
 
-def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, problems: Problems) -> Request | None:
-    task, broken = study.task, False
-    given: dict[str, dict] = {name: {} for name in (*SECTIONS, "unit")}
+def _job_request(
+    study: Study, fixed: dict[str, dict], key: str, job: dict[str, Any], problems: Problems
+) -> Request | None:
+    """What one job asks for; None where who or what it is about was at fault."""
+    task = study.task
+    given, is_broken = _given(task, key, job, problems)
+    prefix = _prefix(study, key, job, problems)
+    if is_broken:
+        return None
+    before = len(problems.lines)
+    data = task.complete_data(task.data_section(**(fixed["data"] | given["data"])), f"{key}.data", problems)
+    scope = task.complete_scope(study.scope.model_copy(update=given["scope"]), data, f"{key}.", problems)
+    if len(problems.lines) > before:
+        return None
+    unit = task.unit_of_job(scope, given["unit"], f"{key}.{task.unit_word}", problems)
+    if unit is None:
+        return None
+    base = task.base_section(**(fixed["base"] | given["base"]))
+    is_base = BASE_JOB_MARK in job
+    finetune = None if is_base else task.finetune_section(**(fixed["finetune"] | given["finetune"]))
+    return Request(key, scope, data, base, finetune, unit, prefix)
+
+
+def _given(task: Task, key: str, job: dict[str, Any], problems: Problems) -> tuple[dict[str, dict[str, Any]], bool]:
+    """The fields of a job by section, and whether one of its scope or data was at fault."""
+    given: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS, "unit")}
+    is_broken = False
     for name, value in job.items():
         if _is_ignored(name) or name == "prefix":
             continue
@@ -67,35 +91,22 @@ def _job_request(study: Study, fixed: dict[str, dict], key: str, job: dict, prob
             problems.unknown_key(f"{key}.{name}", (*_routes(task), "prefix"))
             continue
         section, field = _routes(task)[name]
-        if section != "unit":
-            if value is None:
-                continue  # null: as the study around it, else the default
+        if section == "unit":
+            given[section][field] = value
+        elif value is not None:  # null: as the study around it, else the default
             value, fits = read_value(section_of(task, section), field, value, f"{key}.{name}", problems)
-            if not fits:
-                broken = broken or section in ("scope", "data")
-                continue
-        given[section][field] = value
-    prefix = job.get("prefix") or study.prefix
-    if job.get("prefix") is not None and not (
-        isinstance(prefix, str) and NAME.fullmatch(prefix) and ".." not in prefix
-    ):
-        problems.add(f"{key}.prefix", prefix, "needs a name of letters, digits, '.', '_' and '-'")
-        prefix = None
-    if broken:
-        return None
-    before = len(problems.lines)
-    data = task.complete_data(task.data_section(**(fixed["data"] | given["data"])), f"{key}.data", problems)
-    scope = study.scope.model_copy(update=given["scope"])
-    scope = task.complete_scope(scope, data, f"{key}.", problems)
-    unit = (
-        task.unit_of_job(scope, given["unit"], f"{key}.{task.unit_word}", problems)
-        if len(problems.lines) == before
-        else None
-    )
-    if unit is None:
-        return None
-    finetune = None if BASE_JOB_MARK in job else task.finetune_section(**(fixed["finetune"] | given["finetune"]))
-    return Request(key, scope, data, task.base_section(**(fixed["base"] | given["base"])), finetune, unit, prefix)
+            given[section] |= {field: value} if fits else {}
+            is_broken = is_broken or (not fits and section in ("scope", "data"))
+    return given, is_broken
+
+
+def _prefix(study: Study, key: str, job: dict[str, Any], problems: Problems) -> str | None:
+    """A job's own name, else the study's template."""
+    own = job.get("prefix")
+    if own is None or is_name(own):
+        return own or study.prefix
+    problems.add(f"{key}.prefix", own, f"needs {NAME_RULE}")
+    return None
 
 
 def _is_ignored(name: str) -> bool:

@@ -15,51 +15,71 @@ def card(name: str, content: dict[str, Any], metadata: dict[str, Any], data: Pat
     teacher, student = base["data"]["teacher"]["model"]["name"], base["student"]["model"]["name"]
     measured = metadata["metrics"]
     return "\n".join(
-        [
-            "---",
-            "library_name: sentence-transformers",
-            "pipeline_tag: sentence-similarity",
-            "tags: [sentence-transformers, sentence-similarity, distillation]",
-            f"base_model: {student if '/' in student else 'unknown'}",
-            "---",
-            "",
-            f"# {name}",
-            "",
-            f"A student of {measured['layers']} layers and {measured['parameters']:,} parameters, distilled from "
-            f"{teacher}; it gives vectors of {measured['dimension']} dimensions, mean pooling, unit length. It starts from {student}"
-            + (f", layers {', '.join(map(str, base['student']['layers']))}." if base["student"].get("layers") else "."),
-            "",
-            "```python",
-            "from sentence_transformers import SentenceTransformer",
-            "",
-            f'model = SentenceTransformer("{name}")  # the path of this folder',
-            'model.encode(["a query", "a passage"])',
-            "```",
-            "",
-            "## Scores",
-            "",
-            f"Retrieval of {measured['n_passages']:,} held-out passages by {measured['n_queries']:,} queries; no passage, nor a "
-            "near-duplicate of one, was trained on.",
-            "",
-            "| | " + " | ".join(label for _, label in SCORES) + " |",
-            "|---|" + "---|" * len(SCORES),
-            *(_row(label, measured[part]) for label, part in _rows(measured)),
-            *(_row(f"first {d} dimensions", scores) for d, scores in measured["dimensions"].items()),
-            "",
-            f"Correlation with the teacher's similarities (Spearman): {measured['test']['teacher_correlation']:.3f}.",
-            "",
-            "## Data",
-            "",
-            f"{text['counts']['train']['pairs']:,} pairs of query and passage from {', '.join(text['datasets'])}.",
-            *([f"Sources: {'; '.join(text['sources'])}."] if text["sources"] else []),
-            "",
-            "## Licence",
-            "",
-            "The weights derive from the student and the teacher named above and from the data; the licences of all three "
-            "apply. How it was trained stands in `study.yaml`.",
-            "",
-        ]
+        [*_header(student), *_about(name, base, measured, teacher, student), *_scores(measured), *_data(text)]
     )
+
+
+def _header(student: str) -> list[str]:
+    return [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags: [sentence-transformers, sentence-similarity, distillation]",
+        f"base_model: {student if '/' in student else 'unknown'}",
+        "---",
+        "",
+    ]
+
+
+def _about(name: str, base: dict[str, Any], measured: dict[str, Any], teacher: str, student: str) -> list[str]:
+    layers = base["student"].get("layers")
+    return [
+        f"# {name}",
+        "",
+        f"A student of {measured['layers']} layers and {measured['parameters']:,} parameters, distilled from "
+        f"{teacher}; it gives vectors of {measured['dimension']} dimensions, mean pooling, unit length. It starts from {student}"
+        + (f", layers {', '.join(map(str, layers))}." if layers else "."),
+        "",
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("{name}")  # the path of this folder',
+        'model.encode(["a query", "a passage"])',
+        "```",
+        "",
+    ]
+
+
+def _scores(measured: dict[str, Any]) -> list[str]:
+    return [
+        "## Scores",
+        "",
+        f"Retrieval of {measured['n_passages']:,} held-out passages by {measured['n_queries']:,} queries; no passage, nor a "
+        "near-duplicate of one, was trained on.",
+        "",
+        "| | " + " | ".join(label for _, label in SCORES) + " |",
+        "|---|" + "---|" * len(SCORES),
+        *(_row(label, measured[part]) for label, part in _rows(measured)),
+        *(_row(f"first {d} dimensions", scores) for d, scores in measured["dimensions"].items()),
+        "",
+        f"Correlation with the teacher's similarities (Spearman): {measured['test']['teacher_correlation']:.3f}.",
+        "",
+    ]
+
+
+def _data(text: dict[str, Any]) -> list[str]:
+    return [
+        "## Data",
+        "",
+        f"{text['counts']['train']['pairs']:,} pairs of query and passage from {', '.join(text['datasets'])}.",
+        *([f"Sources: {'; '.join(text['sources'])}."] if text["sources"] else []),
+        "",
+        "## Licence",
+        "",
+        "The weights derive from the student and the teacher named above and from the data; the licences of all three "
+        "apply. How it was trained stands in `study.yaml`.",
+        "",
+    ]
 
 
 def _rows(measured: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,27 @@
+"""What the two training scripts share: flags, and the job that they mean."""
+
+import argparse
+from typing import Any
+
+from ..job.job import Job
+from ..study.spec import BaseSpec, FinetuneSpec
+from ..study.task import Task
+from . import cli
+
+
+def add_training_flags(parser: argparse.ArgumentParser, task: Task, sections: tuple[str, ...]) -> None:
+    """Flags of any training; `sections` of a study have a flag for each of their fields."""
+    cli.add_task_flag(parser)
+    parser.add_argument("--spec", help="a resolved spec, as JSON or as a file; no other setting is then read")
+    parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
+    cli.add_run_flags(parser)
+    cli.add_setting_flags(parser, task, sections)
+
+
+def job_of_flags(
+    args: argparse.Namespace, spec: BaseSpec | FinetuneSpec, data: str, name: str | None, **more: Any
+) -> Job:
+    """The job of a spec with the flags that say how it runs; `name` is what its user calls it."""
+    asked_by = {"study": args.asked_by or "by hand", "name": name}
+    how = {"checkpoint": args.start_from, "expect": args.expect, "run": cli.read_run(args), "say": cli.say}
+    return Job(spec, data, args.store, asked_by=asked_by, **how, **more)
