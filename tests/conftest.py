@@ -23,6 +23,7 @@ from rootstock.study import paths
 from rootstock.study.config import parse_study
 from rootstock.study.plan import Plan, Planned
 from rootstock.study.planner import make_plan
+from rootstock.study.run import Run
 from rootstock.tasks.registry import TASKS
 
 __all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "write_people"]
@@ -78,15 +79,20 @@ class Project:
 
     def train_here(self, content: dict) -> dict[str, bytes]:
         """Train all of a study in this process; each model's bytes, by hash."""
+        self.publish_here(content, "store")
+        return {path.parent.name: path.read_bytes() for path in self.folder.glob("store/*/model.pt")}
+
+    def publish_here(self, content: dict, store: str = paths.STORE) -> None:
+        """Train and publish all of a study in this process."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             planned = prepared(plan(**content))
             for base in planned.bases.values():
                 model = Path(paths.base_model(base.hash))
-                train(job_of(base)).publish_base(model, paths.base_metadata(model))
+                kept = train(job_of(base, store, planned.study.run))
+                kept.publish_base(model, paths.base_metadata(model))
             for tuned in planned.experiments.values():
-                train(job_of(tuned))
-        return {path.parent.name: path.read_bytes() for path in self.folder.glob("store/*/model.pt")}
+                train(job_of(tuned, store, planned.study.run)).publish_experiment(Path(tuned.path))
 
     def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
         snakemake = str(Path(sys.executable).parent / "snakemake")
@@ -108,8 +114,10 @@ class Project:
         }
 
 
-def job_of(training: Planned) -> Job:
-    return Job(training.spec, training.data, "store", expect=json.loads(training.expect), say=lambda _: None)
+def job_of(training: Planned, store: str = "store", run: Run | None = None) -> Job:
+    return Job(
+        training.spec, training.data, store, expect=json.loads(training.expect), run=run or Run(), say=lambda _: None
+    )
 
 
 def jobs_run(output: str) -> dict[str, int]:

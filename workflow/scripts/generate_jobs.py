@@ -9,6 +9,7 @@ from rootstock.controller.planning import analysis, content_of_workflow, plan_co
 from rootstock.study.jobs import readable
 from rootstock.study.plan import Plan, job_lists
 from rootstock.study.schema import study_schema
+from rootstock.study.tables import with_tables
 from rootstock.tasks.registry import TASKS
 
 
@@ -21,9 +22,15 @@ def main() -> int:
     )
     parser.add_argument("--task", action="store_true", help="only check the study, and print the name of its task")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of a study and stop")
+    parser.add_argument(
+        "--keys", type=Path, metavar="F", help="write the tables of keys between the marks of F and stop"
+    )
     args = parser.parse_args()
     if args.schema:
         print(json.dumps(study_schema(TASKS), indent=1))
+        return 0
+    if args.keys:
+        args.keys.write_text(with_tables(args.keys.read_text(encoding="utf-8"), TASKS), encoding="utf-8")
         return 0
     is_list = args.configfile.endswith(".json")
     content = content_of_workflow([] if is_list else [args.configfile], {"jobs": args.configfile} if is_list else None)

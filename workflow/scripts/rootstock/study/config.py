@@ -7,15 +7,12 @@ from typing import Any
 
 from . import paths
 from .fields import NAME, Section
+from .general import GENERAL
 from .problems import Problems, StudyError
 from .reading import read_file
 from .run import Run
 from .task import Task, Tasks
 from .validate import Swept, read_grids, read_section, read_swept
-
-GENERAL_KEYS = (
-    "study", "task", "description", "data", "base", "finetune", "jobs", "prefix", "run", "store", "train_bases",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def load_content(
 def _adopted(content: dict[str, Any], name: str, tasks: Tasks) -> dict[str, Any]:
     """The study that a file without `task` means: as it is, where its keys are those of the first task; else a task may
     know it as a form that its own users have."""
-    if set(content) <= {*GENERAL_KEYS, *tasks.find(tasks.names[0]).scope_section.model_fields}:
+    if set(content) <= {*GENERAL, *tasks.find(tasks.names[0]).scope_section.model_fields}:
         return content
     forms = (tasks.find(task).adopted(content, name) for task in tasks.names)
     return next((study for study in forms if study is not None), content)
@@ -82,8 +79,8 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
     task = tasks.find(content.get("task", tasks.names[0]))
     scope_keys = task.scope_section.model_fields
     for key in content:
-        if key not in GENERAL_KEYS and key not in scope_keys:
-            problems.unknown_key(str(key), (*GENERAL_KEYS, *scope_keys))
+        if key not in GENERAL and key not in scope_keys:
+            problems.unknown_key(str(key), (*GENERAL, *scope_keys))
     scope = read_section(task.scope_section, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
     study = Study(
         name=_name(content.get("study", "study"), problems),

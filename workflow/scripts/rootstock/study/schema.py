@@ -3,9 +3,10 @@
 from typing import Any
 
 from .fields import Section
+from .general import GENERAL
 from .run import Run
 from .task import Task, Tasks
-from .validate import adapter, is_list_field
+from .validate import is_list_field, json_schema
 
 
 def study_schema(tasks: Tasks) -> dict[str, Any]:
@@ -34,23 +35,17 @@ def _task(tasks: Tasks) -> dict[str, Any]:
 
 def _task_schema(task: Task) -> dict[str, Any]:
     job_list = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "object"]}}]}
-    properties = {
-        "study": {"type": "string", "description": "a name, for results/<study>/"},
-        "task": {"type": "string"},
-        "description": {"type": "string", "description": "one line for `make studies`"},
+    shapes: dict[str, dict[str, Any]] = {
         "data": _section(task.data_section, swept=True),
         "base": _grids(task.base_section),
         "finetune": _grids(task.finetune_section),
-        "jobs": job_list | {"description": "a flat job list instead of a grid"},
-        "prefix": {"type": "string", "description": "template of the readable part of an experiment's folder"},
+        "jobs": job_list,
         "run": _section(Run, swept=False),
-        "store": {"type": "string", "description": "folder of trained models; projects may share one"},
-        "train_bases": {"type": "boolean", "description": "false: use only base models that are there"},
+        "train_bases": {"type": "boolean"},
     }
-    return {
-        "properties": properties | _section(task.scope_section, swept=False)["properties"],
-        "additionalProperties": False,
-    }
+    general = {key: shapes.get(key, {"type": "string"}) | {"description": about} for key, (about, _) in GENERAL.items()}
+    scope = _section(task.scope_section, swept=False)["properties"]
+    return {"properties": general | scope, "additionalProperties": False}
 
 
 def _grids(section: type[Section]) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def _grids(section: type[Section]) -> dict[str, Any]:
 def _section(section: type[Section], swept: bool) -> dict[str, Any]:
     properties = {}
     for name, field in section.model_fields.items():
-        one = adapter(section, name).json_schema()
+        one = json_schema(section, name)
         entry = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if swept else one
         if swept and is_list_field(section, name):
             entry = {"anyOf": [one, {"type": "array", "items": one}]}

@@ -9,6 +9,7 @@ from .fields import S, Section
 from .problems import Problems
 
 Swept = dict[str, list[Any]]
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
 def read_grids(section: type[Section], values: Any, key: str, problems: Problems) -> list[Swept]:
@@ -70,6 +71,11 @@ def adapter(section: type[Section], name: str) -> TypeAdapter:
     return TypeAdapter(section.model_fields[name].rebuild_annotation(), config=None)
 
 
+def json_schema(section: type[Section], name: str) -> dict[str, Any]:
+    """The JSON schema of one field."""
+    return _with_bounds(adapter(section, name).json_schema())
+
+
 @cache
 def is_list_field(section: type[Section], name: str) -> bool:
     """Whether a list is one value of this field rather than a sweep over it."""
@@ -127,6 +133,14 @@ def _phrase(fault: dict) -> str:
             return f"at most {bounds['max_length']} values"
         case _:
             return fault["msg"][0].lower() + fault["msg"][1:]
+
+
+def _with_bounds(schema: Any) -> Any:
+    """A schema whose bounds have the names that JSON Schema gives them: pydantic leaves its own on numbers that are checked
+    before they are read."""
+    if isinstance(schema, dict):
+        return {BOUNDS.get(key, key): _with_bounds(value) for key, value in schema.items()}
+    return [_with_bounds(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _is_sweep(section: type[Section], name: str, value: Any) -> bool:

@@ -30,55 +30,76 @@ class Scope(Section):
 
     participants: Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
         None,
-        description="who takes part, in the order that folds and n_base_participants count; null: everyone in the data",
+        description="who takes part, in the order that folds and n_base_participants count (default: everyone in the data)",
     )
     folds: Literal["all"] | tuple[Natural, ...] = Field(
-        "all", description="which participants are left out and fine-tuned on, as positions in participants"
+        "all", description="who is left out and fine-tuned on: positions in participants, from 0"
     )
     models: dict[Name, dict[str, Setting]] = Field(
         {},
-        description="presets of your own: {name: {preset: test, base_channels: 32}} or {name: {class: package.module:Class}}",
+        description="presets of your own: {name: {preset: test, base_channels: 32}}, or {name: {class: package.module:Class, width: 4}}",
     )
     baselines: tuple[Literal["extra_trees", "svc"], ...] = Field(
-        (), description="classical models to measure on the same splits"
+        (), description="classical models to measure on the same splits (default: none)"
     )
 
 
 class Data(Section):
     """Where windows come from: the built-in smartwatch recordings, or a folder of tensors."""
 
-    name: Literal["smartwatch"] | None = Field(None, description="a data set that is built in")
-    path: str | None = Field(None, description="a folder with {participant}_{train,val,test}.pt")
-    window_size: Count | None = Field(None, description="samples in a window; for a folder, what its windows must have")
-    window_stride: Count | None = Field(None, description="samples between the starts of windows")
-    split: Shares | None = Field(None, description="shares of each recording for train, val and test, in time order")
-    pad: bool | None = Field(None, description="zero-pad a part that is shorter than a window instead of refusing it")
-    mirror: bool | None = Field(None, description="mirror left-arm recordings onto the right arm")
+    name: Literal["smartwatch"] | None = Field(
+        None,
+        description="smartwatch: the recordings that come with the package seglearn (default: smartwatch without path)",
+    )
+    path: str | None = Field(
+        None,
+        description="a folder of your own with {participant}_{train,val,test}.pt, each (X float32 [N, channels, samples], y [N])",
+    )
+    window_size: Count | None = Field(
+        None, description="samples in a window; for a folder: what its windows must have (default: 200 for smartwatch)"
+    )
+    window_stride: Count | None = Field(
+        None, description="smartwatch only: samples between the starts of windows (default: 100)"
+    )
+    split: Shares | None = Field(
+        None,
+        description="smartwatch only: shares of each recording for train, val and test, in time order; no window crosses a boundary (default: [0.6, 0.2, 0.2])",
+    )
+    pad: bool | None = Field(
+        None,
+        description="smartwatch only: zero-pad a part that is shorter than a window instead of refusing it (default: false)",
+    )
+    mirror: bool | None = Field(
+        None, description="smartwatch only: mirror left-arm recordings onto the right arm (default: false)"
+    )
     n_classes: Annotated[Int, Field(ge=2)] | None = Field(
-        None, description="classes of a folder with int64 labels; null: the largest label of the base data + 1"
+        None,
+        description="with path only: classes of a folder with int64 labels (default: the largest label of the base data + 1)",
     )
 
 
 class Augmentation(Section):
     """Random changes to training windows, drawn anew for each sample and epoch."""
 
-    use_augmentation: bool = Field(False, description="augment training windows")
-    aug_prob: Probability | None = Field(None, description="probability of each change, per window (default 0.5)")
+    use_augmentation: bool = Field(
+        False, description="augment training windows; without it the keys of augmentation have no effect"
+    )
+    aug_prob: Probability | None = Field(None, description="probability of each change, per window (default: 0.5)")
     jitter_std: NonNegative | None = Field(
-        None, description="noise added to each value, in standard deviations of its channel (default 0.05)"
+        None, description="noise added to each value, in standard deviations of its channel (default: 0.05)"
     )
     magnitude_range: tuple[Positive, Positive] | None = Field(
-        None, description="a window is scaled by a factor drawn from [low, high] (default [0.8, 1.2])"
+        None, description="a window is scaled by a factor drawn from [low, high] (default: [0.8, 1.2])"
     )
     time_warp: Annotated[Float, Field(ge=0, lt=1)] | None = Field(
-        None, description="largest local change of speed, 0.2 is 20 % (default 0.2)"
+        None, description="largest local change of speed, 0.2 is 20 % (default: 0.2)"
     )
     rotation_std: NonNegative | None = Field(
         None,
-        description="spread of a random rotation of the axes, radians about each (default 0.2 for smartwatch, 0 for a folder)",
+        description="spread of a random rotation of the axes, radians about each; needs channels in threes (default: 0.2 for smartwatch, 0 for a folder)",
     )
     mixup_alpha: NonNegative | None = Field(
-        None, description="mixup of windows and labels, weight from Beta(alpha, alpha); 0 does not mix (default 0)"
+        None, description="mixup of windows and labels, weight from Beta(alpha, alpha); 0 does not mix (default: 0)"
     )
 
 
@@ -109,7 +130,7 @@ class Training(Augmentation, Optimisation):
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of a label spread over all classes"
     )
-    pos_weight: Positive | None = Field(None, description="weight of the positive class; binary data only")
+    pos_weight: Positive | None = Field(None, description="weight of the positive class; binary data only (default: 1)")
 
 
 # The order of their columns in summary.csv; what is not named here follows.
@@ -123,20 +144,30 @@ TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields))
 class Base(Training):
     """Base training: on other people than the target."""
 
-    model: str = Field("test", description="a preset, one of models, or package.module:Class")
-    dropout: Annotated[Float, Field(ge=0, lt=1)] | None = Field(None, description="overrides the preset's dropout")
-    base_channels: Count | None = Field(None, description="overrides the preset's width")
-    num_blocks: Count | None = Field(None, description="overrides the preset's depth")
-    use_dilation: bool | None = Field(None, description="dilate convolutions 1, 2, 4, …")
-    use_residual: bool | None = Field(None, description="add each block's input to its output")
+    model: str = Field(
+        "test", description="a preset (test, medium, pooled), a name under models, or package.module:Class"
+    )
+    dropout: Annotated[Float, Field(ge=0, lt=1)] | None = Field(
+        None, description="dropout of the model, where it has such a setting (default: the preset's)"
+    )
+    base_channels: Count | None = Field(
+        None, description="width of the model, where it has such a setting (default: the preset's)"
+    )
+    num_blocks: Count | None = Field(
+        None, description="depth of the model, where it has such a setting (default: the preset's)"
+    )
+    use_dilation: bool | None = Field(None, description="dilate convolutions 1, 2, 4, … (default: the preset's)")
+    use_residual: bool | None = Field(None, description="add each block's input to its output (default: the preset's)")
     participants: Literal["others", "all"] | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
-        "others", description="others: all but the target; all: everyone, the target too; or a list"
+        "others",
+        description="others: all but the target; all: everyone, the target too, which the plan says; or a list without the target",
     )
     n_base_participants: Literal["all"] | Count = Field(
         "all", description="only the first n of the base participants, in the order listed"
     )
     parent: dict[str, Any] | None = Field(
-        None, description="an earlier stage to start from: base settings; what it does not give is as in this stage"
+        None,
+        description="an earlier stage to start from: base settings; what it does not give is as in this stage; stages may have parents in turn",
     )
 
 
@@ -146,13 +177,22 @@ OVERRIDES = ("dropout", "base_channels", "num_blocks", "use_dilation", "use_resi
 class Personal(Section):
     """What only a fine-tune has."""
 
-    mode: Mode = Field("full_fine_tuning", description="which data and which layers are trained")
-    target_data_pct: Fraction = Field(1.0, description="share of the target's training windows, 0.1 is 10 %")
-    target_batch_pct: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
-        None, description="share of target windows in every batch; full_fine_tuning only"
+    mode: Mode = Field(
+        "full_fine_tuning",
+        description="full_fine_tuning: base and target data; target_only_fine_tuning; last_layer_only; target_only: from scratch, without a base; base_only: no training, the base measured on the target",
     )
-    seed_finetune: Natural | None = Field(None, description="null: the base's seed")
-    early_stopping_patience_target: Count | None = Field(None, description="null: the base's early_stopping_patience")
+    target_data_pct: Fraction = Field(
+        1.0,
+        description="share of the target's training windows, 0.1 is 10 %: stratified, seeded, nested (10 % is part of 25 %), at least one window",
+    )
+    target_batch_pct: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="full_fine_tuning only: share of target windows in every batch; an epoch is one pass over the base windows (default: batches as they come)",
+    )
+    seed_finetune: Natural | None = Field(None, description="seed of the fine-tune (default: the base's)")
+    early_stopping_patience_target: Count | None = Field(
+        None, description="patience of the fine-tune (default: the base's)"
+    )
     freeze_batch_norm: bool = Field(True, description="keep the base's running statistics in BatchNorm layers")
 
 

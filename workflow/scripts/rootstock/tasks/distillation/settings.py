@@ -27,30 +27,35 @@ MOST_NEGATIVES = 64  # so many are mined for each query; a training uses the nea
 class Scope(Section):
     """What a study says beside its data and settings."""
 
-    save_to_artifacts: bool = Field(False, description="write each fine-tune as a sentence-transformers folder")
+    save_to_artifacts: bool = Field(
+        False, description="write each fine-tune as a sentence-transformers folder, artifacts/{model}-{config}-{hash}"
+    )
     artifacts_dir: str = Field("artifacts", description="folder of these, in the project")
     artifact_hash: bool = Field(
-        True, description="end its name with the setting's short hash; false for a study of one"
+        True, description="end the name with the setting's short hash; false suits a study of one setting"
     )
-    artifact_config: Name | None = Field(None, description="the name after the model's in `artifacts/{model}-{config}`")
+    artifact_config: Name | None = Field(None, description="the {config} in that name")
 
 
 class Data(Section):
     """The text, and the teacher whose vectors of it are learned."""
 
-    name: Literal["ontologies"] | None = Field(None, description="built-in pairs; the default without path")
+    name: Literal["ontologies"] | None = Field(
+        None, description="ontologies: name or synonym of a term, and its definition (default: ontologies without path)"
+    )
     path: str | None = Field(
         None,
-        description="your own pairs: a .jsonl or .parquet of query, positive, negatives; or a folder of such files",
+        description="your own pairs: a .jsonl or .parquet with query, positive and perhaps negatives (a list); or a folder of such files, each a data set",
     )
     ontologies: Annotated[tuple[Ontology, ...], Field(min_length=1)] | None = Field(
         None, description="which of them (default: all five)"
     )
     max_queries: Count | None = Field(
-        None, description="queries of one passage at most, the term's label first (default: 3 for ontologies, else all)"
+        None, description="queries of one passage at most, a term's label first (default: 3 for ontologies, else all)"
     )
     split: Shares | None = Field(
-        None, description="shares of the passages for train, val and test (default: [0.83, 0.03, 0.14])"
+        None,
+        description="shares of the passages for train, val and test; near-duplicates and passages with a query in common stay together (default: [0.83, 0.03, 0.14])",
     )
     split_seed: Natural = Field(0, description="which passages fall into which share")
     teacher: str = Field("all-MiniLM-L6-v2", description="a sentence-transformers model: a name or a folder")
@@ -67,7 +72,7 @@ class Training(Optimisation):
     )
     warmup_steps: Natural = Field(0, description="steps of linear warmup; the decay takes the rest of the run")
     batch_size: Count = Field(64, description="pairs in a step, over all processes and accumulated micro-batches")
-    max_epochs: Count = Field(1, description="passes over the pairs")
+    max_epochs: Count = Field(1, description="passes over the pairs; the best by validation loss is kept")
     gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
     max_length: Annotated[Int, Field(ge=4)] = Field(128, description="tokens of a text that the student sees")
     seed: Natural = Field(0, description="seed of the projection, the order of the pairs and dropout")
@@ -84,10 +89,12 @@ class Base(Training):
     student: str = Field("all-MiniLM-L6-v2", description="a transformer: a name or a folder")
     student_dim: Count | None = Field(None, description="its dimensions, checked where given")
     layers: Annotated[tuple[Natural, ...], Field(min_length=1)] | None = Field(
-        None, description="which of its layers are kept, counted from 0 (default: all); keep the last one"
+        None,
+        description="which of its layers are kept, counted from 0; keep the last one; a list of lists is swept (default: all)",
     )
     dropout: Annotated[Float, Field(ge=0, lt=1)] | None = Field(
-        None, description="null: as the student's own configuration"
+        None,
+        description="0.0 is faster, and good where the teacher's vectors are the target (default: the student's own)",
     )
     freeze_word_embeddings: bool = Field(False, description="keep the student's word embeddings as they are")
     use_projection: bool = Field(
@@ -103,7 +110,7 @@ class Base(Training):
     mse_weight: NonNegative = Field(1.0, description="weight of the mean squared error to the teacher's vectors")
     cosine_weight: NonNegative = Field(1.0, description="weight of 1 - cosine to the teacher's vectors")
     max_samples_per_dataset: Count | None = Field(
-        None, description="pairs of one ontology or file in an epoch at most, drawn anew each epoch"
+        None, description="pairs of one ontology or file in an epoch at most, drawn anew each epoch (default: all)"
     )
 
 
@@ -115,11 +122,15 @@ class Contrast(Section):
     mse_weight: NonNegative = Field(0.0, description="weight of the mean squared error to the teacher's vectors")
     temperature: Positive = Field(0.05, description="similarities are divided by it")
     num_negatives: Annotated[Natural, Field(le=MOST_NEGATIVES)] = Field(
-        0, description="hard negatives of each query: given by the user, else the nearest by the teacher"
+        0, description="hard negatives of each query: the user's, then the nearest by the teacher that are not true"
     )
-    in_batch_negatives: bool = Field(True, description="all other passages of the global batch are negatives too")
-    max_samples: Count | None = Field(None, description="pairs in an epoch at most, drawn anew each epoch")
-    seed_finetune: Natural | None = Field(None, description="null: the base's seed")
+    in_batch_negatives: bool = Field(
+        True, description="all other passages of the global batch are negatives too, but a query's true ones"
+    )
+    max_samples: Count | None = Field(
+        None, description="pairs in an epoch at most, drawn anew each epoch (default: all)"
+    )
+    seed_finetune: Natural | None = Field(None, description="seed of phase 2 (default: phase 1's)")
 
 
 class Finetune(optional(Training, "null: as phase 1 has it", ("seed",)), Contrast):

@@ -16,27 +16,39 @@ class Scope(Section):
     """Top-level keys of a language-model study."""
 
     domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
-        None, description="what branches are about; null: every domain of the data"
+        None, description="what branches are about (default: every domain of the data)"
     )
-    export: bool = Field(False, description="also write each model as a Hugging Face folder below artifacts/")
+    export: bool = Field(
+        False, description="also write each model as a Hugging Face folder below artifacts/language_model/"
+    )
 
 
 class Data(Section):
     """Where text comes from: the built-in ontologies, or a folder of files."""
 
-    name: Literal["ontologies"] | None = Field(None, description="biomedical definitions, built in")
+    name: Literal["ontologies"] | None = Field(
+        None,
+        description="ontologies: definitions of biomedical terms that come with the package cellxgene-ontology-guide (default: ontologies without path)",
+    )
     path: str | None = Field(
-        None, description="a folder of .txt, .jsonl (a text field) or .parquet; a subfolder or a file is a domain"
+        None,
+        description="a folder of your own with .txt (an empty line ends a document), .jsonl (a text field) or .parquet (a text column); a subfolder, or else a file, is a domain",
     )
     domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
-        None, description="which domains the text has; null: all that are there"
+        None,
+        description="which domains the text has (default: all; for ontologies diseases, anatomy, cells, chemicals, factors, qualities)",
     )
     tokenizer: str | None = Field(
         None,
-        description="a tokenizer.json, or a folder with one or with vocab.json and merges.txt; null: a BPE trained on the text",
+        description="a tokenizer.json, or a folder with one or with GPT-2's vocab.json and merges.txt; it is used as it is (default: a byte-level BPE trained on the train part)",
     )
-    vocab_size: Annotated[Int, Field(ge=257)] | None = Field(None, description="size of the BPE that is trained")
-    split: Shares | None = Field(None, description="shares of documents for train, val and test")
+    vocab_size: Annotated[Int, Field(ge=257)] | None = Field(
+        None, description="size of the BPE that is trained (default: 4096)"
+    )
+    split: Shares | None = Field(
+        None,
+        description="shares of documents for train, val and test; documents that say the same stay in one part (default: [0.9, 0.05, 0.05])",
+    )
 
 
 class Training(Optimisation):
@@ -46,12 +58,15 @@ class Training(Optimisation):
     lr: Positive = Field(1e-3, description="learning rate at its peak")
     weight_decay: NonNegative = Field(0.1, description="decoupled weight decay of matrices")
     batch_size: Count = Field(32, description="windows of context_length tokens in a step, over all processes")
-    max_steps: Count = Field(1000, description="steps, obeyed to the step")
+    max_steps: Count = Field(
+        1000,
+        description="the budget, obeyed to the step; several with constant and multiples of eval_every are one chain",
+    )
     warmup_steps: Natural = Field(50, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "wsd", "cosine", "linear"] = Field(
         "constant", description="after warm-up: constant; wsd: constant, then down to 0; cosine or linear down to 0"
     )
-    decay_pct: Fraction | None = Field(None, description="share of max_steps over which wsd decays (default 0.2)")
+    decay_pct: Fraction | None = Field(None, description="share of max_steps over which wsd decays (default: 0.2)")
     gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
     eval_every: Count = Field(250, description="steps between evaluations; the best one's weights are kept")
     eval_tokens: Count = Field(65_536, description="tokens of the val part, at most, that such an evaluation reads")
@@ -87,11 +102,18 @@ class Base(Training, Model):
 class Branch(Section):
     """What only a fine-tune has."""
 
-    mode: Mode = Field("full_fine_tuning", description="what the trunk goes on with, and which layers are trained")
-    target_data_pct: Fraction = Field(1.0, description="share of the domain's training documents, 0.1 is 10 %")
-    trained_layers: Count | None = Field(None, description="last_layers_only: how many of the last blocks (default 1)")
-    seed_finetune: Natural | None = Field(None, description="null: the base's seed")
-    branch_at: Count | None = Field(None, description="only on trunks of so many max_steps; null: on every one")
+    mode: Mode = Field(
+        "full_fine_tuning",
+        description="full_fine_tuning or last_layers_only, on a domain; cool_down: all text, linear schedule; base_only: the trunk, measured",
+    )
+    target_data_pct: Fraction = Field(
+        1.0, description="share of the domain's training documents, 0.1 is 10 %: seeded, nested, at least one"
+    )
+    trained_layers: Count | None = Field(
+        None, description="how many of the last blocks last_layers_only trains, with the last norm (default: 1)"
+    )
+    seed_finetune: Natural | None = Field(None, description="seed of the branch (default: the base's)")
+    branch_at: Count | None = Field(None, description="only on trunks of so many max_steps (default: on every one)")
 
 
 class Finetune(optional(Training, "null: as the base has it", ("seed",)), Branch):
