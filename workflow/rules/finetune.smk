@@ -20,6 +20,7 @@ rule train_finetune:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        folder=lambda wildcards: paths.experiment(wildcards.prefix, wildcards.unit),
         expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -35,5 +36,5 @@ rule train_finetune:
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --asked_by {resources.study:q}"
-        " --output experiments/{wildcards.prefix}/{wildcards.unit}"
+        " --output {resources.folder:q}"
         " > {log:q} 2>&1"

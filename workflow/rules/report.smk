@@ -38,7 +38,7 @@ rule summarise:
         table=report(paths.TABLE.format(study=STUDY), category="Results"),
         figure=report(paths.FIGURE.format(study=STUDY), category="Results"),
     log:
-        f"logs/summarise/{STUDY}.log",
+        paths.SUMMARY_LOG.format(study=STUDY),
     conda:
         "../envs/rootstock.yaml"
     params:

@@ -19,6 +19,7 @@ PREPARED_LOG = "logs/prepare/{name}.log"
 
 RESULTS = "results/{study}"
 SUMMARY = RESULTS + "/summary.csv"
+SUMMARY_LOG = "logs/summarise/{study}.log"
 TABLE = RESULTS + "/table.txt"
 FIGURE = RESULTS + "/figure.svg"
 RUN_LOG = RESULTS + "/run_log.json"
