@@ -1,6 +1,7 @@
 """Equal specs get equal hashes, however they were written down; different ones do not; old hashes stay."""
 
 import json
+import os
 from typing import Annotated
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootstock.study.fields import Float, Int, Introduced, Section
+from rootstock.study.fingerprints import Fingerprints
 from rootstock.study.identity import canonical, digest
 from rootstock.tasks.activity.specs import BaseSpec, FinetuneSpec
 
@@ -115,6 +117,23 @@ def test_no_setting_is_forgotten_by_these_tests():
 def test_run_settings_are_not_in_the_hash():
     ways = [{"threads": 1}, {"threads": 8, "device": "cpu", "gpus": 2}]
     assert len({next(iter(plan(data={"pad": True}, base={}, folds=[0], run=run).bases)) for run in ways}) == 1
+
+
+def test_a_file_that_took_anothers_place_is_another_file(tmp_path):
+    """Equal in size and time: the content that was remembered is not its own."""
+    file, other = tmp_path / "a", tmp_path / "b"
+    for number, path in enumerate((file, other)):
+        path.write_bytes(bytes([number] * 100))
+        os.utime(path, ns=(1, 1))
+    remembered = Fingerprints(tmp_path / "cache.json")
+    before = remembered.of([file])
+    remembered.save()
+    os.replace(other, file)
+    os.utime(file, ns=(1, 1))
+    assert Fingerprints(tmp_path / "cache.json").of([file]) != before
+    file.write_bytes(bytes([2] * 100))  # in its own place, its time set back
+    os.utime(file, ns=(1, 1))
+    assert Fingerprints(tmp_path / "cache.json").of([file]) == Fingerprints(tmp_path / "none.json").of([file])
 
 
 def test_specs_survive_their_own_json():

@@ -88,7 +88,8 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
         f"lost {storm.lost}, extra steps {storm.extra_steps} of {steps(calm)} (a checkpoint every {CHECKPOINT_STEPS})"
     )
     assert storm.lost == 0 and storm.kills == kills
-    assert whole >= 0.8 * storm.moments.total()
+    if KILLS:  # a share of few would be luck
+        assert whole >= 0.8 * storm.moments.total()
 
 
 @pytest.mark.parametrize("task", ["activity", "language_model"])

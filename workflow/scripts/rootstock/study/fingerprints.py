@@ -1,4 +1,4 @@
-"""The identity of a user's files: their content, remembered by path, size and time so that it is read once."""
+"""The identity of a user's files: their content, remembered by path, size, times and inode so that it is read once."""
 
 import json
 import os
@@ -22,7 +22,8 @@ class Fingerprints:
 
     def _file(self, file: Path) -> str:
         status = file.stat()
-        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        # A file that took another's place may have its size and time; what the kernel counts it cannot have.
+        key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
         if key not in self.known:
             self.known[key] = sha256_file(file)
             self.changed = True

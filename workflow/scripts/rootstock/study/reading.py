@@ -9,6 +9,8 @@ import yaml
 
 from .problems import StudyError
 
+OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML that reads 1e-3 as a number (YAML 1.2) and refuses a key given twice."""
@@ -28,6 +30,17 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dic
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """A number that all readers of YAML agree on: in YAML 1.1, which PyYAML reads, 010 is eight and 1:30 is ninety."""
+    if OLD_NUMBER.fullmatch(node.value):
+        meant = f"{node.value} means another number in other versions of YAML; write it in plain digits, or as text in quotes"
+        raise yaml.constructor.ConstructorError(None, None, meant, node.start_mark)
+    kind = "int" if node.tag == "tag:yaml.org,2002:int" else "float"
+    return getattr(yaml.SafeLoader, f"construct_yaml_{kind}")(loader, node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+0123456789.")
