@@ -48,6 +48,7 @@ def hold(
         stop.set()
         beat.join()
         lock.tell(None)
+        lock.remove_breaker()
         lock.unlock(unconditionally=True)
 
 
@@ -109,6 +110,11 @@ class _File(Lock):
                 with new_file(self.card.name, folder) as card:
                     card.write(json.dumps(about).encode())
 
+    def remove_breaker(self) -> None:
+        """Nobody breaks a lock that is held by a living process, so nobody needs the file while we are that."""
+        with suppress(FileNotFoundError), entered(self.path.parent, self.below) as folder:
+            remove_file(self.breaker.name, folder)
+
     def claim_of(self, text: str) -> Path | None:
         """The claim that a lock names. It lies beside the lock: whatever else stands there, nothing else is removed for it."""
         name = Path(text.strip()).name
@@ -125,10 +131,10 @@ class _File(Lock):
 
 def _acquire(lock: _File, wait_seconds: float | None, say: Callable[[str], None]) -> None:
     deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
-    told = False
+    told, pulse = False, _Pulse()
     while True:
         lock.refuse_links(make=True)  # whoever held it may have removed the object
-        _break_if_dead(lock)
+        _break_if(lock, lambda: _is_dead(lock) or pulse.has_stopped(lock))
         try:
             lock.lock(timeout=timedelta(0) if not told else POLL)
             return
@@ -142,12 +148,30 @@ def _acquire(lock: _File, wait_seconds: float | None, say: Callable[[str], None]
             raise Refusal(f"{lock.path}: held by {who} for longer than {wait_seconds:g} s; wait for it or stop it")
 
 
-def _break_if_dead(lock: _File) -> None:
-    """Remove the lock of a process of this host that is gone; checked under a local lock, so only one remover acts."""
-    if not _is_dead(lock):
+class _Pulse:
+    """Signs of life of a lock whose time lies in the future, by a clock that went wrong: flufl would wait for that time. A
+    living holder sets the time anew again and again; one that does not for `LIFETIME`, as our clock counts, is dead."""
+
+    def __init__(self):
+        self.seen, self.since = 0.0, time.monotonic()
+
+    def has_stopped(self, lock: _File) -> bool:
+        try:
+            beat = lock.path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        if beat != self.seen:
+            self.seen, self.since = beat, time.monotonic()
+        is_ahead = beat > time.time() + 2 * LIFETIME.total_seconds()
+        return is_ahead and time.monotonic() - self.since > LIFETIME.total_seconds()
+
+
+def _break_if(lock: _File, is_dead: Callable[[], bool]) -> None:
+    """Remove the lock of a process that is gone; checked under a local lock, so only one remover acts."""
+    if not is_dead():
         return
     with FileLock(lock.breaker):
-        if _is_dead(lock):
+        if is_dead():
             claim = lock.claim_of(lock.text())
             with entered(lock.path.parent, lock.below) as folder:
                 remove_file(lock.path.name, folder)
