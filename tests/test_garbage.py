@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.lock import hold
@@ -90,3 +93,12 @@ def test_gc_frees_what_it_said_and_keeps_what_a_study_reaches(project, people):
 
 def stored_names(project) -> list[str]:
     return sorted(path.parent.name for path in project.folder.glob(".rootstock/store/*/metadata.json"))
+
+
+def test_a_list_outside_a_project_says_so(project, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    script = ROOT / "workflow/scripts/base_models.py"
+    run = lambda folder: subprocess.run([sys.executable, script, "list"], cwd=folder, capture_output=True, text=True)  # noqa: E731
+    away, here = run(tmp_path / "elsewhere"), run(project.folder)
+    assert away.returncode == 1 and "no such folder; run this in the project's folder" in away.stderr
+    assert here.returncode == 0 and here.stdout.startswith("0 objects")

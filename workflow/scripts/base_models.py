@@ -55,6 +55,8 @@ def main() -> int:
         raise Refusal(f"{args.action}: needs {NEEDS[args.action]}")
     if args.action != "gc":
         args.store = args.store or paths.STORE
+    if args.store and not Path(args.store).is_dir() and not Path("Snakefile").exists():
+        raise Refusal(f"{args.store}: no such folder; run this in the project's folder, or name the store by --store")
     return actions[args.action](args)
 
 
