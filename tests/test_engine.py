@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Project, jobs_run, plan, prepared, write_people
+from conftest import ROOT, Project, job_of, jobs_run, plan, prepared, write_people
 from tiny import TINY
 
 from rootstock.engine import loop
@@ -275,6 +275,42 @@ def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
     curves.Reload()
     shown = [event.value for event in curves.Scalars("train/loss")]
     assert shown == pytest.approx([row["train_loss"] for row in kept.read()["history"]])
+
+
+def test_a_training_goes_on_from_none_but_itself(project, people, monkeypatch):
+    """Another seed's end, or another setting's checkpoint, would give its weights under this one's hash."""
+    monkeypatch.chdir(project.folder)
+    study = {"data": {"path": "data/tiny"}, "folds": [0], "finetune": {}}
+    bases = {"seed": [0, 1], "max_epochs": [1, 2], "lr": 0.01}
+    planned = plan(**study, base=bases).bases.values()
+    short, other, longer = (
+        next(t for t in planned if (t.spec.seed, t.spec.max_epochs) == wanted) for wanted in ((0, 1), (1, 1), (0, 2))
+    )
+    for training in (short, other):
+        train(job_of(training))
+    with pytest.raises(Refusal, match=f"--continues: {other.hash} is of {other.hash}, another training"):
+        train(replace(job_of(longer), continues=other.hash))
+    state = f"store/{other.hash}/state.pt"
+    with pytest.raises(Refusal, match=f"--start_from: {state} is of {other.hash}"):
+        train(replace(job_of(longer), checkpoint=state))
+    assert not (project / f"store/{longer.hash}/metadata.json").exists()
+    straight = train(replace(job_of(longer), store="straight"))
+    continued = train(replace(job_of(longer), continues=short.hash))
+    assert continued.model.read_bytes() == straight.model.read_bytes()
+
+
+@pytest.mark.parametrize("run", [{"micro_batch_size": 4}, {"processes": 2}])
+def test_a_batch_is_not_cut_where_a_layer_must_see_all_of_it(project, people, run):
+    """With BatchNorm how a training runs would change its weights, but not its name."""
+    flags = ("--fold", "0", "--data_path", "data/tiny", "--model", "medium", "--max_epochs", "1", "--batch_size", "8")
+    how = [word for name, value in run.items() for word in (f"--{name}", value)]
+    done = project.script("train_base", *flags, *how, check=False)
+    (key,) = run
+    assert done.returncode != 0 and f"run.{key}:" in done.stderr and "BatchNorm" in done.stderr
+    assert not list(project.folder.glob(".rootstock/store/*/metadata.json"))
+    if key == "micro_batch_size":
+        assert "Traceback" not in done.stderr
+        project.script("train_base", *flags, "--micro_batch_size", "8")  # all of a batch
 
 
 def test_a_diverged_training_is_refused(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.commands.specs import spec_of
+from rootstock.job.job import spec_of
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import recorded_sha256, require_recorded

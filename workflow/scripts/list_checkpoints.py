@@ -6,7 +6,7 @@ from typing import Any
 from tabulate import tabulate
 
 from rootstock.commands import cli
-from rootstock.commands.specs import spec_of
+from rootstock.job.job import spec_of
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, model_files
 from rootstock.study.problems import Refusal

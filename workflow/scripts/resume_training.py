@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.commands.specs import spec_of
+from rootstock.job.job import spec_of
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
 from rootstock.store.objects import require_hash, stored
 from rootstock.study import paths

@@ -23,6 +23,7 @@ from .progress import Context, Fitted, Progress
 from .schedule import make_schedule
 from .seeding import seed_step
 from .stopping import EarlyStopping
+from .whole_batch import require_whole_batches
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -76,6 +77,8 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     autocast = partial(torch.autocast, context.device.type, precision, enabled=precision != torch.float32)
     stopping = EarlyStopping(course.metric, course.patience)
     progress = Progress(model, trainee.rebuilds, optimizer, schedule, scaler, stopping)
+    trainee.train_mode()
+    require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
     wrapped = world.wrap(compiled(model) if context.compile else model)
     curves = Curves(context.curves if world.is_first else None, progress.step)

@@ -60,6 +60,11 @@ class Job:
         return {"spec": spec, "hash": self.hash, "data": self.data, "run": run, "asked_by": self.asked_by}
 
 
+def spec_of(content: dict[str, Any]) -> BaseSpec | FinetuneSpec:
+    """The spec of a model or checkpoint from its plain form: a fine-tune's has a mode. `Refusal` where it is none."""
+    return read_spec(json.dumps(content), "fine-tune" if "mode" in content else "base")
+
+
 def read_spec(text: str, kind: str, task: str | None = None) -> Any:
     """A spec from its JSON; `kind` is one of `KINDS`. A spec that does not name its task needs `task`."""
     what = f"spec of a {kind}"

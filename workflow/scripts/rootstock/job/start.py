@@ -11,7 +11,7 @@ from ..study.identity import digest
 from ..study.parts import Start
 from ..study.problems import Refusal
 from ..study.spec import BaseSpec
-from .job import Job, read_spec
+from .job import Job, read_spec, spec_of
 from .node_cache import on_this_node
 
 
@@ -45,16 +45,28 @@ def state_of(job: Job) -> dict[str, Any] | None:
     from ..engine.checkpoint import load_state, read_state
 
     if job.checkpoint:
-        return read_state(Path(job.checkpoint))
+        state = read_state(Path(job.checkpoint))
+        _require_same(job, state, f"--start_from: {job.checkpoint}")
+        return state
     if not job.continues:
         return None
     shorter = stored(job.store, job.continues)
     state = load_state(shorter)
     if state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
-    elif job.run.trust:
+        return None
+    _require_same(job, state, f"--continues: {job.continues}")
+    if job.run.trust:
         require_signature(shorter.read(), job.run.trust, job.continues)
     return state
+
+
+def _require_same(job: Job, state: dict[str, Any], flag: str) -> None:
+    """`Refusal` unless the training that left `state` is this one, or differs from it in nothing but how long it lasts."""
+    other = spec_of(state.get("spec") or {})
+    if digest(other) != job.hash and not job.task.may_continue(job.spec, other):
+        fix = "only how long it lasts may differ, where the learning rate does not depend on that"
+        raise Refusal(f"{flag} is of {digest(other)}, another training than {job.hash}; {fix}")
 
 
 def _spec_in(content: dict[str, Any]) -> BaseSpec:

@@ -217,6 +217,13 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """Passes over the training data until a step, after `epochs` whole ones of the engine's; None where unknown."""
         return epochs
 
+    def may_continue(self, spec: BaseSpecT | FinetuneSpecT, other: BaseSpecT | FinetuneSpecT) -> bool:
+        """Whether a training may go on from where `other`, of another hash, ended or stood."""
+        mine, theirs = self.budget(spec), self.budget(other)
+        if mine is None or theirs is None or type(spec) is not type(other):
+            return False
+        return mine.is_exact and theirs.is_exact and mine.common == theirs.common
+
     def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
         """The training that goes on from `place` with other values of some fields. `Refusal` where that is not possible."""
         if not changes:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
-from ...study.identity import canonical, short_digest
+from ...study.identity import canonical, digest, short_digest
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Request, Unit
 from ...study.resumption import Place, Resumption
@@ -171,6 +171,11 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def passes(self, spec: BaseSpec | FinetuneSpec, step: int, epochs: float, data: str) -> float | None:
         return dataset.passes(spec, step, data)
+
+    def may_continue(self, spec: BaseSpec | FinetuneSpec, other: BaseSpec | FinetuneSpec) -> bool:
+        """Also where the spec itself says that it was resumed from the other one."""
+        begun = spec.resumed_from
+        return super().may_continue(spec, other) or (begun is not None and begun.hash == digest(other))
 
     def resumed(self, spec: BaseSpec | FinetuneSpec, place: Place, changes: dict[str, int]) -> Resumption:
         return resume.resumed(spec, place, changes)
