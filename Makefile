@@ -24,6 +24,7 @@ studies: .venv/installed
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/basedpyright
 	$(BIN)/snakemake --lint
 
 .venv/installed: requirements.txt

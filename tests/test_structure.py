@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from rootstock.study.parts import PARTS
 from rootstock.tasks.registry import BUILT_IN
 
 PACKAGE = ROOT / "workflow/scripts/rootstock"
@@ -96,6 +97,14 @@ def test_a_task_imports_no_other(task):
     for file in (PACKAGE / "tasks" / task).glob("*.py"):
         for other in set(BUILT_IN) - {task}:
             assert f"tasks.{other}" not in file.read_text() and f"from ..{other}" not in file.read_text(), file
+
+
+def test_the_type_checker_reads_every_module_that_has_a_contract():
+    read = (ROOT / "tests/contracts.py").read_text()
+    for task in BUILT_IN:
+        for part in PARTS:
+            if (PACKAGE / "tasks" / task / f"{part}.py").exists():
+                assert f"from rootstock.tasks.{task} import {part} as " in read, (task, part)
 
 
 def functions() -> list[tuple[int, str]]:

@@ -6,7 +6,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -22,7 +22,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 KEYS = ("servers", "script_path", "known_hosts")
 
 
-def _matching(pattern: re.Pattern, phrase: str) -> AfterValidator:
+def _matching(pattern: re.Pattern[str], phrase: LiteralString) -> AfterValidator:
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
             raise PydanticCustomError("phrase", phrase)

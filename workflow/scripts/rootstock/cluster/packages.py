@@ -112,6 +112,7 @@ def _send(server: Server, root: str, name: str, size: int) -> str | None:
         )
         receive = command_on(server, ["sh", "-c", RECEIVE, "sh", root, name, str(size)])
         receiver = subprocess.run(receive, stdin=sender.stdout, capture_output=True, text=True, errors="replace")
+        assert sender.stdout is not None  # a pipe was asked for
         sender.stdout.close()
         if sender.wait() == 0 == receiver.returncode:
             return None

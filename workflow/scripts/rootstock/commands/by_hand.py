@@ -93,6 +93,7 @@ def _base_spec(name: str, task: Task, store: str) -> BaseSpec:
 
 def _on_other_base(experiment: Experiment, plan: Plan, name: str, task: Task, store: str) -> tuple[FinetuneSpec, str]:
     """The same fine-tune on the base model `name`, whose own spec says how it was trained."""
+    assert experiment.base is not None  # only such an experiment has a base to exchange
     base = _base_spec(name, task, store)
     fault = task.misfit(base, plan.bases[experiment.base].spec, experiment.spec)
     if fault:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..study import paths
 from ..study.fields import NAME_RULE, Section, is_name
@@ -52,7 +52,7 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             return 0
-        fix = FIXES.get(error.errno, "")
+        fix = FIXES.get(error.errno or 0, "")
         print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
@@ -88,7 +88,7 @@ def say(line: str) -> None:
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line, with the nearest known one."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
         if unknown.startswith("-"):
             message = f"{unknown}: unknown flag; {nearest(unknown, self._option_string_actions)}"
@@ -96,7 +96,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}; see --help\n")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str | None) -> argparse.ArgumentParser:
     return Parser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -13,6 +13,7 @@ from ..job.records import FOLDER, places, read_record, record_path
 from ..store.files import write_json
 from ..study import paths
 from ..study.plan import Plan
+from .events import event_of
 
 PHASES = {"train_base": "base", "train_finetune": "finetune"}
 TAIL = 20  # lines of a failed job's log
@@ -39,14 +40,15 @@ class RunLog(logging.Handler):
         self.jobs: dict[int, _Job] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        match getattr(record, "event", None):
-            case LogEvent.JOB_INFO if record.rule_name != "all":
-                phase = PHASES.get(record.rule_name, record.rule_name)
-                name = "/".join(record.wildcards.values()) or record.rule_name
-                self.jobs[record.jobid] = _Job(phase, name, list(record.log or []), time.time())
-            case LogEvent.JOB_FINISHED if job := self.jobs.get(record.job_id):
+        kind, event = event_of(record)
+        match kind:
+            case LogEvent.JOB_INFO if event.rule_name != "all":
+                phase = PHASES.get(event.rule_name, event.rule_name)
+                name = "/".join(event.wildcards.values()) or event.rule_name
+                self.jobs[event.jobid] = _Job(phase, name, list(event.log or []), time.time())
+            case LogEvent.JOB_FINISHED if job := self.jobs.get(event.job_id):
                 job.ended, job.success = time.time(), True
-            case LogEvent.JOB_ERROR if job := self.jobs.get(record.jobid):
+            case LogEvent.JOB_ERROR if job := self.jobs.get(event.jobid):
                 job.ended = time.time()
 
     def write(self) -> None:
@@ -92,7 +94,8 @@ class RunLog(logging.Handler):
         if job.phase == "base":
             return self.plan.bases[job.name].spec.model_dump(mode="json")
         if job.phase == "finetune":
-            return self.plan.experiments[tuple(job.name.split("/"))].spec.model_dump(mode="json")
+            prefix, unit = job.name.split("/")
+            return self.plan.experiments[prefix, unit].spec.model_dump(mode="json")
         return {}
 
 

@@ -6,6 +6,8 @@ import time
 from snakemake_interface_logger_plugins.common import LogEvent
 from tqdm import tqdm
 
+from .events import event_of
+
 
 class TimeLeft(logging.Handler):
     """Listens to Snakemake's progress events and prints how long the rest will take at the pace so far."""
@@ -15,10 +17,11 @@ class TimeLeft(logging.Handler):
         self.stream, self.started = stream, time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == LogEvent.PROGRESS and record.done:
+        kind, event = event_of(record)
+        if kind == LogEvent.PROGRESS and event.done:
             line = tqdm.format_meter(
-                record.done,
-                record.total,
+                event.done,
+                event.total,
                 time.monotonic() - self.started,
                 ncols=100,
                 bar_format="{percentage:3.0f}% {bar} {n_fmt} of {total_fmt} jobs, {elapsed} so far, about {remaining} left",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,4 +16,4 @@ def compiled(model: nn.Module) -> nn.Module:
     if on_cpu and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")
     torch.use_deterministic_algorithms(True)  # tells the compiler too
-    return torch.compile(model)
+    return cast(nn.Module, torch.compile(model))

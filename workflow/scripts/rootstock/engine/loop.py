@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
@@ -31,20 +32,31 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 class Trainee(Protocol):
     """What a task hands to the loop."""
 
-    model: nn.Module
-    rebuilds: dict[str, Any]  # plain values from which, with its weights, the model is built again: kept in its files
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def rebuilds(self) -> dict[str, Any]:
+        """Plain values from which, with its weights, the model is built again: kept in its files."""
+        ...
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Sample numbers of each global batch of an epoch; a pure function of seed and epoch."""
+        ...
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         """Summed loss of `model` over these samples; random choices are keyed by sample and epoch."""
+        ...
 
     def evaluate(self) -> dict[str, Any]:
         """Metrics that choose the best epoch, over all ranks; has `loss` and what early stopping watches."""
+        ...
 
     def train_mode(self) -> None:
         """Put the model into training mode, but for what must stay as it is."""
+        ...
 
 
 @dataclass
@@ -133,7 +145,7 @@ def _backward(
     pieces = list(mine.split(context.micro_batch_size or max(len(mine), 1))) if len(mine) else [samples[:1]]
     for number, piece in enumerate(pieces):
         synchronise = number == len(pieces) - 1 or world.size == 1
-        with nullcontext() if synchronise else model.no_sync():
+        with nullcontext() if synchronise else cast(DistributedDataParallel, model).no_sync():
             with autocast():
                 loss = trainee.loss(model, piece, epoch)
             if not len(mine):

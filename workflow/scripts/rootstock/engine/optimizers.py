@@ -1,13 +1,15 @@
 """Optimizers as torch has them, without loading torch's compiler: that import takes longer than many a fine-tune."""
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
+import torch._compile
 from torch import nn
 from torch.optim import Optimizer
 
 from ..study.spec import Course, Optimisation
 
+OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
 PLAIN = Course(epochs=1)  # as torch has it
 
 
@@ -48,14 +50,14 @@ def muon(
     )
 
 
-def _light(kind: type[Optimizer], compiled: bool) -> type[Optimizer]:
+def _light(kind: type[OptimizerT], compiled: bool) -> type[OptimizerT]:
     """An optimizer with the same update. torch's own `step` imports `torch._dynamo` (1 to 5 s) only to break a graph that
     is not there; where the model is compiled it is loaded anyway."""
     plain = getattr(kind.step, "__wrapped__", None)
     if compiled or plain is None:
         return kind
     _leave_compiler_unloaded()
-    return type(kind.__name__, (kind,), {"step": torch.no_grad()(plain)})
+    return cast(type[OptimizerT], type(kind.__name__, (kind,), {"step": torch.no_grad()(plain)}))
 
 
 class _Joined(Optimizer):
@@ -66,7 +68,7 @@ class _Joined(Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
         self._share_groups()
 
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:  # with torch's signature; the loop gives no closure
         for part in self.parts:
             part.step()
 

@@ -134,12 +134,12 @@ class Progress:
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
         self.compile = context.compile
-        if state is None and context.start is None:
-            return
         source = "a shorter training" if state is None else "a checkpoint"
         if state is not None:
             self._keep_how(state, context)
         state = state or context.start
+        if state is None:
+            return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:

@@ -18,7 +18,7 @@ from .node_cache import on_this_node
 def start_of(job: Job) -> Start | None:
     """The base model, or the stage before, that a spec names; None where it names none."""
     name = job.spec.starts_from
-    return name and load_start(job, name)
+    return None if name is None else load_start(job, name)
 
 
 def load_start(job: Job, name: str) -> Start:

@@ -40,7 +40,18 @@ def as_text(table: pd.DataFrame, exact: Sequence[str] = ()) -> str:
     """A table for a terminal, numbers with one digit but in the `exact` columns; empty columns are left out."""
     shown = table.dropna(axis="columns", how="all").astype(object).where(table.notna(), "")
     formats = [".3g" if name in exact else ".1f" for name in shown]
-    return tabulate(shown, headers="keys", showindex=False, floatfmt=tuple(formats), tablefmt="simple")
+    return tabulated(shown, floatfmt=tuple(formats))
+
+
+def tabulated(table: pd.DataFrame, **how: Any) -> str:
+    """A table as it is, under its column names; `how` as tabulate takes it."""
+    frame: Any = table  # tabulate takes a DataFrame, which its type stubs do not know
+    return tabulate(frame, headers="keys", showindex=False, tablefmt="simple", **how)
+
+
+def columns_of(table: pd.DataFrame) -> list[str]:
+    """The names of its columns, which are text in every table here."""
+    return [str(name) for name in table.columns]
 
 
 def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,17 @@ S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class Section(BaseModel):
+if TYPE_CHECKING:  # what `frozen` below means to a checker: a subclass may narrow a field, as `task: Literal[…]` does
+    from pydantic._internal._model_construction import ModelMetaclass
+
+    @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+    class Frozen(ModelMetaclass):
+        def __hash__(cls) -> int: ...  # sections are keys of caches
+else:
+    Frozen = type(BaseModel)
+
+
+class Section(BaseModel, metaclass=Frozen):
     """A frozen group of settings. Unknown keys and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)

@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 import unicodedata
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel
 
@@ -67,7 +68,7 @@ def sha256_file(path: str | Path) -> str:
 def sha256_of(file: BinaryIO) -> str:
     """The same of an open file, which is left at its start: what is read from it next is what was hashed."""
     file.seek(0)
-    found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     file.seek(0)
     return found
 

@@ -29,7 +29,7 @@ def job_requests(study: Study, problems: Problems) -> list[Request]:
                     f"{name}.{field}", values, "is swept beside jobs; give one value, the job list says the rest"
                 )
     fixed = {name: {field: values[0] for field, values in grids[0].items()} for name, grids in around.items()}
-    read = [_job_request(study, fixed, key, job, problems) for key, job in study.jobs]
+    read = [_job_request(study, fixed, key, job, problems) for key, job in study.jobs or ()]
     return [request for request in read if request]
 
 

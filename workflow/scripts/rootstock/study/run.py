@@ -10,60 +10,65 @@ from .fields import Count, Natural, Positive, Section
 class Run(Section):
     """The section `run` of a study."""
 
+    # `default=` by name: so a type checker knows that `Run()` lacks nothing.
+
     device: Annotated[str, BeforeValidator(str)] = Field(
-        "auto",
+        default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?|\d+)$",
         description="auto, cpu, cuda, cuda:1 or a number; with auto each local job takes a GPU of its own",
     )
     threads: Count = Field(
-        1,
+        default=1,
         description="CPU threads of one process; recorded, for other counts give other last bits, and kept when a training is resumed",
     )
     gpus: Natural | None = Field(
-        None,
+        default=None,
         description="GPUs of one training on each node, and as many processes; 0: it sees none (default: one where there are any)",
     )
-    nodes: Count = Field(1, description="nodes of one training, on Slurm: one torchrun on each")
+    nodes: Count = Field(default=1, description="nodes of one training, on Slurm: one torchrun on each")
     processes: Count | None = Field(
-        None,
+        default=None,
         description="processes of one training on each node, where that is not its number of GPUs (default: one a GPU, else 1)",
     )
     micro_batch_size: Count | None = Field(
-        None,
+        default=None,
         description="samples at a time in memory: smaller saves memory and changes only last bits (default: the process's share of a batch)",
     )
     compile: bool = Field(
-        False,
+        default=False,
         description="torch.compile the model (on CPUs it needs g++); recorded, and kept when a training is resumed",
     )
     tensorboard: bool = Field(
-        False, description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard"
+        default=False,
+        description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard",
     )
     batch_size_per_gpu: bool = Field(
-        False,
+        default=False,
         description="true: batch_size in the study is that of one process; the plan makes it the global one and says so",
     )
     checkpoint_seconds: Positive | None = Field(
-        60, description="seconds between checkpoints of a running training; null: none by time"
+        default=60, description="seconds between checkpoints of a running training; null: none by time"
     )
-    checkpoint_steps: Count | None = Field(None, description="steps between checkpoints (default: none by steps)")
+    checkpoint_steps: Count | None = Field(
+        default=None, description="steps between checkpoints (default: none by steps)"
+    )
     keep_checkpoints: Count | None = Field(
-        None,
+        default=None,
         description="steps between checkpoints that are kept for good, as <store>/<hash>/checkpoint_step_<N>.pt (default: none)",
     )
     collective_timeout: Positive = Field(
-        1800, description="seconds that processes wait for each other before they give up"
+        default=1800, description="seconds that processes wait for each other before they give up"
     )
     wait_seconds: Positive | None = Field(
-        None,
+        default=None,
         description="seconds to wait for another process that trains the same model (default: as long as it takes)",
     )
     sign_with: str | None = Field(
-        None,
+        default=None,
         description="a private Ed25519 key (.pem) that signs what is committed to the store; needs requirements-signing.txt (default: not signed)",
     )
     trust: str | None = Field(
-        None,
+        default=None,
         description="a public Ed25519 key (.pem): base models that its owner did not sign are refused (default: all are taken)",
     )
 

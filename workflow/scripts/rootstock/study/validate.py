@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from .fields import S, Section
 from .problems import Problems
@@ -93,7 +94,7 @@ def report(error: ValidationError, key: str, value: Any, problems: Problems) -> 
     phrases: list[str] = []
     for fault in error.errors():
         if fault["type"] == "literal_error":
-            literals += [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+            literals += [word.strip("'") for word in fault.get("ctx", {})["expected"].replace(" or ", ", ").split(", ")]
         elif fault["type"] != "none_required":
             phrases.append(_phrase(fault))
     if literals and isinstance(value, str) and not any("whole number" in p for p in phrases):
@@ -102,7 +103,7 @@ def report(error: ValidationError, key: str, value: Any, problems: Problems) -> 
         problems.add(key, value, "needs " + " or ".join(dict.fromkeys([*literals, *phrases])))
 
 
-def _phrase(fault: dict) -> str:
+def _phrase(fault: ErrorDetails) -> str:
     bounds = fault.get("ctx", {})
     match fault["type"]:
         case "phrase":

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -36,9 +36,9 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
     return rows
 
 
-def features(x: torch.Tensor) -> np.ndarray:
+def features(windows: torch.Tensor) -> np.ndarray:
     """Simple features of windows [N, C, T]: moments, quantiles, slopes, spectrum of each channel, and correlations."""
-    x = x.double().numpy()
+    x = windows.double().numpy()
     step = np.diff(x, axis=2)
     spectrum = np.abs(np.fft.rfft(x - x.mean(2, keepdims=True), axis=2))[:, :, 1:25]  # up to 6 Hz at 4 s windows
     parts = [x.mean(2), x.std(2), x.min(2), x.max(2), np.abs(step).mean(2), step.std(2)]
@@ -54,7 +54,7 @@ def _correlations(x: np.ndarray) -> np.ndarray:
     return products[:, *np.triu_indices(x.shape[1], k=1)]
 
 
-def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | int:
+def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | Pipeline | int:
     y = windows.y.long().numpy()
     if len(np.unique(y)) == 1:
         return int(y[0])  # a share so small that it holds one class: predict it

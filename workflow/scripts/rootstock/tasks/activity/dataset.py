@@ -63,11 +63,11 @@ def location(data: Data) -> Artefact | str:
     """The user's folder, or the windows that are prepared of a built-in data set."""
     if data.path is not None:
         return data.path
-    identity = identity_of(data, (), None)
+    identity = identity_of(data, (), Fingerprints())
     return Artefact(f"smartwatch_{short_digest(identity)}", identity)
 
 
-def identity_of(data: Data, people: tuple[str, ...], fingerprints: Fingerprints | None) -> DataIdentity:
+def identity_of(data: Data, people: tuple[str, ...], fingerprints: Fingerprints) -> DataIdentity:
     if data.path is None:
         settings = {name: getattr(data, name) for name in SMARTWATCH_DEFAULTS}
         return DataIdentity(name="smartwatch", version=SMARTWATCH_VERSION, **settings)

@@ -133,6 +133,9 @@ class PooledConvNet(nn.Module):
 class Standardised(nn.Module):
     """A network behind the normalisation of its base training data; the statistics stay with the weights."""
 
+    mean: Tensor  # [C, 1]
+    std: Tensor  # [C, 1]
+
     def __init__(self, network: nn.Module, in_channels: int):
         super().__init__()
         self.network = network

@@ -26,22 +26,24 @@ LEFT_ARM = 0.0
 MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope
 
 
-def prepare(identity: DataIdentity, folder: Path, run: Run, say: Callable[[str], None]) -> None:
+def prepare(spec: DataIdentity, folder: Path, run: Run, say: Callable[[str], None]) -> None:
     """Write `{participant}_{train,val,test}.pt` into `folder`, `manifest.json` last."""
+    size, stride, split_shares = spec.window_size, spec.window_stride, spec.split
+    assert size and stride and split_shares  # a built-in data set has them all
     recordings = load_recordings()
     windows: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
     short: list[str] = []
     for signal, label, person, side in recordings:
-        if identity.mirror and side == LEFT_ARM:
+        if spec.mirror and side == LEFT_ARM:
             signal = signal * MIRROR
-        for split, part in zip(SPLITS, split_by_time(signal, identity.split), strict=True):
-            if len(part) < identity.window_size and not identity.pad:
+        for split, part in zip(SPLITS, split_by_time(signal, split_shares), strict=True):
+            if len(part) < size and not spec.pad:
                 short.append(f"{person} {split} {len(part)}")
-            cut = cut_windows(part, identity.window_size, identity.window_stride)
+            cut = cut_windows(part, size, stride)
             windows[person, split] += [(window, label) for window in cut]
     if short:
         raise Refusal(
-            f"data.window_size: {identity.window_size} samples are longer than {len(short)} parts of recordings "
+            f"data.window_size: {size} samples are longer than {len(short)} parts of recordings "
             f"(the first: {short[0]} samples); set data.pad: true or a smaller window"
         )
     counts: dict[str, dict[str, int]] = defaultdict(dict)
@@ -54,7 +56,7 @@ def prepare(identity: DataIdentity, folder: Path, run: Run, say: Callable[[str],
         content[file.name] = Fingerprints().of([file])
         counts[person][split] = len(rows)
     manifest = {
-        "spec": json.loads(canonical(identity)),
+        "spec": json.loads(canonical(spec)),
         "windows": counts,
         "content": content,
         "unit": "accelerometer, gyroscope as recorded",
@@ -68,7 +70,7 @@ def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
     """Each recording: signal float32 [T, 6], class 0–6, participant, side (0 left, 1 right). seglearn is not imported."""
     try:
         version = distribution("seglearn").version
-        path = distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy")
+        path = str(distribution("seglearn").locate_file("seglearn/data/watch_dataset.npy"))
     except PackageNotFoundError:
         raise Refusal(
             "data.name: smartwatch comes with the package seglearn==1.2.5; pip install -r requirements.txt"

@@ -80,7 +80,7 @@ def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
 def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
     """`value` in the type of the default and inside what the study's own field of that name allows."""
     name = key.rpartition(".")[2]
-    kind = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else Count
+    kind: Any = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else Count
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:

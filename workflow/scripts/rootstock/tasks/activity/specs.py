@@ -33,7 +33,7 @@ class Model(Section):
     source: str | None = None
 
 
-def _resolved(spec: Section) -> Section:
+def _resolved(spec: Training) -> Training:
     """A spec given by hand must be as the plan makes it, or one training would have two names."""
     people = getattr(spec, "participants", ())
     if list(people) != sorted(set(people)):

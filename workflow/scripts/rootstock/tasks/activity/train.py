@@ -41,6 +41,7 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
     """Fine-tune on the target, from its base or from scratch, and measure both models on the target's test part."""
     target = _Target(spec, inputs, context)
+    assert spec.target_data_pct is not None  # of every mode that trains
     own = take_share(target.train, spec.target_data_pct, spec.seed)
     train, n_base = _training_windows(spec, inputs, own)
     if spec.mode == "target_only":

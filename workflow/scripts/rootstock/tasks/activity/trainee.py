@@ -1,7 +1,7 @@
 """Windows and a network in the shape that the engine's loop trains, and how a network is measured."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +82,8 @@ class WindowTrainee:
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         x, target = self._inputs(samples, epoch)
-        if self.spec.mixup_alpha:
-            weight, partner = self._mixup(epoch, samples)
+        if alpha := self.spec.mixup_alpha:
+            weight, partner = self._mixup(alpha, epoch, samples)
             other_x, other_target = self._inputs(partner, epoch)
             weight = weight.to(self.device)
             x = weight[:, None, None] * x + (1 - weight[:, None, None]) * other_x
@@ -110,9 +110,9 @@ class WindowTrainee:
             x = self.augmentation(x, self.model.std, samples, epoch_key(self.spec.seed, epoch))
         return x, _soft(self.y[samples], self.n_classes)
 
-    def _mixup(self, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def _mixup(self, alpha: float, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
         if self.mixup is None or self.mixup[0] != epoch:
-            self.mixup = (epoch, *mixup_draws(self.spec.mixup_alpha, self.spec.seed, epoch, len(self.y)))
+            self.mixup = (epoch, *mixup_draws(alpha, self.spec.seed, epoch, len(self.y)))
         return self.mixup[1][samples], self.mixup[2][samples]
 
 
@@ -128,7 +128,8 @@ def window_loss(logits: Tensor, target: Tensor, smoothing: float, pos_weight: fl
 def _augmentation(spec: BaseSpec | FinetuneSpec) -> Augmentation | None:
     if not spec.use_augmentation:
         return None
-    return Augmentation(spec.aug_prob, spec.jitter_std, spec.magnitude_range, spec.time_warp, spec.rotation_std)
+    changes = [spec.aug_prob, spec.jitter_std, spec.magnitude_range, spec.time_warp, spec.rotation_std]
+    return Augmentation(*cast(list[Any], changes))  # all are given, see `specs`
 
 
 def _predicted(logits: Tensor) -> Tensor:

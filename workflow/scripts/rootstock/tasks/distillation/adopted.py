@@ -25,7 +25,7 @@ PHASE2 = (*STEP, *RENAMED, *SAME, "infonce_weight", "temperature", "num_negative
 TRAINING = ("skip_phase1", "skip_phase2", "save_to_artifacts")
 PATHS = ("artifacts_dir", "output_dir")
 SECTIONS = {"model": MODEL, "phase1": PHASE1, "phase2": PHASE2, "training": TRAINING, "paths": PATHS}
-KINDS = {
+KINDS: dict[str, tuple[type[Section], ...]] = {
     "model": (Data, Base),
     "phase1": (PerGPU, Base),
     "phase2": (PerGPU, Finetune),
@@ -91,7 +91,9 @@ def _check_field(section: str, field: str, value: Any, problems: Problems) -> No
     if field in TRAINING and not isinstance(value, bool):
         problems.add(key, value, "needs true or false")
     fields = next((kind for kind in KINDS[section] if ours in kind.model_fields), None)
-    for choice in _listed(value) if fields else ():
+    if fields is None:
+        return
+    for choice in _listed(value):
         read_value(fields, ours, choice, key, problems)
 
 

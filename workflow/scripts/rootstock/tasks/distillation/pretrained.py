@@ -23,13 +23,15 @@ class Pretrained:
     @property
     def width(self) -> int | None:
         """Dimensions of its token vectors."""
-        return self.config and next((self.config[k] for k in ("hidden_size", "dim") if k in self.config), None)
+        return self._first_of("hidden_size", "dim")
 
     @property
     def n_layers(self) -> int | None:
-        return self.config and next(
-            (self.config[k] for k in ("num_hidden_layers", "n_layers") if k in self.config), None
-        )
+        return self._first_of("num_hidden_layers", "n_layers")
+
+    def _first_of(self, *names: str) -> int | None:
+        config = self.config or {}
+        return next((config[name] for name in names if name in config), None)
 
 
 def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from ...results.figure import dots_by_row
-from ...results.summary import swept_columns
+from ...results.summary import columns_of, swept_columns, tabulated
 
 SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_10": "nDCG@10"}
 APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
@@ -71,7 +70,9 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
 
 def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Recalls by the first so many dimensions, a row an experiment."""
-    dimensions = sorted(int(name.rpartition("_")[2]) for name in summary if name.startswith("recall_at_1_at_dim_"))
+    dimensions = sorted(
+        int(name.rpartition("_")[2]) for name in columns_of(summary) if name.startswith("recall_at_1_at_dim_")
+    )
     rows = [
         _who(one)
         | {
@@ -91,7 +92,7 @@ def _who(one: pd.Series) -> dict[str, str]:
 
 def _text(table: pd.DataFrame) -> str:
     """Cells as they are: each is formatted already."""
-    return tabulate(table.fillna(""), headers="keys", showindex=False, tablefmt="simple", disable_numparse=True)
+    return tabulated(table.fillna(""), disable_numparse=True)
 
 
 def draw(summary: pd.DataFrame, path: Path) -> None:

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ...engine.models import rebuilt
@@ -43,13 +43,28 @@ class Projection(nn.Sequential):
             pooled = layer(pooled)
         return pooled
 
+    @property
+    def first(self) -> nn.Linear:
+        """Its first linear layer."""
+        return cast(nn.Linear, self[0])
+
+    @property
+    def last(self) -> nn.Linear:
+        """Its last linear layer."""
+        return cast(nn.Linear, self[3])
+
+    @property
+    def norms(self) -> tuple[nn.LayerNorm, nn.LayerNorm]:
+        """What stands behind each of them."""
+        return cast(nn.LayerNorm, self[1]), cast(nn.LayerNorm, self[4])
+
 
 class SentenceEncoder(nn.Module):
     """Texts as token numbers to unit vectors; `tokenizer`, where the model came out of a file, makes the numbers."""
 
     tokenizer: "Tokenizer"
 
-    def __init__(self, transformer: nn.Module, projection: Projection | None):
+    def __init__(self, transformer: PreTrainedModel, projection: Projection | None):
         super().__init__()
         self.transformer, self.projection = transformer, projection
 
@@ -59,7 +74,7 @@ class SentenceEncoder(nn.Module):
 
     @property
     def dimension(self) -> int:
-        return self.width if self.projection is None else self.projection[3].out_features
+        return self.width if self.projection is None else self.projection.last.out_features
 
     @torch.inference_mode()
     def encode(self, texts: list[str]) -> Tensor:
@@ -153,19 +168,19 @@ def load_model(content: dict[str, Any], where: str) -> SentenceEncoder:
 
 def architecture_of(model: SentenceEncoder, tokenizer: Tokenizer) -> dict[str, Any]:
     """Plain values from which `stored_student` rebuilds the model without its weights."""
-    projected = model.projection is not None
+    projection = model.projection
     config = json.loads(model.transformer.config.to_json_string(use_diff=False))
     return {
         "config": {
             name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")
         },
-        "projection_hidden_dim": model.projection[0].out_features if projected else None,
-        "dimension": model.dimension if projected else None,
+        "projection_hidden_dim": None if projection is None else projection.first.out_features,
+        "dimension": None if projection is None else model.dimension,
         "max_length": tokenizer.max_length,
     }
 
 
-def keep_layers(transformer: nn.Module, layers: tuple[int, ...], name: str) -> None:
+def keep_layers(transformer: PreTrainedModel, layers: tuple[int, ...], name: str) -> None:
     """Keep these layers of a transformer, in the order given."""
     for path in LAYER_LISTS:
         try:
@@ -199,8 +214,9 @@ def _built(content: dict[str, Any]) -> SentenceEncoder:
     return model
 
 
-def _assembled(transformer: nn.Module, hidden: int | None, dimension: int | None) -> SentenceEncoder:
+def _assembled(transformer: PreTrainedModel, hidden: int | None, dimension: int | None) -> SentenceEncoder:
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler.requires_grad_(False)  # not used; kept so that the exported model is a whole one
-    projection = None if hidden is None else Projection(transformer.config.hidden_size, hidden, dimension)
+    width, out = transformer.config.hidden_size, cast(int, dimension)  # None only where there is no projection
+    projection = None if hidden is None else Projection(width, hidden, out)
     return SentenceEncoder(transformer, projection)

@@ -36,6 +36,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
     text = Text(folder.parent / text_name)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = spec.teacher
+    assert wanted is not None  # else there are no vectors to prepare
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     teacher = load_teacher(wanted.model, wanted.max_length, wanted.precision, device)
@@ -44,6 +45,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
         raise Refusal(
             f"data.teacher_dim: {wanted.dimension} is not what {wanted.model.name} gives; it gives {dimension}"
         )
+    assert dimension is not None  # known of every model that ends in a pooling
     for role, encode, lines in (
         ("queries", teacher.encode_query, text.queries),
         ("passages", teacher.encode_document, text.passages),

@@ -37,6 +37,12 @@ class Text:
     with -1.  query_split, passage_split, pair_dataset: uint8, positions in `SPLITS` and in the manifest's `datasets`.
     """
 
+    pairs: np.ndarray
+    negatives: np.ndarray
+    query_split: np.ndarray
+    passage_split: np.ndarray
+    pair_dataset: np.ndarray
+
     def __init__(self, folder: str | Path):
         folder = Path(folder)
         try:

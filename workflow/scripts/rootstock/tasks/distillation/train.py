@@ -102,6 +102,7 @@ def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors,
     chosen = pairs[np.linspace(0, len(pairs) - 1, min(PROJECTION_TEXTS, len(pairs))).astype(int)]
     rows = np.unique(encoder.text.pairs[chosen, 1])
     head, model.projection = model.projection, None
+    assert head is not None  # there is a projection to start
     pooled = []
     for part in torch.from_numpy(rows).split(256):
         tokens, lengths = encoder.tokenizer(encoder.text.passages.take(part.numpy()))
@@ -114,8 +115,8 @@ def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors,
     centred = features - mean_in
     gram = centred.T @ centred + RIDGE * len(rows) * torch.eye(features.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(gram, centred.T @ (target - mean_out)).T  # (dimension, hidden)
-    head[3].weight.copy_(weight)
-    head[3].bias.copy_(mean_out - weight @ mean_in)
+    head.last.weight.copy_(weight)
+    head.last.bias.copy_(mean_out - weight @ mean_in)
 
 
 def check_warmup(phase: Phase, spec: BaseSpec | FinetuneSpec) -> None:

@@ -1,6 +1,8 @@
 """The two phases as the engine's loop trains them: pairs as samples, the teacher's vectors from disk."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from .student import SentenceEncoder, Tokenizer, architecture_of
 from .text import NONE, Text
 from .vectors import Vectors
 
+SpecT = TypeVar("SpecT", BaseSpec, FinetuneSpec)
 TEXTS_PER_EVALUATION = 256
 
 
@@ -51,14 +54,14 @@ class Encoder:
         return self.context.world.sum(vectors)
 
 
-class Phase:
+class Phase(ABC, Generic[SpecT]):
     """What both phases have in common."""
 
     def __init__(
         self,
         encoder: Encoder,
         vectors: Vectors,
-        spec: BaseSpec | FinetuneSpec,
+        spec: SpecT,
         most_per_dataset: int | None,
         most: int | None,
         dimensions: tuple[int, ...] | None,
@@ -81,6 +84,10 @@ class Phase:
             self.train, self.text.pair_dataset[self.train], self.most_per_dataset, self.most, self.spec.seed, epoch
         )
         return even_batches(torch.from_numpy(chosen), self.spec.batch_size)
+
+    @abstractmethod
+    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
+        """Summed loss over these pairs, see `engine.loop.Trainee`."""
 
     def train_mode(self) -> None:
         self.model.train()
@@ -109,7 +116,7 @@ class Phase:
         return zip(*(nested(v, self.dimensions) for v in vectors), strict=True)
 
 
-class General(Phase):
+class General(Phase[BaseSpec]):
     """Phase 1: vectors of queries and passages become the teacher's."""
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
@@ -125,7 +132,7 @@ class General(Phase):
         return total / (2 * len(self.dimensions))  # the mean over roles and nested dimensions
 
 
-class Retrieval(Phase):
+class Retrieval(Phase[FinetuneSpec]):
     """Phase 2: a query finds its passage among hard and in-batch negatives."""
 
     def __init__(self, *arguments, **options):
@@ -226,8 +233,8 @@ class GatherWithGradient(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        gradient = gradient.contiguous()
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        gradient = grad_outputs[0].contiguous()
         dist.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.count], None, None
 

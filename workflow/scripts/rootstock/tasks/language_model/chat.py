@@ -116,7 +116,9 @@ def write_now(text: str) -> None:
 
 def _number(value: object) -> object:
     """A word of the user as the number that it is; other words are left for the check to refuse."""
-    for kind in (int, float) if isinstance(value, str) else ():
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
         try:
             return kind(value)
         except ValueError:

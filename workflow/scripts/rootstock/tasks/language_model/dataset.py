@@ -63,8 +63,10 @@ def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
     """What names the text of a complete data section."""
     files = {} if data.path is None else files_by_domain(Path(data.path))
     tokenizer = data.tokenizer and fingerprints.of(tokenizer_files(data.tokenizer))
+    name = "folder" if data.path else data.name
+    assert name and data.split  # the section is complete
     return TextIdentity(
-        name="folder" if data.path else data.name,
+        name=name,
         version=None if data.path else ontologies.IDENTITY,
         domains=data.domains or (),
         content={name: fingerprints.of(files[name]) for name in data.domains or ()} if data.path else None,

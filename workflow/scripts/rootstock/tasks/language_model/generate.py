@@ -1,6 +1,6 @@
 """Text from a trained model: load one from any file that holds it, go on from prompts, one or many at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,14 @@ def generate_text(
     return texts[0] if isinstance(prompt, str) else texts
 
 
-def stream_text(model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: Sampling) -> Iterator[str]:
+def stream_text(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: Sampling
+) -> Generator[str, None, None]:
     """The same for one prompt, piece by piece as it comes; a character of several tokens comes when it is whole."""
     written: list[int] = []
     decoder, shown = DecodeStream(skip_special_tokens=True), 0
     for (token,) in stream_tokens(model, [encode_prompt(tokenizer, prompt)], end_of_text(tokenizer), settings):
+        assert token is not None  # the stream ends with its only row
         written.append(token)
         if piece := decoder.step(tokenizer, token):
             yield piece
@@ -113,7 +116,7 @@ def stream_tokens(
     fills the context goes on from its later half.
     """
     room = model.shape.context_length
-    seeds = torch.randint(2**62, (1,)).item() if settings.seed is None else settings.seed
+    seeds = int(torch.randint(2**62, (1,)).item()) if settings.seed is None else settings.seed
     generators = [torch.Generator().manual_seed(seeds) for _ in rows]
     rows = [(row or [end])[-room:] for row in rows]
     ended = [False] * len(rows)

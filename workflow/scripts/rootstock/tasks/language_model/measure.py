@@ -39,7 +39,7 @@ class Measure:
 
 def together(parts: list[dict[str, float | int]]) -> dict[str, float | int]:
     """What several texts measure as one."""
-    return _measured(sum(part["loss"] * part["tokens"] for part in parts), sum(part["tokens"] for part in parts))
+    return _measured(sum(part["loss"] * part["tokens"] for part in parts), int(sum(part["tokens"] for part in parts)))
 
 
 def window_starts(length: int, context_length: int, most_tokens: int | None) -> Tensor:

@@ -32,17 +32,21 @@ class Cache:
 class LanguageModel(nn.Module):
     """Token numbers in, logits over the vocabulary out."""
 
+    cos: Tensor  # [context_length, d_head], as `sin`
+    sin: Tensor
+
     def __init__(self, vocab_size: int, shape: Model):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(vocab_size, shape.d_model)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
+        blocks = [Block(shape) for _ in range(shape.n_layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
         cos, sin = rotary_tables(shape.context_length, shape.d_model // shape.n_heads)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(_initialise)
-        for block in self.blocks:  # the residual stream sums 2 × n_layers outputs: keep its variance (GPT-2)
+        for block in blocks:  # the residual stream sums 2 × n_layers outputs: keep its variance (GPT-2)
             for last in (block.attention.output, block.feed_forward.down):
                 nn.init.normal_(last.weight, std=INITIAL_STD / math.sqrt(2 * shape.n_layers))
 

@@ -57,6 +57,7 @@ def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
     if spec.tokenizer_path is not None:
         write_atomically(file, given_tokenizer(tokenizer_files(spec.tokenizer_path)).encode())
     elif not file.exists():
+        assert spec.vocab_size is not None  # it stands where no tokenizer is given
         texts = (d.text for name in spec.domains for d in documents(spec, name) if split_of(d, spec.split) == "train")
         write_atomically(file, train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True).encode())
     return file

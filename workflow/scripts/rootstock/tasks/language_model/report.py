@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from ...results.figure import dots_by_row
+from ...results.summary import columns_of, tabulated
 from .settings import GENERAL
 
 TRUNK = "trunk"
@@ -71,7 +71,7 @@ def branch_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
     """A row a trunk and a row a cool-down of it, a column a text; means over seeds."""
-    texts = [name.removeprefix("base_loss_") for name in summary if name.startswith("base_loss_")]
+    texts = [name.removeprefix("base_loss_") for name in columns_of(summary) if name.startswith("base_loss_")]
     rows = [
         {
             "mode": mode,
@@ -97,10 +97,10 @@ def _continued(summary: pd.DataFrame, branch: pd.Series) -> float | None:
 
 def _as_text(table: pd.DataFrame) -> str:
     """Losses with three digits; a setting that is the same everywhere is left out."""
-    varied = [name for name in table if name not in SETTINGS or table[name].nunique(dropna=False) > 1]
+    varied = [name for name in columns_of(table) if name not in SETTINGS or table[name].nunique(dropna=False) > 1]
     shown = pd.DataFrame({name: [_shown(name, value) for value in table[name]] for name in varied})
     right = ["left" if name in ("domain", "mode") else "right" for name in varied]
-    return tabulate(shown, headers="keys", showindex=False, disable_numparse=True, colalign=right, tablefmt="simple")
+    return tabulated(shown, disable_numparse=True, colalign=right)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -1,17 +1,15 @@
 """A training that goes on from one of its checkpoints with another budget or batch. Light: no torch."""
 
-from typing import TypeVar
-
 from ...study.identity import digest
 from ...study.problems import Refusal
 from ...study.resumption import Place, Resumption, unchanged
 from ...study.task import straight
 from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec, ResumedFrom
 
-SpecT = TypeVar("SpecT", BaseSpec, FinetuneSpec)
+Spec = BaseSpec | FinetuneSpec
 
 
-def resumed(before: SpecT, place: Place, changes: dict[str, int]) -> Resumption:
+def resumed(before: Spec, place: Place, changes: dict[str, int]) -> Resumption:
     """The spec to train on with.
 
     A budget that a straight training would have passed on its way, at this very state, needs no mark in the spec: it is
@@ -33,7 +31,7 @@ def resumed(before: SpecT, place: Place, changes: dict[str, int]) -> Resumption:
     return Resumption(spec, digest(spec), _says(before, spec, changes, place))
 
 
-def _is_on_the_way(before: SpecT, changes: dict[str, int], place: Place) -> bool:
+def _is_on_the_way(before: Spec, changes: dict[str, int], place: Place) -> bool:
     """Whether a straight training of the new budget stands, at this step, exactly where this one does."""
     begun = before.resumed_from or NOT_RESUMED
     whole = begun.step - begun.batch + (place.epoch - begun.epoch) * before.eval_every + place.batch == place.step
@@ -45,7 +43,7 @@ def _samples(spec: BaseSpec | FinetuneSpec, step: int) -> int:
     return begun.samples + (step - begun.step) * spec.batch_size
 
 
-def _says(before: SpecT, after: SpecT, changes: dict[str, int], place: Place) -> list[str]:
+def _says(before: Spec, after: Spec, changes: dict[str, int], place: Place) -> list[str]:
     lines = [f"{name}: {getattr(before, name)} becomes {value}" for name, value in changes.items()]
     lines.append(f"{digest(after)} is a new training, resumed from {place.hash} at step {place.step}")
     lines.append("as before: weights, optimizer, history, and the order of the text, which goes on where it was")

@@ -8,7 +8,7 @@ from ...study.fields import Count, Fraction, Int, Name, Natural, NonNegative, Po
 from ...study.spec import Optimisation
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[str, ...] = ("train", "val", "test")
 GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
 
 
