@@ -25,6 +25,7 @@ from rootstock.engine.loop import fit  # noqa: E402
 from rootstock.engine.progress import Context  # noqa: E402
 from rootstock.job.prepare import prepare  # noqa: E402
 from rootstock.study.paths import prepared  # noqa: E402
+from rootstock.study.run import Run  # noqa: E402
 from rootstock.tasks.language_model.measure import inputs_and_targets  # noqa: E402
 from rootstock.tasks.language_model.model import NORM_EPSILON, LanguageModel, rotate  # noqa: E402
 from rootstock.tasks.language_model.settings import Model  # noqa: E402
@@ -161,7 +162,7 @@ def trainee_of(text: Prepared, spec: BaseSpec, kind: type = TextTrainee, build: 
 
 
 def context() -> Context:
-    return Context(torch.device("cpu"), compile=True, say=lambda _: None)
+    return Context(torch.device("cpu"), run=Run(compile=True), say=lambda _: None)
 
 
 def main() -> None:

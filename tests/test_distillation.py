@@ -24,6 +24,7 @@ from rootstock.study import paths
 from rootstock.study.fingerprints import Fingerprints
 from rootstock.study.plan import job_lists
 from rootstock.study.problems import Problems, Refusal, StudyError
+from rootstock.study.run import Run
 from rootstock.tasks.distillation import losses, packaged, retrieval, sampling
 from rootstock.tasks.distillation.duplicates import Groups, join_near_duplicates, normalised
 from rootstock.tasks.distillation.pairs import Pair, read_pairs
@@ -422,7 +423,7 @@ def test_a_training_that_cannot_be_is_refused_before_its_first_step(tiny):
     ):
         check_warmup(trained, trained.spec)
     trained = phase(tiny, Retrieval)
-    trained.encoder.context.micro_batch_size = 2
+    trained.encoder.context.run = Run(micro_batch_size=2)
     with pytest.raises(Refusal, match="in_batch_negatives needs them at once"):
         trained._check()
 

@@ -81,7 +81,7 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     Raises `Interrupted` after one of `STOP_SIGNALS`, with a checkpoint saved.
     """
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
-    optimizer = make_optimizer(model, spec, course, compiled=context.compile)
+    optimizer = make_optimizer(model, spec, course, compiled=context.run.compile)
     steps = course.steps or course.epochs * len(trainee.batches(1))
     schedule = make_schedule(course.schedule, optimizer, spec.lr, steps, course.warmup_steps, course.decay_pct)
     precision, halved = PRECISIONS[spec.precision], spec.precision == "fp16"
@@ -92,7 +92,7 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     trainee.train_mode()
     require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
-    wrapped = world.wrap(compiled(model) if context.compile else model)
+    wrapped = world.wrap(compiled(model) if context.run.compile else model)
     curves = Curves(context.curves if world.is_first else None, progress.step)
     started, first_step = time.monotonic(), progress.step
 
@@ -142,7 +142,7 @@ def _backward(
     """Gradients of the mean loss over a global batch, split over ranks and micro-batches; this rank's summed loss."""
     world, total, loss_sum = context.world, len(samples), 0.0
     mine = world.share(samples)
-    pieces = list(mine.split(context.micro_batch_size or max(len(mine), 1))) if len(mine) else [samples[:1]]
+    pieces = list(mine.split(context.run.micro_batch_size or max(len(mine), 1))) if len(mine) else [samples[:1]]
     for number, piece in enumerate(pieces):
         synchronise = number == len(pieces) - 1 or world.size == 1
         with nullcontext() if synchronise else cast(DistributedDataParallel, model).no_sync():

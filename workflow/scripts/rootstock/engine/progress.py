@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
 from .epoch_line import EpochLine
@@ -24,8 +25,7 @@ class Context:
     world: World = field(default_factory=World)
     checkpoints: Checkpoints | None = None
     start: dict[str, Any] | None = None  # the last state of a shorter training with the same settings
-    micro_batch_size: int | None = None
-    compile: bool = False
+    run: Run = field(default_factory=Run)
     curves: Path | None = None  # a folder for TensorBoard
     say: Callable[[str], None] = print
 
@@ -133,7 +133,7 @@ class Progress:
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
-        self.compile = context.compile
+        self.compile = context.run.compile
         source = "a shorter training" if state is None else "a checkpoint"
         if state is not None:
             self._keep_how(state, context)
@@ -157,6 +157,7 @@ class Progress:
         if state["threads"] != torch.get_num_threads():
             context.say(f"threads: {state['threads']}, as this training began, not {torch.get_num_threads()}")
             torch.set_num_threads(state["threads"])
-        if state["compile"] != context.compile:
-            context.say(f"compile: {state['compile']}, as this training began, not {context.compile}")
-            context.compile = self.compile = state["compile"]
+        if state["compile"] != context.run.compile:
+            context.say(f"compile: {state['compile']}, as this training began, not {context.run.compile}")
+            self.compile = state["compile"]
+            context.run = context.run.model_copy(update={"compile": self.compile})

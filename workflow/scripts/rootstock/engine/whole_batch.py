@@ -15,7 +15,7 @@ def require_whole_batches(model: nn.Module, batch_size: int, context: Context) -
     """
     if not any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
         return
-    world, micro = context.world, context.micro_batch_size
+    world, micro = context.world, context.run.micro_batch_size
     why = "but the model has BatchNorm, which must see all of it at once"
     if micro is not None and micro < -(-batch_size // world.size):
         raise Refusal(f"run.micro_batch_size: {micro} cuts a batch of {batch_size}, {why}; remove it")

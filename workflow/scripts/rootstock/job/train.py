@@ -97,7 +97,7 @@ def _context(job: Job, kept: StoredObject) -> "tuple[Context, Checkpoints]":
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
     curves = Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None
-    return Context(device, world, checkpoints, state, run.micro_batch_size, run.compile, curves, say), checkpoints
+    return Context(device, world, checkpoints, state, run, curves, say), checkpoints
 
 
 def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":

@@ -134,7 +134,7 @@ def _announce(name: str, phase: Phase, context: Context) -> dict[str, Any]:
     """Say, and return for the records, how much is trained on and how large a step really is."""
     sizes = [len(batch) for batch in phase.batches(1)]
     mine = -(-max(sizes) // context.world.size)
-    micro = min(context.micro_batch_size or mine, mine)
+    micro = min(context.run.micro_batch_size or mine, mine)
     context.say(
         f"{name}: {sum(sizes)} of {len(phase.train)} pairs an epoch, {len(sizes)} steps of {min(sizes)} to {max(sizes)} pairs "
         f"({context.world.size} process(es) × {-(-mine // micro)} micro-batch(es) of up to {micro})"

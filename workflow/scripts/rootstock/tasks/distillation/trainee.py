@@ -205,7 +205,7 @@ class Retrieval(Phase[FinetuneSpec]):
         )
 
     def _check(self) -> None:
-        in_batch, micro = self.spec.in_batch_negatives, self.encoder.context.micro_batch_size
+        in_batch, micro = self.spec.in_batch_negatives, self.encoder.context.run.micro_batch_size
         mine = -(-self.spec.batch_size // self.world.size)
         if in_batch and micro is not None and micro < mine:
             raise Refusal(
