@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PEOPLE, job_of, plan
+from test_engine import start, wait_for_line
 
 from rootstock.cluster import daemons, packages, unpacked
 from rootstock.commands import cli
@@ -759,3 +761,49 @@ def test_a_key_that_cannot_be_read_costs_no_training(project, people, pair, monk
 def test_keys_are_no_part_of_a_hash(people):
     study = {"data": {"path": str(people)}, "base": {"max_epochs": 1}}
     assert list(plan(**study).bases) == list(plan(**study, run={"sign_with": "a", "trust": "b"}).bases)
+
+
+# Several processes
+
+
+def test_processes_of_a_training_meet_where_nothing_is_unpickled(project, people):
+    """torchrun's dynamic rendezvous unpickles what anybody on the machine can write at its port."""
+    flags = ("--fold", "0", "--data_path", "data/tiny", "--device", "cpu", "--max_epochs", "100000", "--processes", "2")
+    process = start(project, *flags)
+    try:
+        wait_for_line(project, process, "epoch 2/")
+        keys = [key for port in ports_of(process.pid) for key in keys_at(port)]
+        assert keys and not [key for key in keys if "rendezvous" in key]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ports_of(group: int) -> set[int]:
+    """TCP ports at which processes of a group listen, as any user can see them."""
+    listening = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                listening[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(entry.name)) == group:
+                found |= {listening[link] for fd in (entry / "fd").iterdir() if (link := os.readlink(fd)) in listening}
+        except OSError:
+            continue
+    return found
+
+
+def keys_at(port: int) -> list[str]:
+    from datetime import timedelta
+
+    try:
+        store = torch.distributed.TCPStore(
+            "127.0.0.1", port, is_master=False, timeout=timedelta(seconds=5), wait_for_workers=False
+        )
+        return list(store.list_keys())
+    except (RuntimeError, ValueError):
+        return []  # gloo's own port

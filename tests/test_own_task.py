@@ -1,5 +1,6 @@
 """A task that the library does not know, in a folder of its user: everything works, and what it lacks is told at once."""
 
+import json
 import shutil
 
 import pandas
@@ -36,23 +37,26 @@ def test_a_study_of_it_runs_and_a_second_run_does_nothing(own, monkeypatch):
     assert len(trained) == 12 and (trained["loss_after"] < trained["loss_before"]).all()
     assert "Nothing to be done" in own.snakemake("--configfile", study).stderr
     listed = own.script("list_checkpoints").stdout
-    assert TASK in listed and "all_layers" in listed
+    assert TASK in listed and "all_layers" not in listed  # a file names it, nobody else: it is not imported
+    assert "all_layers" in own.script("list_checkpoints", "--task", TASK).stdout
     folder = own / trained["path"].iloc[0]
-    assert "loads; its sha256" in own.script("check_checkpoint", folder / "best_model.pt").stdout
+    untold = own.script("check_checkpoint", folder / "best_model.pt", check=False)
+    assert untold.returncode == 1 and "name it by --task" in untold.stderr
+    assert "loads; its sha256" in own.script("check_checkpoint", folder / "best_model.pt", "--task", TASK).stdout
     monkeypatch.chdir(own.folder)
-    assert load_model(folder)(torch.zeros(3, 1)).shape == (3, 1)
+    assert load_model(folder, task=TASK)(torch.zeros(3, 1)).shape == (3, 1)
 
 
 def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):
     flags = ("--task", TASK, "--place", "south", "--max_epochs", "2", "--lr", "0.01", "--batch_size", "8")
     base = own.script("train_base", *flags).stdout.split()[-1]
-    said = own.script("resume_training", "--max-epochs", "4").stdout
+    said = own.script("resume_training", "--task", TASK, "--max-epochs", "4").stdout
     assert "is what a straight run of 4 epochs gives" in said
     longer = own.script("train_base", *flags[:5], "4", *flags[6:], "--store", "other").stdout.split()[-1]
     assert longer == said.split()[-1] != base
     models = [own / f"{store}/{longer}/model.pt" for store in (".rootstock/store", "other")]
     assert models[0].read_bytes() == models[1].read_bytes()
-    wrong = own.script("resume_training", "--max-steps", "9", check=False)
+    wrong = own.script("resume_training", "--task", TASK, "--max-steps", "9", check=False)
     assert wrong.returncode == 1 and "has no such setting; give --max-epochs" in wrong.stderr
 
 
@@ -122,3 +126,35 @@ def test_every_method_of_the_contract_says_what_it_is_for():
         if callable(member) and not name.startswith("_") and not member.__doc__
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("script", ["list_checkpoints", "check_checkpoint", "resume_training"])
+def test_a_module_that_only_a_file_names_is_never_imported(project, script):
+    """Whoever can write into a store, or send a file, could run code by it."""
+    (project / "evil.py").write_text("open('pwned', 'w')\n")
+    spec, name = {"task": "evil:X", "mode": "m"}, "a" * 16
+    folder = project / f".rootstock/store/{name}/checkpoints"
+    folder.mkdir(parents=True)
+    described = {
+        "hash": name,
+        "spec": spec,
+        "data": "d",
+        "step": 1,
+        "epoch": 1,
+        "loss": None,
+        "world_size": 1,
+        "run": {},
+    }
+    (folder / "step_1.json").write_text(json.dumps(described | {"asked_by": {}}))
+    torch.save({"spec": spec, "hash": name, "model": {}, "epoch": 1, "batch": 0}, folder / "step_1.pt")
+    flags = [folder / "step_1.pt"] if script == "check_checkpoint" else []
+    done = project.script(script, *flags, check=False)
+    assert "Traceback" not in done.stderr and not (project / "pwned").exists(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["snakemake.__main__:X", "this.x:__class__", "broken:X"])
+def test_a_module_that_cannot_be_loaded_is_one_line(project, name):
+    (project / "broken.py").write_text("raise SystemExit('no')\n")
+    study = project.study("s", {"task": name})
+    done = project.script("generate_jobs", "--configfile", study, check=False)
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("task:")

@@ -16,6 +16,7 @@ rule export:
     resources:
         gpu=0,
         store=STORE,
+        task=PLAN.study.task.name,
         mem_mb=4000,
         runtime=30,
     params:
@@ -26,6 +27,7 @@ rule export:
         "python workflow/scripts/export_model.py"
         " --hash {params.hash}"
         " --store {resources.store:q}"
+        " --task {resources.task:q}"
         " --data_path {params.data:q}"
         " --study {params.study:q}"
         " --output {wildcards.export:q}"

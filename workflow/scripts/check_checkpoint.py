@@ -21,6 +21,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("file", type=Path, help="a .pt file: model, best model, base model or checkpoint")
     cli.add_store_flag(parser)
+    cli.add_own_task_flag(parser)
     args = parser.parse_args()
     if args.file.is_dir():
         raise Refusal(f"{args.file}: is a folder; name a .pt file in it")
@@ -31,7 +32,7 @@ def main() -> int:
         content = content_of(file)  # first: a damaged file is told as such
         vouched = recorded(args.file, content["hash"], sha256_of(file), args.store)
     spec = spec_of(content["spec"])
-    task = TASKS.find(spec.task)
+    task = TASKS.of_file(spec.task)
     model = task.trainer().load_model(content, str(args.file))
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
     cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {vouched}")

@@ -15,6 +15,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--hash", required=True, help="the model: a base model or a fine-tune")
     cli.add_store_flag(parser)
+    cli.add_own_task_flag(parser)
     parser.add_argument("--data_path", help="the data folder of its training")
     parser.add_argument("--study", type=Path, help="file with the study as JSON, for the record")
     parser.add_argument("--output", required=True, type=cli.new_folder, help="folder to write")
@@ -23,7 +24,7 @@ def main() -> int:
     study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
     output = Path(args.output)
     with kept.opened() as files:
-        task = TASKS.find(files.content["task"])
+        task = TASKS.of_file(files.content["task"])
         exporter = task.exporter()
         if exporter is None:
             fix = "which has no other form; load its file as it is"

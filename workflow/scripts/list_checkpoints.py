@@ -15,7 +15,7 @@ from rootstock.tasks.registry import TASKS
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--task", help="only models of this task (default: of all)")
+    cli.add_own_task_flag(parser, "only models of this task (default: of all); of your own, name it")
     cli.add_store_flag(parser)
     args = parser.parse_args()
     found = model_files(args.store, args.task)
@@ -26,11 +26,10 @@ def main() -> int:
 
 
 def row(file: ModelFile) -> dict[str, Any]:
-    task, spec = TASKS.find(file.task), spec_of(file.spec)
-    passes = task.passes(spec, file.step, file.epochs, file.data)
+    about, passes = known(file)
     return {
-        "task": task.name,
-        "training": task.about(spec),
+        "task": file.task,
+        "training": about,
         "kind": file.kind,
         "step": file.step,
         "epoch": "" if passes is None else f"{passes:.2f}",
@@ -41,6 +40,16 @@ def row(file: ModelFile) -> dict[str, Any]:
         "resumed from": file.resumed_from,
         "path": file.path,
     }
+
+
+def known(file: ModelFile) -> tuple[str, float | None]:
+    """What a training is about and how often it went over its data, as its task says it; a task of a file's own is not
+    loaded for that."""
+    try:
+        task, spec = TASKS.of_file(file.task), spec_of(file.spec)
+    except Refusal:
+        return "?", None
+    return task.about(spec), task.passes(spec, file.step, file.epochs, file.data)
 
 
 if __name__ == "__main__":

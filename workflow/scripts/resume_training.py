@@ -35,7 +35,7 @@ def main() -> int:
     args.gpus = gpus(args)
     run = cli.read_run(args)
     resumption = resumed(file, changes)
-    cli.say(f"from {file.path}: {TASKS.find(file.task).about(resumption.spec)}, step {file.step}")
+    cli.say(f"from {file.path}: {TASKS.of_file(file.task).about(resumption.spec)}, step {file.step}")
     for line in resumption.says:
         cli.say(line)
     if file.world_size != run.world_size:
@@ -87,7 +87,7 @@ def resumed(file: ModelFile, changes: dict[str, int]) -> Resumption:
     is_finished = file.kind == "state"
     place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], is_finished)
     try:
-        return TASKS.find(file.task).resumed(spec, place, changed)
+        return TASKS.of_file(file.task).resumed(spec, place, changed)
     except Refusal as refusal:  # in the words of the spec
         name, _, reason = str(refusal).partition(":")
         raise Refusal(f"{flag(name) if name in CHANGES else name}:{reason}") from None
@@ -157,6 +157,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")
     parser.add_argument("--batch-size", type=int, help="another global batch")
     cli.add_store_flag(parser)
+    cli.add_own_task_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
     for name in CHANGES:

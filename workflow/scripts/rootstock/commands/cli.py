@@ -229,6 +229,20 @@ def add_task_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default=TASKS.names[0], help=f"what is trained (default: {TASKS.names[0]})")
 
 
+class _OwnTask(argparse.Action):
+    """Loads the task that a user names, so that files may name it too."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        TASKS.find(values)
+        setattr(namespace, self.dest, values)
+
+
+def add_own_task_flag(
+    parser: argparse._ActionsContainer, about: str = "a task of your own that the file may name"
+) -> None:
+    parser.add_argument("--task", action=_OwnTask, metavar="package.module:Class", help=about)
+
+
 def task_of(arguments: list[str]) -> Task:
     """The task named on a command line, or in the spec on it, before its flags are known."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

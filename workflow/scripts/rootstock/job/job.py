@@ -62,7 +62,13 @@ class Job:
 
 def spec_of(content: dict[str, Any]) -> BaseSpec | FinetuneSpec:
     """The spec of a model or checkpoint from its plain form: a fine-tune's has a mode. `Refusal` where it is none."""
-    return read_spec(json.dumps(content), "fine-tune" if "mode" in content else "base")
+    try:
+        kind = "fine-tune" if "mode" in content else "base"
+        return read_spec(json.dumps(content), kind, TASKS.of_file(content.get("task")).name)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise Refusal(
+            f"spec: cannot be read ({str(error)[:200]}); the file is damaged or not one of Rootstock"
+        ) from None
 
 
 def read_spec(text: str, kind: str, task: str | None = None) -> Any:

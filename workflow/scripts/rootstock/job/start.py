@@ -33,7 +33,7 @@ def load_start(job: Job, name: str) -> Start:
         if job.run.trust:
             require_signature(files.content, job.run.trust, name)
         content = load(files.model)
-    spec = _spec_in(content) if isinstance(content, dict) and content.get("hash") == name else None
+    spec = _spec_in(job, content) if isinstance(content, dict) and content.get("hash") == name else None
     if spec is None or digest(spec) != name:
         raise Refusal(f"{published}: is not base model {name}; delete it and run again")
     return Start(name, spec, content)
@@ -69,5 +69,5 @@ def _require_same(job: Job, state: dict[str, Any], flag: str) -> None:
         raise Refusal(f"{flag} is of {digest(other)}, another training than {job.hash}; {fix}")
 
 
-def _spec_in(content: dict[str, Any]) -> BaseSpec:
-    return read_spec(json.dumps(content.get("spec") or {}), "base")
+def _spec_in(job: Job, content: dict[str, Any]) -> BaseSpec:
+    return read_spec(json.dumps(content.get("spec") or {}), "base", job.spec.task)

@@ -14,15 +14,18 @@ from ..study.problems import Refusal
 from .registry import TASKS
 
 
-def load_model(what: str | Path, store: str | Path = paths.STORE) -> nn.Module:
+def load_model(what: str | Path, store: str | Path = paths.STORE, task: str | None = None) -> nn.Module:
     """A trained model, ready to be called, with what it learned about its data (see the task's `train.load_model`).
 
     `what` is a file (`base_models/<hash>.pt`, `best_model.pt`, `model.pt`, a checkpoint), an experiment's folder, or the
-    hash of a model in `store`, or its beginning. Nothing in a file is ever run. Raises `Refusal` in one line.
+    hash of a model in `store`, or its beginning. Nothing in a file is ever run, nor is a module imported that only a file
+    names: a `task` of your own is named here. Raises `Refusal` in one line.
     """
+    if task is not None:
+        TASKS.find(task)
     path = find_file(store, str(what), ("model",))
     content = verified_content(path, store)
-    return TASKS.find(content["spec"]["task"]).trainer().load_model(content, str(path)).eval()
+    return TASKS.of_file(content["spec"]["task"]).trainer().load_model(content, str(path)).eval()
 
 
 def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..study.contract import faults_of
-from ..study.problems import StudyError, nearest, show
+from ..study.problems import Refusal, StudyError, nearest, show
 from ..study.task import Task
 
 PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Class, as a user names a task of their own
@@ -26,14 +26,26 @@ class Registry:
 
     names = tuple(BUILT_IN)
 
+    def __init__(self):
+        self.named: set[str] = set()  # by this program's user: in a study, a spec or a flag
+
     def find(self, name: Any) -> Task:
         """The task of that name, one object for each; `StudyError` in one line where there is none."""
         if isinstance(name, str) and name in BUILT_IN:
             return _made(name, BUILT_IN[name])
-        if isinstance(name, str) and PATH.fullmatch(name):
-            return _made(name, name)
+        if isinstance(name, str) and PATH.fullmatch(name) and "__" not in name:
+            task = _made(name, name)
+            self.named.add(name)
+            return task
         fix = f"unknown; {nearest(name, self.names)}, or name a class of your own as package.module:Class"
         raise StudyError([f"task: {show(name)} {fix}"])
+
+    def of_file(self, name: Any) -> Task:
+        """The task that a file names: to name a class is to run its module, and a file may be anybody's. So it is one that is
+        built in, or one that this program's user named before. `Refusal` for any other."""
+        if isinstance(name, str) and (name in BUILT_IN or name in self.named):
+            return self.find(name)
+        raise Refusal(f"task {show(name)}: is not built in; if it is your own and you trust it, name it by --task")
 
 
 TASKS = Registry()
@@ -46,10 +58,11 @@ def _made(name: str, path: str) -> Task:
         sys.path.insert(0, str(Path.cwd()))  # a user's own lies beside the Snakefile
     try:
         found = getattr(import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # a user's own module may fail in any way
         if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "?"):
             raise  # the task is there, a package that it needs is not
-        raise StudyError([f"task: {show(name)} cannot be loaded ({error}); check the path"]) from None
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StudyError([f"task: {show(name)} cannot be loaded ({reason}); check the path"]) from None
     if name == path and (faults := faults_of(found)):  # those that are built in are held to it by tests
         raise StudyError(f"task: {show(name)} {fault}" for fault in faults)
     return found(name)
