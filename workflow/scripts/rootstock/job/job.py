@@ -11,7 +11,7 @@ from ..study.fields import Section
 from ..study.identity import canonical, digest
 from ..study.problems import Refusal, StudyError
 from ..study.run import Run
-from ..study.spec import BaseSpec, FinetuneSpec
+from ..study.spec import BaseSpec, FinetuneSpec, TrainingSpec
 from ..study.task import Task
 from ..tasks.registry import TASKS
 from .records import JobRecord
@@ -76,11 +76,13 @@ def read_spec(text: str, kind: str, task: str | None = None) -> Any:
     what = f"spec of a {kind}"
     try:
         content = json.loads(text)
-        section: type[Section] | None = getattr(TASKS.find(task or content["task"]), KINDS[kind])
+        found = TASKS.find(task or content["task"])
+        section: type[Section] | None = getattr(found, KINDS[kind])
         if section is None:
             raise ValueError(f"task {task or content['task']} has no such spec")
         what = section.__name__
-        return section.model_validate(content)
+        spec = section.model_validate(content)
+        return found.normalised(spec) if isinstance(spec, TrainingSpec) else spec
     except StudyError as error:
         raise Refusal(f"--spec: {error}") from None
     except (ValueError, KeyError, TypeError) as error:

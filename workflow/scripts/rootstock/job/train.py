@@ -11,6 +11,7 @@ from ..study.parts import Inputs, Start
 from ..study.paths import TENSORBOARD
 from ..study.problems import Refusal
 from ..study.spec import BaseSpec
+from .former import adopt_former
 from .gpus import granted_gpus
 from .job import Job
 from .launch import is_worker, launch_workers
@@ -36,6 +37,8 @@ def train(job: Job) -> StoredObject:
     with kept.lock(job.run.wait_seconds, job.say):
         if kept.is_whole():
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
+            return kept
+        if adopt_former(job, kept, private_key(job.run.sign_with) if job.run.sign_with else None):
             return kept
         with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
             if job.record:

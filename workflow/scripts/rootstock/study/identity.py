@@ -6,7 +6,7 @@ import re
 import unicodedata
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeGuard, cast
 
 from pydantic import BaseModel
 
@@ -41,7 +41,7 @@ def short_digest(spec: Any) -> str:
     return sha256_text(canonical(spec))[:SHORT_LENGTH]
 
 
-def is_hash(text: object) -> bool:
+def is_hash(text: object) -> TypeGuard[str]:
     """Whether it is a hash as `digest` makes them, and so safe as a part of a path."""
     return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
 

@@ -1,7 +1,7 @@
 """From requests to a plan: specs resolved, equal ones made one, each given its name and its folder. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from . import paths
@@ -68,7 +68,8 @@ class _Planner:
             vouched = paths.BASE_METADATA.format(hash=base_hash)
             self._keep_export(request, (base, None), self.plan.bases[base_hash], vouched)
             return
-        finetune = self.task.finetune_spec(request, base, base_hash, self.fingerprints)
+        finetune = self.task.normalised(self.task.finetune_spec(request, base, base_hash, self.fingerprints))
+        assert isinstance(finetune, FinetuneSpec)
         if finetune.base:
             self._keep_base(base, base_hash, request)
         self._keep_experiment(request, base, finetune, problems)
@@ -198,8 +199,16 @@ class _Planner:
             self._note(
                 ["budgets: each is trained apart, for their schedule depends on the budget; constant would share"]
             )
-        chains = [sorted(group) for (is_exact, _), group in groups.items() if is_exact]
-        return {name: before for chain in chains for (_, before), (_, name) in pairwise(chain)}
+        chains = [[name for _, name in sorted(group)] for (is_exact, _), group in groups.items() if is_exact]
+        return {name: before for chain in chains for before, name in self._links(chain)}
+
+    def _links(self, chain: list[str]) -> Iterator[tuple[str, str]]:
+        """Trainings of one kind, the shortest first: each with the longest before it that it may go on from."""
+        for place, name in enumerate(chain):
+            spec = self.plan.bases[name].spec
+            able = (one for one in reversed(chain[:place]) if self.task.may_continue(spec, self.plan.bases[one].spec))
+            if (before := next(able, None)) is not None:
+                yield before, name
 
 
 class _Bases:
@@ -230,6 +239,8 @@ class _Bases:
         spec = self.task.base_spec(request, parent, self.fingerprints, problems)
         if spec is None:
             return None
+        spec = self.task.normalised(spec)
+        assert isinstance(spec, BaseSpec)
         if stage and parent:
             self.stages[digest(spec)] = (*parent, stage)
         return spec, digest(spec)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -60,6 +60,13 @@ class TrainingSpec(Optimisation):
     @abstractmethod
     def course(self) -> Course:
         """How it is trained. Asked by the engine's loop, once, of a spec that trains."""
+
+
+def renewed(spec: T, **changes: Any) -> T:
+    """The same spec with some fields changed, checked again; itself where none changes."""
+    if all(getattr(spec, name) == value for name, value in changes.items()):
+        return spec
+    return type(spec).model_validate(dict(spec) | changes)
 
 
 class BaseSpec(TrainingSpec):

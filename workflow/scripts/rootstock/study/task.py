@@ -131,6 +131,14 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     ) -> FinetuneSpecT:
         """The fine-tune of a request, resolved: what it does not give it inherits, what its mode does not use is None."""
 
+    def normalised(self, spec: TrainingSpec) -> TrainingSpec:
+        """The one form of specs that ask for the same training. What a plan names, and what a job reads, is this form.
+
+        A rule belongs here only if the weights of both spellings were shown to be equal, and if the spec alone tells: what
+        depends on how much data there is cannot be seen when a study is planned. `renewed` in `study.spec` applies changes.
+        """
+        return spec
+
     def budget(self, spec: BaseSpecT | FinetuneSpecT) -> Budget | None:
         """How long a training lasts; None where nothing is gained by comparing budgets."""
         return None
@@ -222,7 +230,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         mine, theirs = self.budget(spec), self.budget(other)
         if mine is None or theirs is None or type(spec) is not type(other):
             return False
-        return mine.is_exact and theirs.is_exact and mine.common == theirs.common
+        return mine.is_exact and theirs.is_exact and mine.common == theirs.common and _stopped_by_none(spec, other)
 
     def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
         """The training that goes on from `place` with other values of some fields. `Refusal` where that is not possible."""
@@ -256,6 +264,14 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     def baseline_methods(self) -> Baselines:
         """How it measures what its models are compared with."""
         return load_part(self, "baselines")
+
+
+def _stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
+    """Whether early stopping, as `spec` has it, would have let `other` go on to its end: as the same patience does, or one that
+    `other` was too short for, which is then not in its spec."""
+    mine, theirs = spec.course(), other.course()
+    same = mine.patience == theirs.patience
+    return same or (theirs.patience is None and mine.patience is not None and mine.patience >= theirs.epochs)
 
 
 _LEARNED = "the base model learned on other data than {folder} holds"

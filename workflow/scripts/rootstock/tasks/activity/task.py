@@ -10,8 +10,9 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Problems
 from ...study.request import Artefact, Unit
+from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import dataset, people
+from . import dataset, normal, people
 from .people import Asked, base_people, everyone, saw_target
 from .presets import PRESETS, has_batch_norm, resolve_model
 from .settings import (
@@ -140,9 +141,14 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             model=base.model if wish.mode == "target_only" else None,
         )
 
+    def normalised(self, spec: TrainingSpec) -> TrainingSpec:
+        assert isinstance(spec, BaseSpec | FinetuneSpec)
+        return normal.normalised(spec)
+
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
-        """Exact where the learning rate does not depend on it."""
-        common = canonical(spec.model_copy(update={"max_epochs": 0}))
+        """Exact where the learning rate does not depend on it. A patience that a training is too short for is not in its
+        spec; a longer one may have it."""
+        common = canonical(spec.model_copy(update={"max_epochs": 0, "early_stopping_patience": None}))
         return Budget(common, spec.max_epochs, "max_epochs", spec.schedule == "constant")
 
     def cost(self, base: BaseSpec) -> float:

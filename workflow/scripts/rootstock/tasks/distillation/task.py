@@ -9,8 +9,9 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
 from ...study.problems import Problems
 from ...study.request import Artefact, Request
+from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import adopted, dataset
+from . import adopted, dataset, normal
 from .pretrained import Pretrained, pretrained
 from .settings import TRAINING_COLUMNS, Base, Contrast, Data, Finetune, Scope, Training
 from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, PreparedSpec, Student
@@ -84,6 +85,10 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             return FinetuneSpec(**common)
         training = inherited(Training, base, wish, seed="seed_finetune")
         return FinetuneSpec(**training, **common, **{name: getattr(wish, name) for name in OF_PHASE2})
+
+    def normalised(self, spec: TrainingSpec) -> TrainingSpec:
+        assert isinstance(spec, BaseSpec | FinetuneSpec)
+        return normal.normalised(spec)
 
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
         """Never exact: the linear decay depends on it."""

@@ -9,8 +9,9 @@ from ...study.identity import canonical, digest, short_digest
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Request, Unit
 from ...study.resumption import Place, Resumption
+from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import dataset, resume
+from . import dataset, normal, resume
 from .settings import GENERAL, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
 from .specs import BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
 
@@ -113,9 +114,14 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
             trained_layers=(wish.trained_layers or 1) if wish.mode == "last_layers_only" else None,
         )
 
+    def normalised(self, spec: TrainingSpec) -> TrainingSpec:
+        assert isinstance(spec, BaseSpec | FinetuneSpec)
+        return normal.normalised(spec)
+
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
-        """Exact where the learning rate does not depend on it and both trainings end with an evaluation."""
-        common = canonical(spec.model_copy(update={"max_steps": 0}))
+        """Exact where the learning rate does not depend on it and both trainings end with an evaluation. A patience that a
+        training is too short for is not in its spec; a longer one may have it."""
+        common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))
         if spec.max_steps % spec.eval_every:
             common = canonical(spec)
         return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant")

@@ -1,0 +1,41 @@
+"""A training that the store holds under a former name becomes one under its name of today. Loads torch only where there is one."""
+
+import json
+from typing import Any
+
+from ..store.former import found_under_former_name
+from ..store.objects import StoredObject
+from ..study.identity import canonical, digest
+from ..study.problems import Refusal
+from .job import Job, spec_of
+
+
+def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
+    """Commit what lies under a former name under this one; whether there was such a thing. The former stays where it is.
+
+    Its weights are those that this training would give: the rules that made the two names one change no weight.
+    """
+    former = found_under_former_name(job.store, job.hash, _name_today)
+    if former is None:
+        return False
+    from ..engine.files import load, to_bytes
+
+    spec = canonical(job.spec)
+    with former.opened() as files, former.opened_state() as state_file:
+        named = {"spec": json.loads(spec), "hash": job.hash}
+        model = load(files.model) | named
+        state = to_bytes(load(state_file) | named) if state_file else None
+        unsigned = {name: value for name, value in files.content.items() if name != "signature"}
+    news = {"former_name": former.hash}
+    if files.content.get("base_hash"):
+        news["base_hash"] = str(job.spec.starts_from)
+    kept.commit(to_bytes(model), unsigned | news, spec, state, key)
+    job.say(f"{job.hash} is in the store under its former name {former.hash}; nothing to train")
+    return True
+
+
+def _name_today(spec: dict[str, Any]) -> str | None:
+    try:
+        return digest(spec_of(spec))
+    except Refusal:
+        return None

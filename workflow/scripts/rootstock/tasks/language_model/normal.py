@@ -1,0 +1,22 @@
+"""Spellings of one training of a language model, and the form that names it. Light: no torch."""
+
+from typing import Any
+
+from ...study.spec import renewed
+from .specs import BaseSpec, FinetuneSpec
+
+
+def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
+    """The form of a spec in which what changes no weight is absent.
+
+    Not a spelling of the other, though it looks so: `wsd` that decays over all steps and `linear`. The share is one of all
+    steps, warm-up included, so the two rates differ by a factor of (steps - warm-up) / steps.
+    """
+    if isinstance(spec, FinetuneSpec) and not spec.trains:
+        return spec
+    changes: dict[str, Any] = {}
+    if spec.resumed_from is None and spec.eval_every > spec.max_steps:
+        changes["eval_every"] = spec.max_steps  # there is one evaluation, at the end
+    if spec.early_stopping_patience is not None and spec.early_stopping_patience >= spec.course().epochs:
+        changes["early_stopping_patience"] = None  # the last evaluation comes first
+    return renewed(spec, **changes)
