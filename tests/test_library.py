@@ -36,6 +36,7 @@ def test_a_model_of_any_task_is_loaded_from_any_file_that_holds_it(trained, monk
         name,
         name[:8],
         f".rootstock/store/{name}/model.pt",
+        f".rootstock/store/{name}",
     ]
     models = [load_model(file) for file in files]
     states = [model.state_dict() for model in models]
@@ -65,7 +66,15 @@ def test_a_flipped_bit_in_an_experiment_is_noticed(trained, monkeypatch):
 def test_what_is_no_model_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": torch.zeros(1)}, "other.pt")
-    for what, reason in (("other.pt", "is not a model of Rootstock"), ("nowhere", "holds no model")):
+    (tmp_path / "empty").mkdir()
+    wrong = (
+        ("other.pt", "is not a model of Rootstock"),
+        ("nowhere", "holds no model"),
+        ("empty", "holds neither best_model.pt nor model.pt"),
+        ("", "names nothing"),
+        ("a" * 5000, "holds no model"),
+    )
+    for what, reason in wrong:
         with pytest.raises(Refusal, match=reason) as refusal:
             load_model(what)
         assert "\n" not in str(refusal.value)

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,7 +60,7 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except ModuleNotFoundError as error:
         requirements = _requirements_of(error.name or "")
         if requirements is None:
-            raise
+            return _told_as_bug(error)
         print(
             f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task",
             file=sys.stderr,
@@ -69,6 +71,19 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except Interrupted as reason:
         print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:  # what nobody foresaw
+        return _told_as_bug(error)
+
+
+def _told_as_bug(error: Exception) -> int:
+    """One line for what nobody foresaw; its traceback goes where it can be sent from."""
+    details = Path(".rootstock/last_error.txt")
+    with suppress(OSError):
+        details.parent.mkdir(exist_ok=True)
+        details.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    print(f"{what}; this is a bug, of Rootstock or of a task or model of your own: see {details}", file=sys.stderr)
+    return 1
 
 
 def _requirements_of(module: str) -> str | None:

@@ -92,6 +92,8 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     trainee.train_mode()
     require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
+    if progress.epoch - 1 > course.epochs:
+        raise Refusal(f"stands at epoch {progress.epoch - 1} already, beyond the {course.epochs} that are asked for")
     wrapped = world.wrap(compiled(model) if context.run.compile else model)
     curves = Curves(context.curves if world.is_first else None, progress.step)
     started, first_step = time.monotonic(), progress.step

@@ -65,8 +65,10 @@ def find_file(
     hint: str = TRAIN_FIRST,
 ) -> Path:
     """The file that a user means: a path, an experiment's folder, the beginning of a hash, or the newest of some kinds."""
-    if wanted and (path := Path(wanted)).exists():
-        return path / "best_model.pt" if path.is_dir() else path
+    if wanted is not None and not wanted.strip():
+        raise Refusal(f"{wanted!r}: names nothing; give a file, an experiment's folder or a hash")
+    if wanted and _exists(path := Path(wanted)):
+        return _in_folder(path) if path.is_dir() else path
     there = [file for file in model_files(store, task) if file.kind in kinds]
     if not there:
         raise Refusal(f"{store}: holds no {what}; {hint}")
@@ -76,6 +78,21 @@ def find_file(
     if wanted and len({file.hash for file in chosen}) > 1:
         raise Refusal(f"{wanted}: names {len({file.hash for file in chosen})} models; give more of the hash")
     return chosen[0].path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or no text
+        return False
+
+
+def _in_folder(folder: Path) -> Path:
+    """The model of an experiment's folder, or of an object's in a store."""
+    for name in ("best_model.pt", "model.pt"):
+        if (folder / name).is_file():
+            return folder / name
+    raise Refusal(f"{folder}: holds neither best_model.pt nor model.pt; give an experiment's folder, a file or a hash")
 
 
 def described(path: Path) -> ModelFile:
@@ -91,13 +108,13 @@ def described(path: Path) -> ModelFile:
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
     """The sha256 that was written down for a model file or checkpoint of hash `name`, and where: beside it, or, for an
-    experiment's, in the store. None where nothing is."""
+    experiment's, in the store, which has one for every model that it made. None where nothing is."""
     kept = stored(store, require_hash(name))
     places = [
         (file.with_suffix(".json"), "sha256"),
         (file.with_name("metadata.json"), "state_sha256" if file.name == "state.pt" else "model_sha256"),
         (paths.base_metadata(file), "model_sha256"),
-        *([(kept.metadata, "model_sha256")] if file.name == "best_model.pt" else []),
+        (kept.metadata, "model_sha256"),
     ]
     for description, key in places:
         try:

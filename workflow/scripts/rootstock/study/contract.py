@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ CLASSES: dict[str, type] = {
     "base_spec_type": BaseSpec,
     "finetune_spec_type": FinetuneSpec,
 }
-VALUES: dict[str, type | tuple[type, ...]] = {"unit_word": str, "recipe": int, "foundations": tuple}
+VALUES: dict[str, type | tuple[type, ...]] = {
+    "unit_word": str,
+    "recipe": int,
+    "foundations": tuple,
+    "flat": Mapping,
+    "unit_help": Mapping,
+    "own_finetune_fields": tuple,
+}
 NEEDED = ("train", "report")  # modules; the others only where there is such a thing
 
 
@@ -32,6 +39,7 @@ def faults_of(task: Any) -> list[str]:
     if not (isinstance(task, type) and issubclass(task, Task)):
         return ["is not a subclass of rootstock.study.task.Task"]
     faults = [*_wrong_classes(task), *_wrong_values(task), *_wrong_methods(task)]
+    faults += [] if faults else _half_a_unit(task)
     if not package_of(task):
         return [*faults, "stands in a module of no package; put it into a folder, as folder/task.py"]
     return faults + [fault for part in PARTS for fault in _wrong_part(task, part)]
@@ -65,6 +73,16 @@ def _wrong_methods(task: type[Task]) -> Iterator[str]:
             yield f"has {name}, which is no method"
         elif len(_arguments(found)) != len(_arguments(wanted)):
             yield f"has {name}({_list(_arguments(found))}), which takes ({_list(_arguments(wanted))})"
+
+
+def _half_a_unit(task: type[Task]) -> Iterator[str]:
+    """A task with units of its own must be able to read them back from flat jobs and flags, or all would be one unit."""
+    own = [name for name in ("units", "unit_of_job") if getattr(task, name) is not getattr(Task, name)]
+    routes = [name for name, (section, _) in task.flat.items() if section == "unit"]
+    if own and (len(own) < 2 or not routes):
+        yield 'has units of its own: it needs units, unit_of_job, and in flat a name that goes to ("unit", …)'
+    for name in set(routes) - set(task.unit_help):
+        yield f"lacks unit_help for {name}"
 
 
 def _wrong_part(task: type[Task], part: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import paths
 from .config import Study
-from .fields import Section
+from .fields import NAME_RULE, Section, is_name
 from .fingerprints import Fingerprints
 from .grid import requests
 from .identity import canonical, digest, short_digest
@@ -98,6 +98,9 @@ class _Planner:
 
     def _keep_experiment(self, request: Request, base: BaseSpec, spec: FinetuneSpec, problems: Problems) -> None:
         name, unit = digest(spec), request.unit.name
+        if not is_name(unit):  # it becomes a folder
+            problems.add(self.task.unit_word, unit, f"needs {NAME_RULE}")
+            return
         if name in self.hashes:
             self.collapsed += 1
             return

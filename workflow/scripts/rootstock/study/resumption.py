@@ -31,3 +31,12 @@ def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
     """The very training that stands there."""
     told = f"{place.hash} resumes at step {place.step}: its spec is unchanged, its result that of an undisturbed run"
     return Resumption(spec, digest(spec), [told])
+
+
+def straight(before: TrainingSpec, after: TrainingSpec, field: str) -> list[str]:
+    """What a longer training that goes on exactly is told to its user as."""
+    amount = getattr(after, field)
+    return [
+        f"{field}: {getattr(before, field)} becomes {amount}",
+        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {field.rpartition('_')[2]} gives",
+    ]

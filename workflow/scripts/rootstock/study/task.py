@@ -15,7 +15,7 @@ from .identity import canonical, digest
 from .parts import Baselines, Exporter, Preparer, Reporter, Trainer, load_part
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
-from .resumption import Place, Resumption, unchanged
+from .resumption import Place, Resumption, straight, unchanged
 from .spec import BaseSpec, FinetuneSpec, TrainingSpec
 
 BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
@@ -168,7 +168,11 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         finetune: FinetuneSpecT,
         fingerprints: Fingerprints,
     ) -> Any:
-        """What the experiments of one setting share over all units. Its short hash ends the name of their folder."""
+        """What the experiments of one setting share over all units. Its short hash ends the name of their folder.
+
+        By default all of both specs but base and data: a task whose specs hold its unit leaves those fields out too, or each
+        unit has a folder of its own.
+        """
         return {"base": base, "finetune": finetune.model_copy(update={"base": None, "data": None})}
 
     def default_name(self, settings: Settings) -> str:
@@ -240,6 +244,9 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         if budget is None or set(changes) != {budget.field} or not budget.is_exact:
             told = ", ".join(f"{name}: {value}" for name, value in changes.items())
             raise Refusal(f"{told}: changes what is trained, not only how long; train it anew in a study of its own")
+        done = place.epoch - 1 if "epoch" in budget.field else place.step
+        if changes[budget.field] <= done:
+            raise Refusal(f"{budget.field}: {changes[budget.field]} is not beyond {done}, where {place.path} stands")
         longer = spec.model_copy(update=changes)
         return Resumption(longer, digest(longer), straight(spec, longer, budget.field))
 
@@ -275,15 +282,6 @@ def _stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
 
 
 _LEARNED = "the base model learned on other data than {folder} holds"
-
-
-def straight(before: TrainingSpec, after: TrainingSpec, field: str) -> list[str]:
-    """What a longer training that goes on exactly is told to its user as."""
-    amount = getattr(after, field)
-    return [
-        f"{field}: {getattr(before, field)} becomes {amount}",
-        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {field.rpartition('_')[2]} gives",
-    ]
 
 
 class Tasks(Protocol):

@@ -2,8 +2,7 @@
 
 from ...study.identity import digest
 from ...study.problems import Refusal
-from ...study.resumption import Place, Resumption, unchanged
-from ...study.task import straight
+from ...study.resumption import Place, Resumption, straight, unchanged
 from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec, ResumedFrom
 
 Spec = BaseSpec | FinetuneSpec
