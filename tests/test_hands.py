@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ from rootstock.slurm import executor
 from rootstock.store.files import write_atomically
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.inventory import inventory
-from rootstock.store.lock import hold, is_held
+from rootstock.store.lock import _File, hold, is_held
 from rootstock.store.model_files import described, model_files
 from rootstock.store.objects import stored
 from rootstock.store.users import record_user, retire_user, users_of
@@ -314,6 +316,57 @@ def test_what_a_lock_says_removes_no_file(kept, home, stranger):
     stranger("sh", "-c", 'printf %s "$2" > "$1"; touch -d "1 day ago" "$1"', "sh", lock, home / "precious")
     entered(hold(lock, kept.store, wait_seconds=1))
     assert not lock.exists()
+
+
+def test_a_link_in_the_place_of_a_claim_costs_nobody_a_file(kept, home, monkeypatch):
+    """Somebody who waits for a lock tries again and again: whoever saw a claim's name knew the next one."""
+    claims, write = [], _File._write
+
+    def seen(lock):
+        claims.append(lock.claimfile)
+        Path(lock.claimfile).symlink_to(home / "precious")
+        write(lock)
+
+    monkeypatch.setattr("rootstock.store.lock.POLL", timedelta(seconds=0.1))
+    monkeypatch.setattr(_File, "_write", seen)
+    with (
+        hold(kept.folder / "lock", kept.store),
+        pytest.raises(Refusal, match="held by"),
+        hold(kept.folder / "lock", kept.store, wait_seconds=1, say=lambda _: None),
+    ):
+        pass
+    assert len(claims) > 2 and len(set(claims)) == len(claims)
+    assert not [name for name in os.listdir(kept.folder) if name.startswith("lock")]
+
+
+def test_a_claim_that_became_a_link_is_not_touched(kept, home):
+    os.utime(home / "precious", (1, 1))
+    lock = _File(kept.folder / "lock", kept.store)
+    Path(lock.claimfile).symlink_to(home / "precious")
+    lock._touch()
+    assert (home / "precious").stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("swap", ["link", "pipe", "folder"])
+def test_who_lost_a_lock_to_something_else_is_told(kept, home, monkeypatch, swap):
+    monkeypatch.setattr("rootstock.store.lock.LIFETIME", timedelta(seconds=0.6))
+    path, lost, said = kept.folder / "lock", threading.Event(), []
+    with hold(path, kept.store, say=said.append, lost=lost.set):
+        path.unlink()
+        make = {"link": lambda: path.symlink_to(home / "precious"), "pipe": lambda: os.mkfifo(path)}
+        make.get(swap, path.mkdir)()
+        assert lost.wait(10)
+    assert "taken over" in said[0]
+
+
+@pytest.mark.parametrize("name", ["lock.holder", f"lock.{socket.gethostname()}.break"])
+def test_a_folder_beside_a_lock_does_not_keep_it_held(kept, name):
+    said = []
+    with hold(kept.folder / "lock", kept.store, say=said.append):
+        (kept.folder / name).unlink(missing_ok=True)
+        (kept.folder / name).mkdir()
+    assert not is_held(kept.folder / "other", kept.store) and not (kept.folder / "lock").exists()
+    assert len(said) == 1 and [n for n in os.listdir(kept.folder) if n.startswith("lock")] == [name]
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "model.pt"])
