@@ -12,7 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,7 @@ from rootstock.slurm import executor
 from rootstock.store.files import write_atomically
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.inventory import inventory
-from rootstock.store.lock import hold, is_held
+from rootstock.store.lock import _File, hold, holder, is_held
 from rootstock.store.model_files import described, model_files
 from rootstock.store.objects import stored
 from rootstock.store.users import record_user, retire_user, users_of
@@ -316,6 +319,57 @@ def test_what_a_lock_says_removes_no_file(kept, home, stranger):
     stranger("sh", "-c", 'printf %s "$2" > "$1"; touch -d "1 day ago" "$1"', "sh", lock, home / "precious")
     entered(hold(lock, kept.store, wait_seconds=1))
     assert not lock.exists()
+
+
+def test_a_link_in_the_place_of_a_claim_costs_nobody_a_file(kept, home, monkeypatch):
+    """Somebody who waits for a lock tries again and again: whoever saw a claim's name knew the next one."""
+    claims, write = [], _File._write
+
+    def seen(lock):
+        claims.append(lock.claimfile)
+        Path(lock.claimfile).symlink_to(home / "precious")
+        write(lock)
+
+    monkeypatch.setattr("rootstock.store.lock.POLL", timedelta(seconds=0.1))
+    monkeypatch.setattr(_File, "_write", seen)
+    with (
+        hold(kept.folder / "lock", kept.store),
+        pytest.raises(Refusal, match="held by"),
+        hold(kept.folder / "lock", kept.store, wait_seconds=1, say=lambda _: None),
+    ):
+        pass
+    assert len(claims) > 2 and len(set(claims)) == len(claims)
+    assert not [name for name in os.listdir(kept.folder) if name.startswith("lock")]
+
+
+def test_a_claim_that_became_a_link_is_not_touched(kept, home):
+    os.utime(home / "precious", (1, 1))
+    lock = _File(kept.folder / "lock", kept.store)
+    Path(lock.claimfile).symlink_to(home / "precious")
+    lock._touch()
+    assert (home / "precious").stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("swap", ["link", "pipe", "folder"])
+def test_who_lost_a_lock_to_something_else_is_told(kept, home, monkeypatch, swap):
+    monkeypatch.setattr("rootstock.store.lock.LIFETIME", timedelta(seconds=0.6))
+    path, lost, said = kept.folder / "lock", threading.Event(), []
+    with hold(path, kept.store, say=said.append, lost=lost.set):
+        path.unlink()
+        make = {"link": lambda: path.symlink_to(home / "precious"), "pipe": lambda: os.mkfifo(path)}
+        make.get(swap, path.mkdir)()
+        assert lost.wait(10)
+    assert "taken over" in said[0]
+
+
+@pytest.mark.parametrize("name", ["lock.holder", f"lock.{socket.gethostname()}.break"])
+def test_a_folder_beside_a_lock_does_not_keep_it_held(kept, name):
+    said = []
+    with hold(kept.folder / "lock", kept.store, say=said.append):
+        (kept.folder / name).unlink(missing_ok=True)
+        (kept.folder / name).mkdir()
+    assert not is_held(kept.folder / "other", kept.store) and not (kept.folder / "lock").exists()
+    assert len(said) == 1 and [n for n in os.listdir(kept.folder) if n.startswith("lock")] == [name]
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "model.pt"])
@@ -672,9 +726,131 @@ def test_a_branch_of_no_hash_is_not_published(project):
         resume.published("../../x", "store")
 
 
-def test_lists_of_models_follow_no_link(project, kept, place, plant):
+def test_lists_of_models_follow_no_link(project, kept, place, plant, capsys):
     plant(kept.checkpoints, place)
-    is_refused(kept.checkpoints, lambda: model_files(kept.store))
+    assert model_files(kept.store) == []
+    assert f"{kept.checkpoints}: is a link" in capsys.readouterr().err
+
+
+# What others write is read with care
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.holder", "metadata.json"])
+def test_a_pipe_in_a_store_is_one_line_and_nothing_waits_for_it(project, people, kept, capsys, name):
+    other = stored(kept.store, "0" * HASH_LENGTH)
+    other.folder.mkdir()
+    os.mkfifo(other.folder / name)
+    project.study("s", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}})
+    is_there = f"{other.folder / name}: is no regular file"
+    for command, *more in (["list"], ["verify"], ["gc", "--configfile", "s.yaml"]):
+        status, out, err = ran(project, capsys, "base_models", command, *more, "--store", kept.store)
+        assert status == (command == "verify") and is_there in out and not err
+    _, _, err = ran(project, capsys, "list_checkpoints", "--store", kept.store)
+    assert is_there in err
+    status, out, err = ran(project, capsys, "base_models", "forget", other.hash, "--store", kept.store)
+    assert (status == 0 and not other.folder.exists()) if name == "metadata.json" else (status == 1 and is_there in err)
+
+
+def test_a_pipe_in_the_place_of_a_users_record_is_one_line(project, kept, capsys):
+    (kept.store / "users").mkdir()
+    os.mkfifo(kept.store / "users/x.json")
+    status, _, err = ran(project, capsys, "base_models", "list", "--store", kept.store)
+    assert status == 1 and "x.json: is no regular file" in err and len(err.splitlines()) == 1
+
+
+def test_a_file_that_takes_all_memory_is_not_read(kept):
+    with kept.metadata.open("w") as file:
+        file.truncate(2**40)
+    with pytest.raises(Refusal, match="has more than 16777216 bytes"):
+        kept.read()
+    (entry,) = inventory(kept.store)
+    assert entry.state == "damaged" and "has more than" in entry.fault
+
+
+ODD = {
+    "a list": b"[]",
+    "null": b'{"asked_by": null}',
+    "a kind": b'{"kind": [1]}',
+    "deep": b"[" * 200_000,
+    "no UTF-8": b"\xff\xfe{",
+    "a large number": b"9" * 5000,
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD)
+def test_odd_metadata_is_one_line_and_the_list_goes_on(project, people, kept, capsys, content):
+    other = stored(kept.store, "0" * HASH_LENGTH)
+    other.folder.mkdir()
+    other.metadata.write_bytes(content)
+    project.study("s", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}})
+    for command, *more in (["list"], ["verify"], ["gc", "--configfile", "s.yaml"]):
+        status, out, err = ran(project, capsys, "base_models", command, *more, "--store", kept.store)
+        assert status == (command == "verify") and not err
+        assert len([line for line in out.splitlines() if str(other.metadata) in line]) == 1
+        assert command != "list" or NAME in out
+    for script, *more in (["base_models", "show", other.hash], ["list_checkpoints"]):
+        status, _, err = ran(project, capsys, script, *more, "--store", kept.store)
+        assert status == 1 and str(other.metadata) in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", [None, 1, ["base"], "a\nb"])
+def test_metadata_that_names_no_kind_is_damaged(kept, kind):
+    kept.metadata.write_text(json.dumps(json.loads(kept.metadata.read_text()) | {"kind": kind}))
+    (entry,) = inventory(kept.store)
+    assert entry.state == "damaged" and "names no kind" in entry.fault and "\n" not in entry.fault
+
+
+@pytest.mark.parametrize("lock", [b"\xff\xfe", b"a|%s|1000000000000000000000000000000|1", b"lock|\0|1|1", b"|" * 10**6])
+@pytest.mark.parametrize(
+    "card", [b'{"user": "u", "since": Infinity}', b'{"user": "u", "since": 1e300}', b"[" * 200_000, b"[]"]
+)
+def test_odd_locks_are_waited_for_and_taken_over(kept, lock, card):
+    path = kept.folder / "lock"
+    path.write_bytes(lock.replace(b"%s", socket.getfqdn().encode()))
+    (kept.folder / "lock.holder").write_bytes(card)
+    holder(path, kept.store)
+    assert is_held(path, kept.store) is False
+    for moment in (time.time() - 10**6, 1e12):
+        os.utime(path, (moment, moment))
+        is_held(path, kept.store)
+    os.utime(path, (1, 1))
+    entered(hold(path, kept.store, wait_seconds=1, say=lambda _: None))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("since", ["Infinity", "1e300", "-1e300", "NaN", '"x"', "[]"])
+def test_an_odd_time_of_a_holder_is_left_out(kept, since):
+    with hold(kept.folder / "lock", kept.store):
+        (kept.folder / "lock.holder").write_text(f'{{"user": "u", "since": {since}}}')
+        assert f"process {os.getpid()} on" in (holder(kept.folder / "lock", kept.store) or "")
+
+
+@pytest.mark.parametrize("record", [b"[]", b'{"study": [1]}', b"[" * 200_000, b"\xff", None])
+def test_an_odd_record_of_a_user_is_one_line(project, people, kept, capsys, record):
+    odd = {"project": "p", "study": [1], "person": "x", "reaches": [NAME]}
+    (kept.store / "users").mkdir()
+    (kept.store / "users/x.json").write_bytes(record or json.dumps(odd).encode())
+    project.study("s", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}})
+    for command, *more in (["list"], ["users"], ["gc", "--configfile", "s.yaml"], ["show", NAME]):
+        status, _, err = ran(project, capsys, "base_models", command, *more, "--store", kept.store)
+        assert status == 1 and "x.json: cannot be read" in err and len(err.splitlines()) == 1
+
+
+def test_a_planted_checkpoint_does_not_cost_the_newest(kept):
+    checkpoints = checkpoints_of(kept)
+    kept.checkpoints.mkdir()
+    for step in (10**9, 10**9 + 1, 10**9 + 2):
+        (kept.checkpoints / f"step_{step}.json").write_text("{}")
+    (kept.checkpoints / f"step_{10**9}.pt").mkdir()
+    for step in (5, 6, 7):
+        checkpoints.save(step, {"epoch": 1})
+        assert (kept.checkpoints / f"step_{step}.pt").exists() and (kept.checkpoints / f"step_{step}.json").exists()
+    names = {path.name for path in kept.checkpoints.iterdir()}
+    assert names == {"step_6.pt", "step_6.json", "step_7.pt", "step_7.json", f"step_{10**9}.pt"}
+    resumed = checkpoints_of(kept)
+    assert resumed.load_latest() is not None
+    resumed.save(8, {"epoch": 1})
+    assert (kept.checkpoints / "step_7.pt").exists() and not (kept.checkpoints / "step_6.pt").exists()
 
 
 # Signatures

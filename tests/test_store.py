@@ -56,6 +56,23 @@ def test_what_a_killed_process_left_beside_a_file_goes_when_the_file_is_written(
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", alive.name, elsewhere.name, other.name}
 
 
+@pytest.mark.parametrize("pid", ["²", "9" * 30, "-1", "x"])
+def test_an_odd_name_beside_a_file_costs_no_training(tmp_path, pid):
+    left = tmp_path / f".a.json.{short_digest(this_machine())}.{pid}.x"
+    left.touch()
+    write_atomically(tmp_path / "a.json", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", left.name}
+
+
+def test_a_folder_beside_a_file_costs_no_training(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = tmp_path / f".a.json.{short_digest(this_machine())}.{gone.pid}.0a1b"
+    left.mkdir()
+    write_atomically(tmp_path / "a.json", b"new")
+    assert left.is_dir() and (tmp_path / "a.json").read_bytes() == b"new"
+
+
 def test_an_experiment_is_published_with_its_marker_last(kept, tmp_path):
     kept.publish_experiment(tmp_path / "e")
     assert sorted(os.listdir(tmp_path / "e")) == ["best_model.pt", "config.json", "losses.json", "metrics.json"]

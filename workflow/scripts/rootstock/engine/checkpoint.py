@@ -1,6 +1,5 @@
 """Checkpoints of a running training: written whole, verified when read, the last two kept."""
 
-import json
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..machine.private import entered, opened, read, remove_file, remove_folder
+from ..machine.private import entered, opened, read_json, remove_file, remove_folder
 from ..store.files import link_or_copy, write_atomically, write_json
 from ..store.objects import StoredObject, store_of
 from ..study.identity import sha256_bytes, sha256_of
@@ -45,6 +44,7 @@ class Checkpoints:
         self.about, self.keep_every = about or {}, keep_every
         self.is_resumed = True  # whether the training goes on from the newest of these
         self.last_step, self.last_time = 0, time.monotonic()
+        self.mine: list[int] = []  # steps that this training read or wrote, in that order
 
     def are_due(self, step: int) -> bool:
         by_steps = self.every_steps is not None and step - self.last_step >= self.every_steps
@@ -70,7 +70,13 @@ class Checkpoints:
         if self._is_kept(step):
             self._keep(file, self.folder.parent / f"checkpoint_step_{step}.pt")
         self.last_step, self.last_time = step, time.monotonic()
-        for old in self._steps()[:-KEPT]:
+        self.mine = [*(own for own in self.mine if own != step), step][-KEPT:]
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Keep the last two that this training wrote. Others count only until it wrote two: anybody can plant a high number."""
+        others = [step for step in self._steps() if step not in self.mine]
+        for old in others[: max(0, len(others) - KEPT + len(self.mine))]:
             self._remove(old)
 
     def _keep(self, file: Path, kept: Path) -> None:
@@ -89,7 +95,7 @@ class Checkpoints:
             except Refusal as reason:
                 self.say(f"checkpoint passed over: {reason}")
                 continue
-            self.last_step = step
+            self.last_step, self.mine = step, [step]
             return state
         return None
 
@@ -106,20 +112,23 @@ class Checkpoints:
                 names = os.listdir(folder)
         except FileNotFoundError:
             return []
-        found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
+        found = (re.fullmatch(r"step_([0-9]+)\.json", name) for name in names)
         return sorted(int(match[1]) for match in found if match)
 
     def _remove(self, step: int) -> None:
         with entered(self.folder, self.store) as folder:
-            remove_file(f"step_{step}.json", folder)
-            remove_file(f"step_{step}.pt", folder)
+            for name in (f"step_{step}.json", f"step_{step}.pt"):
+                try:
+                    remove_file(name, folder)
+                except OSError as error:  # a folder, or another user's
+                    self.say(f"{self.folder / name}: stays ({error.strerror})")
 
 
 def read_checkpoint(path: Path, spec_hash: str | None = None, store: Path | None = None) -> dict[str, Any]:
     """A checkpoint whose sha256 is the recorded one, of the spec named; `Refusal` gives the reason otherwise."""
     store = store or store_of(path)
     try:
-        described = json.loads(read(path.with_suffix(".json"), store))
+        described = read_json(path.with_suffix(".json"), store)
         with opened(path, store) as file:
             _require(path, described, sha256_of(file), spec_hash)
             return load(file)
@@ -127,10 +136,8 @@ def read_checkpoint(path: Path, spec_hash: str | None = None, store: Path | None
         raise Refusal(f"{path}: cannot be read ({error})") from None
 
 
-def _require(path: Path, described: Any, found: str, spec_hash: str | None) -> None:
+def _require(path: Path, described: dict[str, Any], found: str, spec_hash: str | None) -> None:
     """`Refusal` unless a checkpoint is the one described, and of the spec named."""
-    if not isinstance(described, dict):
-        raise Refusal(f"{path}: what is written beside it is no description")
     if spec_hash is not None and described.get("hash") != spec_hash:
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):

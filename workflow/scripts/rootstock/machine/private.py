@@ -6,19 +6,21 @@ in between afterwards.
 """
 
 import errno
+import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..study.problems import Refusal
 
 ROOT = "ROOTSTOCK_CLUSTER_ROOT"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in a file's place would block for ever
+SMALL = 16 * 2**20  # bytes: no lock and no description of a model is larger
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,9 +85,10 @@ def opened(path: Path, below: Path | None = None) -> Iterator[BinaryIO]:
     with entered(path.parent, below) as folder:
         follow = 0 if below is None else os.O_NOFOLLOW
         descriptor = _open(path, READ | follow, folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refusal(f"{path}: is no regular file; delete it")
     with open(path, "rb", opener=lambda *_: descriptor) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refusal(f"{path}: is no regular file; delete it")
         yield file
 
 
@@ -93,6 +96,36 @@ def read(path: Path, below: Path | None = None) -> bytes:
     """The content of a file."""
     with opened(path, below) as file:
         return file.read()
+
+
+def read_small(path: Path, below: Path | None = None, limit: int = SMALL) -> bytes:
+    """The content of a file; `Refusal` where it has more than `limit` bytes: it may have any number, and take all memory."""
+    with opened(path, below) as file:
+        return small_content(file, path, limit)
+
+
+def small_content(file: BinaryIO, path: Path, limit: int = SMALL) -> bytes:
+    """As `read_small`, of an open file."""
+    content = file.read(limit + 1)
+    if len(content) > limit:
+        raise Refusal(f"{path}: has more than {limit} bytes, so nothing of ours wrote it; delete it")
+    return content
+
+
+def read_json(path: Path, below: Path | None = None) -> dict[str, Any]:
+    """The object in a JSON file; `ValueError` where there is none in it."""
+    return json_object(read_small(path, below))
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """The object that a JSON text holds; `ValueError` where it is none, however odd it is."""
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
 
 
 def is_there(path: Path, below: Path) -> bool:
@@ -110,6 +143,25 @@ def refuse_link(path: Path, folder: int) -> None:
     with suppress(FileNotFoundError):
         if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise Refusal(f"{path}: is a link, and no link is followed there; delete it")
+
+
+def require_regular(path: Path, folder: int) -> None:
+    """`Refusal` where something else than a file is at `path`, whose folder is open."""
+    refuse_link(path, folder)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise Refusal(f"{path}: is no regular file; delete it")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def new_file(name: str, folder: int) -> BinaryIO:

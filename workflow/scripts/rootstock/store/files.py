@@ -5,12 +5,14 @@ Where a file lies `below` a folder that others can write too, no link below that
 
 import json
 import os
+import re
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..machine.private import entered, new_file, remove_file
+from ..machine.private import entered, is_alive, new_file, remove_file
 from ..machine.this import this_machine
 from ..study.identity import short_digest
 
@@ -65,8 +67,9 @@ def _beside(name: str, folder: int) -> str:
     mine = f".{name}.{short_digest(this_machine())}."
     for left in os.listdir(folder):
         pid = left.removeprefix(mine).partition(".")[0]
-        if left.startswith(mine) and pid.isdigit() and not _is_alive(int(pid)):
-            remove_file(left, folder)
+        if left.startswith(mine) and re.fullmatch("[0-9]{1,7}", pid) and not is_alive(int(pid)):
+            with suppress(OSError):  # a folder, or another user's: what is tidied up costs no training
+                remove_file(left, folder)
     return f"{mine}{os.getpid()}.{secrets.token_hex(8)}"
 
 
@@ -75,13 +78,3 @@ def _write(name: str, folder: int, content: bytes | BinaryIO) -> None:
         file.write(content) if isinstance(content, bytes) else shutil.copyfileobj(content, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True

@@ -36,12 +36,12 @@ class Garbage:
 
 def find_garbage(store: str | Path, reached: Iterable[str], older_than: float = 0.0) -> list[Garbage]:
     """Objects that neither `reached` nor a recorded user needs, untouched for `older_than` seconds, and not being written.
-    What has a link in it is passed over, see `Entry.fault`."""
+    What is damaged, or has a link in it, is passed over, see `Entry.fault`."""
     needed = set(reached).union(*(user.reaches for user in users_of(store)))
     found = []
     for entry in inventory(store):
         folder = Path(store) / entry.name
-        if entry.fault or is_held(folder / "lock", Path(store)) or time.time() - _last_touched(folder) < older_than:
+        if entry.fault or _is_busy(folder) or time.time() - _last_touched(folder) < older_than:
             continue
         if entry.name not in needed:
             found.append(Garbage(entry, entry.size))
@@ -85,6 +85,14 @@ def _remove_empty(folder: Path, store: Path) -> None:
                 remove_file(name, descriptor)
     with suppress(OSError), entered(store) as above:  # not empty: somebody waited for the lock and trains it now
         os.rmdir(folder.name, dir_fd=above)
+
+
+def _is_busy(folder: Path) -> bool:
+    """Whether somebody writes an object; also where that cannot be told."""
+    try:
+        return is_held(folder / "lock", folder.parent)
+    except (OSError, Refusal):
+        return True
 
 
 def _last_touched(folder: Path) -> float:

@@ -1,30 +1,29 @@
 """What a store holds, at a glance: nothing is verified here."""
 
-import json
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..machine.private import inside, read
+from ..machine.private import inside, read_json
 from ..study.identity import is_hash
+from ..study.problems import Refusal
 from .lock import is_held
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: `state` is whole, training, unfinished (killed, to be resumed), or refused: a `link` is or lies in it."""
+    """One object: `state` is whole, training, unfinished (killed, to be resumed), damaged (its metadata is there, but cannot be
+    read), or refused: it is no folder, or something in it is neither file nor folder. `fault` says in one line why nothing
+    is done with these two."""
 
     name: str
     kind: str
     size: int
     state: str
     asked_by: str
-    link: Path | None = None
-
-    @property
-    def fault(self) -> str:
-        """Why nothing is done with it; empty where it is in order."""
-        return f"{self.link}: is a link, and no link is followed in a store; delete it" if self.link else ""
+    fault: str = ""
 
 
 def inventory(store: str | Path) -> list[Entry]:
@@ -41,17 +40,58 @@ def sizes_text(size: int) -> str:
 
 
 def _entry(folder: Path, store: Path) -> Entry:
-    found = {} if folder.is_symlink() else dict(inside(folder, store))
-    size = sum(status.st_size for status in found.values() if stat.S_ISREG(status.st_mode))
-    links = [path for path, status in found.items() if stat.S_ISLNK(status.st_mode)]
-    if folder.is_symlink() or links:
-        return Entry(folder.name, "", size, "refused", "", min(links, default=folder))
     try:
-        metadata = json.loads(read(folder / "metadata.json", store))
-        asked = metadata.get("asked_by", {})
-        return Entry(
-            folder.name, metadata["kind"], size, "whole", f"{asked.get('study', '')} {asked.get('name') or ''}".strip()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        found = _found(folder, store)
+        size = sum(status.st_size for status in found.values() if stat.S_ISREG(status.st_mode))
+        fault = next(filter(None, (_fault(folder, path, found[path]) for path in sorted(found))), "")
+        return Entry(folder.name, "", size, "refused", "", fault) if fault else _described(folder, store, size)
+    except (Refusal, OSError, RecursionError) as reason:
+        fault = str(reason) if isinstance(reason, Refusal) else f"{folder}: cannot be read ({reason})"
+        return Entry(folder.name, "", 0, "refused", "", fault)
+
+
+def _found(folder: Path, store: Path) -> dict[Path, os.stat_result]:
+    """An object's folder and all in it, where it is a folder."""
+    status = folder.lstat()
+    return {folder: status} | (dict(inside(folder, store)) if stat.S_ISDIR(status.st_mode) else {})
+
+
+def _fault(folder: Path, path: Path, status: os.stat_result) -> str:
+    """Why something in an object's place is not looked at; empty where it is in order."""
+    if stat.S_ISLNK(status.st_mode):
+        return f"{path}: is a link, and no link is followed in a store; delete it"
+    if path == folder:
+        return "" if stat.S_ISDIR(status.st_mode) else f"{path}: is no folder; delete it"
+    is_of_lock = path.parent == folder and path.name.startswith("lock")
+    if stat.S_ISREG(status.st_mode) or (stat.S_ISDIR(status.st_mode) and not is_of_lock):
+        return ""
+    return f"{path}: is no regular file; delete it"
+
+
+def _described(folder: Path, store: Path, size: int) -> Entry:
+    """An object by its metadata."""
+    file = folder / "metadata.json"
+    try:
+        metadata = read_json(file, store)
+        return Entry(folder.name, _kind(metadata), size, "whole", _asked_by(metadata))
+    except FileNotFoundError:
         state = "training" if is_held(folder / "lock", store) else "unfinished"
         return Entry(folder.name, "", size, state, "")
+    except Refusal as reason:
+        return Entry(folder.name, "", size, "damaged", "", str(reason))
+    except (OSError, ValueError) as reason:
+        fault = f"{file}: cannot be read ({reason}); forget {folder.name} and train it again"
+        return Entry(folder.name, "", size, "damaged", "", fault)
+
+
+def _kind(metadata: dict[str, Any]) -> str:
+    kind = metadata.get("kind")
+    if not isinstance(kind, str) or not kind.isprintable():
+        raise ValueError("it names no kind")
+    return kind
+
+
+def _asked_by(metadata: dict[str, Any]) -> str:
+    asked = metadata.get("asked_by")
+    names = [asked.get("study"), asked.get("name")] if isinstance(asked, dict) else []
+    return " ".join(name for name in names if isinstance(name, str) and name.isprintable()).strip()

@@ -1,13 +1,13 @@
 """Every file of a store that holds a model, from what is written beside it: nothing is loaded. Light: no torch."""
 
-import json
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..machine.private import is_there, read
+from ..machine.private import is_there, read_json
 from ..study import paths
 from ..study.problems import Refusal
 from ..study.run import Run
@@ -46,12 +46,17 @@ class ModelFile:
 
 
 def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
-    """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed."""
+    """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed; an object that
+    is damaged or has a link in it is named on stderr."""
     found = []
     for entry in inventory(store):
-        if entry.fault:
-            raise Refusal(entry.fault)
-        found += _of_object(Path(store) / entry.name)
+        try:
+            found += [] if entry.fault else _of_object(Path(store) / entry.name)
+            fault = entry.fault
+        except Refusal as reason:
+            fault = str(reason)
+        if fault:
+            print(fault, file=sys.stderr)
     mine = [file for file in found if task in (None, file.task)]
     return sorted(mine, key=lambda file: (file.written, file.step), reverse=True)
 
@@ -118,10 +123,10 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
     ]
     for description, key in places:
         try:
-            return description, str(json.loads(description.read_text(encoding="utf-8")).get(key))
+            return description, str(read_json(description).get(key))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise Refusal(f"{description}: cannot be read ({error}); {file} cannot be trusted") from None
     return None
 
@@ -150,10 +155,23 @@ def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
 def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
     """The files that a description is of; none where it cannot be read, or a file is gone."""
     try:
-        content = json.loads(read(description, store_of(description)))
-        return make(content | {"folder": description.parent})
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        content = read_json(description, store_of(description))
+        return [_typed(file) for file in make(content | {"folder": description.parent})]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return []
+
+
+def _typed(file: ModelFile) -> ModelFile:
+    """The same, where every value is what a list of models can show; `TypeError` or `OverflowError` otherwise."""
+    counts = (file.step, file.epochs, file.world_size)
+    mappings = (file.spec, file.run, file.asked_by)
+    if not all(isinstance(word, str) for word in (file.hash, file.task, file.resumed_from)):
+        raise TypeError("a text is none")
+    if not all(isinstance(mapping, dict) for mapping in mappings) or not isinstance(file.data, str | None):
+        raise TypeError("a mapping is none")
+    if not all(isinstance(count, int) and abs(count) < 2**63 for count in counts):
+        raise TypeError("a count is none")
+    return replace(file, loss=None if file.loss is None else float(file.loss))
 
 
 def _models_of(metadata: dict[str, Any]) -> list[ModelFile]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..machine.private import is_there, opened, remove_folder
+from ..machine.private import is_there, json_object, opened, remove_folder, small_content
 from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text_digest
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
@@ -174,7 +174,7 @@ def _metadata(
     """What vouches for a model: the open file, and its content."""
     try:
         file = files.enter_context(opened(metadata, below))
-        content = json.loads(file.read())
+        content = json_object(small_content(file, metadata))
         file.seek(0)
     except FileNotFoundError:
         raise Refusal(
@@ -182,7 +182,7 @@ def _metadata(
         ) from None
     except (OSError, ValueError) as error:
         raise Refusal(f"{metadata}: cannot be read ({error}); forget {name} and train it again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if content.get("format") != FORMAT:
         raise Refusal(f"{metadata}: not of format {FORMAT}; it was written by another version of Rootstock")
     spec_hash = text_digest(str(content.get("spec_json")))
     if content.get("hash") != name or spec_hash != name:

@@ -1,12 +1,12 @@
 """Who uses a store: every study that runs on it leaves a record of what it reaches."""
 
-import json
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..machine.private import entered, is_there, read, remove_file
+from ..machine.private import entered, is_there, read_json, remove_file
 from ..machine.this import user_name
 from ..study.identity import short_digest
 from ..study.problems import Refusal
@@ -41,9 +41,7 @@ def users_of(store: str | Path) -> list[User]:
     found = []
     for file in _files(Path(store)):
         try:
-            content = json.loads(read(file, Path(store)))
-            reaches = frozenset(content["reaches"])
-            found.append(User(content["project"], content["study"], content["person"], reaches))
+            found.append(_user(read_json(file, Path(store))))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Refusal(f"{file}: cannot be read ({error}); run its study again, or delete the record") from None
     return found
@@ -59,12 +57,22 @@ def retire_user(store: str | Path, project: Path, study: str) -> bool:
     return True
 
 
+def _user(content: dict[str, Any]) -> User:
+    """A record's content; `ValueError` where it is none."""
+    words, reaches = (content["project"], content["study"], content["person"]), content["reaches"]
+    if not isinstance(reaches, list) or not all(isinstance(word, str) for word in [*words, *reaches]):
+        raise ValueError("project, study, person and what it reaches are no texts")
+    return User(*words, frozenset(reaches))
+
+
 def _files(store: Path) -> list[Path]:
     try:
         with entered(store / FOLDER, store) as folder:
             names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise Refusal(f"{store / FOLDER}: is no folder; delete it") from None
     return [store / FOLDER / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
