@@ -38,7 +38,8 @@ from rootstock.slurm import executor
 from rootstock.store.files import write_atomically
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.inventory import inventory
-from rootstock.store.lock import _File, hold, holder, is_held
+from rootstock.store.lock import LIFETIME, hold, holder, is_held
+from rootstock.store.lock_file import LockFile
 from rootstock.store.model_files import described, model_files
 from rootstock.store.objects import stored
 from rootstock.store.users import record_user, retire_user, users_of
@@ -323,7 +324,7 @@ def test_what_a_lock_says_removes_no_file(kept, home, stranger):
 
 def test_a_link_in_the_place_of_a_claim_costs_nobody_a_file(kept, home, monkeypatch):
     """Somebody who waits for a lock tries again and again: whoever saw a claim's name knew the next one."""
-    claims, write = [], _File._write
+    claims, write = [], LockFile._write
 
     def seen(lock):
         claims.append(lock.claimfile)
@@ -331,7 +332,7 @@ def test_a_link_in_the_place_of_a_claim_costs_nobody_a_file(kept, home, monkeypa
         write(lock)
 
     monkeypatch.setattr("rootstock.store.lock.POLL", timedelta(seconds=0.1))
-    monkeypatch.setattr(_File, "_write", seen)
+    monkeypatch.setattr(LockFile, "_write", seen)
     with (
         hold(kept.folder / "lock", kept.store),
         pytest.raises(Refusal, match="held by"),
@@ -344,7 +345,7 @@ def test_a_link_in_the_place_of_a_claim_costs_nobody_a_file(kept, home, monkeypa
 
 def test_a_claim_that_became_a_link_is_not_touched(kept, home):
     os.utime(home / "precious", (1, 1))
-    lock = _File(kept.folder / "lock", kept.store)
+    lock = LockFile(kept.folder / "lock", kept.store, LIFETIME)
     Path(lock.claimfile).symlink_to(home / "precious")
     lock._touch()
     assert (home / "precious").stat().st_mtime == 1

@@ -51,7 +51,7 @@ def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):
     flags = ("--task", TASK, "--place", "south", "--max_epochs", "2", "--lr", "0.01", "--batch_size", "8")
     base = own.script("train_base", *flags).stdout.split()[-1]
     shorter = own.script("resume_training", "--task", TASK, "--max-epochs", "1", check=False)
-    assert shorter.returncode == 1 and "max_epochs: 1 is not beyond 2, where" in shorter.stderr
+    assert shorter.returncode == 1 and "--max-epochs: 1 is not beyond 2, where" in shorter.stderr
     said = own.script("resume_training", "--task", TASK, "--max-epochs", "4").stdout
     assert "is what a straight run of 4 epochs gives" in said
     longer = own.script("train_base", *flags[:5], "4", *flags[6:], "--store", "other").stdout.split()[-1]
