@@ -801,9 +801,11 @@ def test_metadata_that_names_no_kind_is_damaged(kept, kind):
     assert entry.state == "damaged" and "names no kind" in entry.fault and "\n" not in entry.fault
 
 
-@pytest.mark.parametrize("lock", [b"\xff\xfe", b"a|%s|1000000000000000000000000000000|1", b"lock|\0|1|1", b"|" * 10**6])
 @pytest.mark.parametrize(
-    "card", [b'{"user": "u", "since": Infinity}', b'{"user": "u", "since": 1e300}', b"[" * 200_000, b"[]"]
+    "lock", [b"\xff\xfe", b"a|%s|1000000000000000000000000000000|1", b"lock|\0|1|1", b"|" * 10**6], ids="abcd"
+)
+@pytest.mark.parametrize(
+    "card", [b'{"user": "u", "since": Infinity}', b'{"user": "u", "since": 1e300}', b"[" * 200_000, b"[]"], ids="abcd"
 )
 def test_odd_locks_are_waited_for_and_taken_over(kept, lock, card):
     path = kept.folder / "lock"
@@ -826,7 +828,7 @@ def test_an_odd_time_of_a_holder_is_left_out(kept, since):
         assert f"process {os.getpid()} on" in (holder(kept.folder / "lock", kept.store) or "")
 
 
-@pytest.mark.parametrize("record", [b"[]", b'{"study": [1]}', b"[" * 200_000, b"\xff", None])
+@pytest.mark.parametrize("record", [b"[]", b'{"study": [1]}', b"[" * 200_000, b"\xff", None], ids="abcde")
 def test_an_odd_record_of_a_user_is_one_line(project, people, kept, capsys, record):
     odd = {"project": "p", "study": [1], "person": "x", "reaches": [NAME]}
     (kept.store / "users").mkdir()
