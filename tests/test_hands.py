@@ -528,7 +528,8 @@ def swapping(monkeypatch, module, path: Path, content: dict) -> None:
 
 def loaded(model: Path, name: str, **of_job) -> dict:
     """What a job that starts from a published base model gets of it."""
-    return load_start(Job(None, "", "store", str(model), **of_job), name).content
+    experiment, *_ = plan(data={"path": "data/tiny"}, participants=list(PEOPLE), folds=[0]).experiments.values()
+    return load_start(Job(experiment.spec, "", "store", str(model), **of_job), name).content
 
 
 def test_a_base_model_that_is_swapped_after_it_was_verified_is_not_loaded(base, monkeypatch):
