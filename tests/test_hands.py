@@ -528,8 +528,8 @@ def swapping(monkeypatch, module, path: Path, content: dict) -> None:
 
 def loaded(model: Path, name: str, **of_job) -> dict:
     """What a job that starts from a published base model gets of it."""
-    experiment, *_ = plan(data={"path": "data/tiny"}, participants=list(PEOPLE), folds=[0]).experiments.values()
-    return load_start(Job(experiment.spec, "", "store", str(model), **of_job), name).content
+    (training,) = plan(data={"path": "data/tiny"}, participants=list(PEOPLE), folds=[0]).bases.values()
+    return load_start(Job(training.spec, "", "store", str(model), **of_job), name).content
 
 
 def test_a_base_model_that_is_swapped_after_it_was_verified_is_not_loaded(base, monkeypatch):
