@@ -168,7 +168,9 @@ def add_run_settings(group: argparse._ActionsContainer) -> None:
     """The run settings, as JSON and as flags of their own."""
     group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
     for name, field in Run.model_fields.items():
-        options: dict = {"default": argparse.SUPPRESS, "help": f"{field.description} (default: {field.default})"}
+        told = field.description or ""
+        told += "" if "(default: " in told else f" (default: {field.default})"
+        options: dict = {"default": argparse.SUPPRESS, "help": told}
         options |= {"action": argparse.BooleanOptionalAction} if field.annotation is bool else {"metavar": "VALUE"}
         group.add_argument(f"--{name}", **options)
 
