@@ -498,6 +498,15 @@ def test_a_link_is_named_by_what_looks_at_a_store(project, people, kept, place, 
     ).exists()
 
 
+def test_what_others_wrote_commands_no_terminal(capsys):
+    def main():
+        cli.say("user \x1b]0;title\x07")
+        raise Refusal("a line\nof \x1b[2J\x9b2J\u202eothers")
+
+    assert cli._status_of(main) == 1
+    assert capsys.readouterr() == ("user ?]0;title?\n", "a line\nof ?[2J?2J?others\n")
+
+
 # What is verified is what is loaded
 
 

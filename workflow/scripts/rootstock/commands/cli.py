@@ -49,13 +49,13 @@ def _status_of(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except (StudyError, Refusal) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             return 0
         fix = FIXES.get(error.errno or 0, "")
-        print(f"{error.filename or 'file'}: {error.strerror or error}{fix}", file=sys.stderr)
+        print(printable(f"{error.filename or 'file'}: {error.strerror or error}{fix}"), file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         requirements = _requirements_of(error.name or "")
@@ -82,7 +82,10 @@ def _told_as_bug(error: Exception) -> int:
         details.parent.mkdir(exist_ok=True)
         details.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    print(f"{what}; this is a bug, of Rootstock or of a task or model of your own: see {details}", file=sys.stderr)
+    print(
+        f"{printable(what)}; this is a bug, of Rootstock or of a task or model of your own: see {details}",
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -97,7 +100,12 @@ def _requirements_of(module: str) -> str | None:
 
 def say(line: str) -> None:
     """A line of a job's log, written at once."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
+
+
+def printable(text: str) -> str:
+    """The text without what commands a terminal: parts of it may come from a file of somebody else's."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 class Parser(argparse.ArgumentParser):
