@@ -916,6 +916,26 @@ def test_a_signed_base_model_is_trusted_and_no_other(project, people, pair, monk
         load("public1.pem")
 
 
+@pytest.mark.parametrize(
+    ("trusts", "is_signed", "is_taken"), [(False, True, False), (True, False, False), (True, True, True)]
+)
+def test_what_a_stranger_left_under_a_former_name_is_not_signed(
+    project, people, pair, monkeypatch, trusts, is_signed, is_taken
+):
+    """A store's index of former names is anybody's; a signature that it led to would vouch for anybody's model."""
+    key = {"sign_with": str(pair / "private1.pem")}
+    former = base_of(project, monkeypatch, **(key if is_signed else {}))
+    train(former)
+    wanted = base_of(project, monkeypatch, **key, **({"trust": str(pair / "public1.pem")} if trusts else {}))
+    wanted = replace(wanted, spec=wanted.spec.model_copy(update={"seed": 7}))
+    (Path(wanted.store) / "former_names_1.json").write_text(json.dumps({former.hash: wanted.hash}))
+    said = []
+    train(replace(wanted, say=said.append))
+    assert any("under its former name " in line and "in the store" in line for line in said) == is_taken
+    assert any("not taken under its former name" in line for line in said) != is_taken
+    assert any("epoch 1/" in line for line in said) != is_taken
+
+
 def test_a_fine_tune_refuses_a_base_that_is_not_signed(project, people, pair, monkeypatch):
     base = base_of(project, monkeypatch)
     model = Path(paths.base_model(base.hash))

@@ -148,15 +148,16 @@ def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint, or the last state that the store keeps of a finished training; verified either way."""
     if path.name != "state.pt":
         return read_checkpoint(path)
-    state = load_state(StoredObject(path.parent))
+    kept = StoredObject(path.parent)
+    state = load_state(kept, kept.read()) if kept.is_whole() else None
     if state is None:
         raise Refusal(f"{path}: missing or damaged")
     return state
 
 
-def load_state(kept: StoredObject) -> dict[str, Any] | None:
-    """Where a finished training ended; None where that is not there or not to be trusted."""
-    with kept.opened_state() as file:
+def load_state(kept: StoredObject, metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """Where a finished training ended, as its metadata has it; None where that is not there."""
+    with kept.opened_state(metadata) as file:
         return None if file is None else load(file)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..store.former import found_under_former_name
 from ..store.objects import StoredObject
+from ..store.signatures import SIGNATURE, require_signature
 from ..study.identity import canonical, digest
 from ..study.problems import Refusal
 from .job import Job, spec_of
@@ -21,17 +22,33 @@ def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
     from ..engine.files import load, to_bytes
 
     spec = canonical(job.spec)
-    with former.opened() as files, former.opened_state() as state_file:
-        named = {"spec": json.loads(spec), "hash": job.hash}
-        model = load(files.model) | named
-        state = to_bytes(load(state_file) | named) if state_file else None
-        unsigned = {name: value for name, value in files.content.items() if name != "signature"}
+    with former.opened() as files:
+        if reason := _why_not(job, files.content, former.hash):
+            job.say(f"not taken under its former name: {reason}")
+            return False
+        with former.opened_state(files.content) as state_file:
+            named = {"spec": json.loads(spec), "hash": job.hash}
+            model = load(files.model) | named
+            state = to_bytes(load(state_file) | named) if state_file else None
+        unsigned = {name: value for name, value in files.content.items() if name != SIGNATURE}
     news = {"former_name": former.hash}
     if files.content.get("base_hash"):
         news["base_hash"] = str(job.spec.starts_from)
     kept.commit(to_bytes(model), unsigned | news, spec, state, key)
     job.say(f"{job.hash} is in the store under its former name {former.hash}; nothing to train")
     return True
+
+
+def _why_not(job: Job, metadata: dict[str, Any], name: str) -> str | None:
+    """Why no signature of ours may be set under a model of a former name: a stranger may have left it in the store."""
+    if not job.run.trust:
+        unknown = f"{name}: run.sign_with without run.trust does not say whose work may be signed"
+        return unknown if job.run.sign_with else None
+    try:
+        require_signature(metadata, job.run.trust, name)
+    except Refusal as reason:
+        return str(reason)
+    return None
 
 
 def _name_today(spec: dict[str, Any]) -> str | None:

@@ -51,13 +51,14 @@ def state_of(job: Job) -> dict[str, Any] | None:
     if not job.continues:
         return None
     shorter = stored(job.store, job.continues)
-    state = load_state(shorter)
-    if state is None:
+    metadata = shorter.read() if shorter.is_whole() else None
+    state = load_state(shorter, metadata) if metadata else None
+    if metadata is None or state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
         return None
     _require_same(job, state, f"--continues: {job.continues}")
     if job.run.trust:
-        require_signature(shorter.read(), job.run.trust, job.continues)
+        require_signature(metadata, job.run.trust, job.continues)
     return state
 
 

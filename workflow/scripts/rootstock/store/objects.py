@@ -102,13 +102,14 @@ class StoredObject:
             return files.content
 
     @contextmanager
-    def opened_state(self) -> Iterator[BinaryIO | None]:
-        """The verified `state.pt`, to load; None where there is none to trust."""
+    def opened_state(self, metadata: dict[str, Any]) -> Iterator[BinaryIO | None]:
+        """The `state.pt` that this metadata of the object is about, to load; None where there is none. Metadata that was trusted
+        is handed in, not read again: another could have taken its place."""
         if not self.is_whole() or not is_there(self.state, self.store):
             yield None
             return
         with opened(self.state, self.store) as file:
-            yield file if sha256_of(file) == self.read().get("state_sha256") else None
+            yield file if sha256_of(file) == metadata.get("state_sha256") else None
 
     def publish_base(self, destination: Path, metadata_destination: Path) -> None:
         """Show the model under the project's own name; the model last, for it is what Snakemake waits for."""
