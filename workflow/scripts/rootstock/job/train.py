@@ -38,7 +38,7 @@ def train(job: Job) -> StoredObject:
         if kept.is_whole():
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
             return kept
-        if adopt_former(job, kept, private_key(job.run.sign_with) if job.run.sign_with else None):
+        if adopt_former(job, kept, _key_of(job)):
             return kept
         with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
             if job.record:
@@ -51,7 +51,7 @@ def train(job: Job) -> StoredObject:
 
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
-    key = private_key(job.run.sign_with) if job.run.sign_with else None  # a wrong one costs no training
+    key = _key_of(job)  # a wrong one costs no training
     torch = _begin(job)
     context, checkpoints = _context(job, kept)
     context.say(
@@ -71,6 +71,11 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         checkpoints.clear()
         fitted = outcome.fitted
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _key_of(job: Job) -> Any:
+    """The key that signs what is committed; None where nothing is signed."""
+    return private_key(job.run.sign_with) if job.run.sign_with else None
 
 
 def _begin(job: Job) -> Any:
