@@ -1,11 +1,15 @@
 """The same training has the same name, however it is written down; and the rules for it change no weight."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import PEOPLE, job_of, plan, prepared, write_people
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import TINY
 
 from rootstock.engine.files import load
@@ -36,12 +40,77 @@ CONTRAST = {
         {"infonce_weight": 0, "mse_weight": 1},
     ),
 }
+STUDENT = {"the student's own dropout": ({"dropout": 0.1}, {"dropout": None})}
 PAIRS = [
     *(("activity", "base", name, *pair) for name, pair in ACTIVITY.items()),
     *(("activity", "finetune", name, *pair) for name, pair in ACTIVITY.items() if "patience" not in name),
     *(("language_model", "base", name, *pair) for name, pair in LANGUAGE.items()),
+    *(("distillation", "base", name, *pair) for name, pair in STUDENT.items()),
     *(("distillation", "finetune", name, *pair) for name, pair in CONTRAST.items()),
 ]
+# Other words for the same settings, told from each other by nothing that trains: section, setting, and its spellings.
+WORDS = {
+    "activity": [
+        ("base", "lr", [0.01, "0.01", "1e-2", 0.010000000000000002]),
+        ("base", "label_smoothing", [0.3, 0.1 + 0.2, "0.3"]),
+        ("base", "max_epochs", [3, "3", 3.0]),
+        ("base", "gradient_clip", [1, 1.0, "1"]),
+        ("base", "magnitude_range", [[1, 2], [1.0, "2"]]),
+        ("base", "use_augmentation", [True, "true", 1]),
+        ("base", "model", ["test", "rootstock.tasks.activity.models:ConvBlocks", "same", "class"]),
+        ("base", "participants", ["others", list(PEOPLE[1:]), list(PEOPLE[:0:-1])]),
+        ("base", "n_base_participants", ["all", len(PEOPLE) - 1]),
+        ("data", "path", ["data/tiny", "./data/tiny", "data/../data/tiny/", "copied"]),
+    ],
+    "distillation": [
+        ("base", "layers", [None, [0, 1, 2]]),
+        ("base", "student", ["data/tiny/teacher", "./data/tiny/teacher", "data/tiny/teacher/", "copied/teacher"]),
+        ("base", "student_dim", [None, 16]),
+        ("base", "projection_hidden_dim", [None, 64]),
+        ("data", "teacher", ["data/tiny/teacher", "./data/tiny/teacher", "{here}/data/tiny/teacher", "copied/teacher"]),
+        ("data", "teacher_dim", [None, 16]),
+        ("data", "path", ["data/tiny/pairs.jsonl", "{here}/data/tiny/pairs.jsonl", "copied/pairs.jsonl"]),
+        ("finetune", "num_negatives", [2, "2", 2.0]),
+    ],
+    "language_model": [
+        ("base", "max_steps", [12, "12", 12.0]),
+        ("base", "lr", [0.3, 0.1 + 0.2]),
+        ("data", "path", ["data/tiny", "{here}/data/tiny", "copied"]),
+    ],
+}  # fmt: skip
+SPELLED = [
+    (task, section, setting, others)
+    for task, table in WORDS.items()
+    for section, setting, others in table
+]  # fmt: skip
+# Of each task: settings that look like another spelling and are none.
+APART = {
+    "activity": [
+        ({}, {"pos_weight": 1.0001}), ({}, {"pos_weight": 2}), ({}, {"early_stopping_patience": 2}), ({}, {"seed": 1}),
+        ({}, {"mixup_alpha": 0.1, **AUGMENTED}), ({}, AUGMENTED), (AUGMENTED, AUGMENTED | {"aug_prob": 0.4}),
+        (AUGMENTED | STILL | {"mixup_alpha": 0.1}, AUGMENTED | STILL), ({}, {"weight_decay": 0}), ({}, {"gradient_clip": 1e9}),
+        ({}, {"lr": 0.0100000000001}), ({}, {"schedule": "cosine"}), ({}, {"early_stopping_metric": "f1"}),
+    ],
+    "language_model": [
+        ({"schedule": "wsd", "decay_pct": 1.0}, {"schedule": "linear"}), ({"eval_every": 11}, {"eval_every": 12}),
+    ],
+    "distillation": [
+        ({"layers": [0, 2]}, {"layers": [2, 0]}), ({"dropout": 0.0}, {"dropout": None}), ({"max_samples_per_dataset": 1}, {}),
+    ],
+}  # fmt: skip
+PLAIN = {
+    "distillation": dict.fromkeys(("layers", "dropout", "projection_hidden_dim")),
+    "language_model": {"eval_every": 12},
+}
+# Neutral settings of a base training; any of them together are as none.
+NEUTRAL = {
+    "activity": {"pos_weight": 1, "early_stopping_patience": 3, "mixup_alpha": 0.0, "label_smoothing": 0, "aug_prob": 0.7,
+                 "jitter_std": 1, "participants": list(PEOPLE[1:]), "n_base_participants": len(PEOPLE) - 1, "dropout": 0.0,
+                 "model": "rootstock.tasks.activity.models:ConvBlocks", "precision": "float32", "lr": "0.010000000000000002"},
+    "distillation": {"layers": [0, 1, 2], "dropout": 0.1, "student": "./data/tiny/teacher", "student_dim": 16,
+                     "projection_hidden_dim": 64, "gradient_clip": 1, "seed": 0, "cosine_weight": "1"},
+    "language_model": {"eval_every": 99, "early_stopping_patience": 2, "precision": "float32", "seed": "0"},
+}  # fmt: skip
 
 
 def study_of(task: str, section: str, own: dict) -> dict:
@@ -94,6 +163,71 @@ def test_two_spellings_give_the_same_weights(data, task, section, name, one, oth
             kept = train(replace(job_of(finetune, f"store{number}"), start_model=str(kept.folder / "b.pt")))
         states.append(load(kept.model)["model"])
     assert all(torch.allclose(states[0][key], states[1][key], atol=1e-6) for key in states[1])
+
+
+def base_hash(task: str, section: str, own: dict) -> str:
+    (name,) = plan(**study_of(task, section, own)).bases
+    return name
+
+
+def defaults(task: str) -> list[tuple[str, str, object]]:
+    """Settings of a task that have a default other than null, which its study here does not give."""
+    found = []
+    for section in ("data", "base", "finetune"):
+        given = study_of(task, section, {})[section]
+        fields = getattr(TASKS.find(task), f"{section}_section").model_fields
+        found += [
+            (section, name, f.default) for name, f in fields.items() if f.default is not None and name not in given
+        ]
+    return found
+
+
+DEFAULTS = [(task, *one) for task in TASKS.names for one in defaults(task)]
+
+
+@pytest.mark.parametrize(("task", "section", "setting", "default"), DEFAULTS)
+def test_a_setting_that_is_given_as_its_default_is_as_one_left_out(data, task, section, setting, default):
+    found = [plan(**study_of(task, section, own)) for own in ({}, {setting: default})]
+    assert found[0].reaches == found[1].reaches
+
+
+@pytest.mark.parametrize(("task", "section", "setting", "spellings"), SPELLED)
+def test_other_words_for_a_setting_are_the_same_training(data, task, section, setting, spellings):
+    shutil.copytree("data/tiny", "copied", dirs_exist_ok=True)
+    names = []
+    for one in spellings:
+        study = study_of(task, section, {setting: one.format(here=Path.cwd()) if isinstance(one, str) else one})
+        if setting == "model":
+            ours = {"class": "rootstock.tasks.activity.models:ConvBlocks"}
+            study["models"] = {"same": {"preset": "test", "dropout": 0}, "class": ours | {"num_blocks": 4}}
+        names.append(plan(**study).reaches)
+    assert len(set(map(frozenset, names))) == 1
+
+
+@pytest.mark.parametrize(("task", "one", "other"), [(task, *pair) for task, pairs in APART.items() for pair in pairs])
+def test_what_only_looks_like_another_spelling_is_another_training(data, task, one, other):
+    assert base_hash(task, "base", one) != base_hash(task, "base", other)
+
+
+def test_the_table_of_spellings_is_as_long_as_the_one_that_was_tried():
+    assert len(PAIRS) + len(DEFAULTS) + sum(len(others) - 1 for *_, others in SPELLED) >= 81
+    assert sum(map(len, APART.values())) >= 15
+
+
+@pytest.mark.parametrize("task", TASKS.names)
+def test_neutral_settings_together_are_as_none(data, task):
+    own = {
+        "distillation": dict.fromkeys(("layers", "dropout", "projection_hidden_dim")),
+        "language_model": {"eval_every": 12},
+    }.get(task, {})
+    plain = base_hash(task, "base", own)
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.sets(st.sampled_from(sorted(NEUTRAL[task]))))
+    def any_of_them(names):
+        assert base_hash(task, "base", own | {name: NEUTRAL[task][name] for name in names}) == plain
+
+    any_of_them()
 
 
 def test_without_the_rules_the_spellings_had_two_names(tmp_path, monkeypatch):

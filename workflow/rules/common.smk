@@ -12,7 +12,7 @@ from rootstock.controller.run_log import RunLog
 from rootstock.controller.time_left import TimeLeft
 from rootstock.slurm.executor import prepare_run
 from rootstock.study import paths
-from rootstock.study.identity import canonical, short_digest
+from rootstock.study.identity import canonical, short_digest, with_whereabouts
 from rootstock.study.problems import Refusal
 
 put_this_python_first()

@@ -21,7 +21,7 @@ rule prepare:
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
         runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
     params:
-        spec=lambda wildcards: canonical(PLAN.artefacts[wildcards.name].spec),
+        spec=lambda wildcards: with_whereabouts(PLAN.artefacts[wildcards.name].spec),
     shell:
         "python workflow/scripts/prepare_data.py"
         " --task {resources.task:q}"

@@ -17,7 +17,7 @@ from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model
 from rootstock.store.objects import require_hash, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
-from rootstock.study.identity import canonical
+from rootstock.study.identity import canonical, with_whereabouts
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
 from rootstock.study.run import Run
@@ -103,7 +103,7 @@ def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) ->
     is_finetune = isinstance(spec, FinetuneSpec)
     script = Path(__file__).with_name("train_finetune.py" if is_finetune else "train_base.py")
     flags = {
-        "spec": canonical(spec),
+        "spec": with_whereabouts(spec),
         "data_path": data_of(file),
         "start_from": str(file.path),
         "store": store,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..store.objects import StoredObject, stored
 from ..study.fields import Section
-from ..study.identity import canonical, digest
+from ..study.identity import digest, with_whereabouts
 from ..study.problems import Refusal, StudyError
 from ..study.run import Run
 from ..study.spec import BaseSpec, FinetuneSpec, TrainingSpec
@@ -55,7 +55,7 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of its training, so that it can be resumed from the file alone."""
-        spec = json.loads(canonical(self.spec))
+        spec = json.loads(with_whereabouts(self.spec))
         run = self.run.about()
         return {"spec": spec, "hash": self.hash, "data": self.data, "run": run, "asked_by": self.asked_by}
 

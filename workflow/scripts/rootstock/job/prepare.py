@@ -30,6 +30,7 @@ def prepare(
 
 def _is_prepared(folder: Path, spec: Section) -> bool:
     try:
-        return json.loads((folder / "manifest.json").read_text())["spec"] == json.loads(canonical(spec))
+        found = json.loads((folder / "manifest.json").read_text())["spec"]
+        return canonical(type(spec).model_validate(found)) == canonical(spec)
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -1,5 +1,6 @@
 """One training from its spec to the store: lock, hand back what is there, else train and commit."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,7 @@ def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":
 def _commit(job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any], key: Any) -> None:
     from ..engine.files import to_bytes
 
-    about, last = job.about(), outcome.fitted.last
-    model = outcome.model | {"spec": about["spec"], "hash": job.hash, "format": 1}
-    state = to_bytes(last | about) if last else None
-    kept.commit(to_bytes(model), metadata, canonical(job.spec), state, key)
+    spec, last = canonical(job.spec), outcome.fitted.last
+    model = outcome.model | {"spec": json.loads(spec), "hash": job.hash, "format": 1}
+    state = to_bytes(last | job.about()) if last else None
+    kept.commit(to_bytes(model), metadata, spec, state, key)

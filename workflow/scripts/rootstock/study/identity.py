@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeGuard, cast
 
 from pydantic import BaseModel
 
-from .fields import Introduced
+from .fields import Introduced, Whereabouts
 
 HASH_LENGTH = 16
 SHORT_LENGTH = 8
@@ -24,6 +24,11 @@ def canonical(spec: Any) -> str:
     give equal text.
     """
     return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def with_whereabouts(spec: Any) -> str:
+    """The same with where things lie, which is no part of an identity: what a job is told."""
+    return json.dumps(_plain(spec, is_identity=False), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(spec: Any) -> str:
@@ -78,15 +83,17 @@ def file_digest(path: str | Path) -> str:
     return sha256_file(path)[:HASH_LENGTH]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, is_identity: bool = True) -> Any:
     match value:
         case BaseModel():
             fields = type(value).model_fields
-            return {name: _plain(v) for name, v in value if v is not None and not _as_introduced(fields[name], v)}
+            told = ((name, v) for name, v in value if v is not None and _is_told(fields[name], v, is_identity))
+            return {name: _plain(v, is_identity) for name, v in told}
         case dict():
-            return {unicodedata.normalize("NFC", str(name)): _plain(v) for name, v in value.items() if v is not None}
+            named = ((unicodedata.normalize("NFC", str(name)), v) for name, v in value.items() if v is not None)
+            return {name: _plain(v, is_identity) for name, v in named}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_plain(item, is_identity) for item in value]
         case str():
             return unicodedata.normalize("NFC", value)
         case float():
@@ -95,5 +102,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _as_introduced(field: Any, value: Any) -> bool:
-    return any(isinstance(mark, Introduced) and mark.value == value for mark in field.metadata)
+def _is_told(field: Any, value: Any, is_identity: bool) -> bool:
+    marks = field.metadata
+    as_introduced = any(isinstance(mark, Introduced) and mark.value == value for mark in marks)
+    return not as_introduced and not (is_identity and any(isinstance(mark, Whereabouts) for mark in marks))

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from . import paths
 from .config import Study
 from .fields import Section
-from .identity import canonical, short_digest
+from .identity import short_digest, with_whereabouts
 from .jobs import BASE_JOB_MARK, flat_job
 from .request import Artefact, Export, Request
 from .spec import BaseSpec, FinetuneSpec
@@ -25,7 +25,7 @@ class Planned(Generic[SpecT]):
 
     @property
     def json(self) -> str:
-        return canonical(self.spec)
+        return with_whereabouts(self.spec)
 
 
 @dataclass(frozen=True)

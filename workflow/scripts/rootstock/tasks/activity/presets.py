@@ -37,12 +37,13 @@ def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model
     """The architecture that `base.model` names, with all its settings; None where a fault was reported."""
     before = len(problems.lines)
     given = {name: getattr(base, name) for name in OVERRIDES if getattr(base, name) is not None}
+    name = _preset_of(base.model)
     if base.model in own:
         model = _own_preset(base.model, own[base.model], problems)
-    elif ":" in base.model:
-        model = _own_class("base.model", base.model, given, problems)
-    elif base.model in PRESETS:
-        model = Model(architecture=PRESETS[base.model][0], settings=PRESETS[base.model][1])
+    elif name in PRESETS:
+        model = Model(architecture=PRESETS[name][0], settings=PRESETS[name][1])
+    elif ":" in name:
+        model = _own_class("base.model", name, given, problems)
     else:
         problems.unknown("base.model", base.model, [*PRESETS, *own, "package.module:Class"])
         return None
@@ -60,6 +61,8 @@ def check_presets(own: dict[str, dict], problems: Problems) -> None:
 
 def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
     key = f"models.{name}"
+    if "preset" not in entry and _preset_of(str(entry.get("class"))) in PRESETS:
+        entry = {"preset": _preset_of(entry["class"])} | {k: v for k, v in entry.items() if k != "class"}
     settings = {k: v for k, v in entry.items() if k not in ("preset", "class")}
     if "class" in entry and "preset" not in entry:
         return _own_class(f"{key}.class", str(entry["class"]), settings, problems)
@@ -75,6 +78,13 @@ def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
             problems.unknown_key(f"{key}.{setting}", defaults)
     typed = {k: _typed(f"{key}.{k}", v, defaults[k], problems) for k, v in settings.items() if k in defaults}
     return Model(architecture=architecture, settings=defaults | typed)
+
+
+def _preset_of(model: str) -> str:
+    """The preset that a class of ours makes, named by its path; what names no such class is as it is."""
+    module, _, name = model.partition(":")
+    ours = {architecture: preset for preset, (architecture, _) in PRESETS.items()}
+    return ours.get(name, model) if module == f"{__package__}.models" else model
 
 
 def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:

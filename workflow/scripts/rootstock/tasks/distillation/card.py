@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .dataset import manifest_of, prepared_text
+from .specs import ModelIdentity
 
 SCORES = (("recall_at_1", "R@1"), ("recall_at_10", "R@10"), ("mrr", "MRR"), ("ndcg_at_10", "nDCG@10"))
 
@@ -12,11 +13,15 @@ def card(name: str, content: dict[str, Any], metadata: dict[str, Any], data: Pat
     """Markdown with the header that the hub reads. `content` is the model file, `metadata` what the store keeps beside it."""
     text = manifest_of(prepared_text(data))
     base = metadata.get("base_spec") or metadata["spec"]
-    teacher, student = base["data"]["teacher"]["model"]["name"], base["student"]["model"]["name"]
+    teacher, student = (_known_as(model) for model in (base["data"]["teacher"]["model"], base["student"]["model"]))
     measured = metadata["metrics"]
     return "\n".join(
         [*_header(student), *_about(name, base, measured, teacher, student), *_scores(measured), *_data(text)]
     )
+
+
+def _known_as(model: dict[str, Any]) -> str:
+    return ModelIdentity.model_validate(model).known_as
 
 
 def _header(student: str) -> list[str]:

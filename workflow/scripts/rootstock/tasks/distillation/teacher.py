@@ -43,7 +43,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
     dimension = teacher.get_embedding_dimension()
     if wanted.dimension not in (None, dimension):
         raise Refusal(
-            f"data.teacher_dim: {wanted.dimension} is not what {wanted.model.name} gives; it gives {dimension}"
+            f"data.teacher_dim: {wanted.dimension} is not what {wanted.model.known_as} gives; it gives {dimension}"
         )
     assert dimension is not None  # known of every model that ends in a pooling
     for role, encode, lines in (
@@ -70,7 +70,7 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:160]
-        raise Refusal(f"data.teacher: {model.name} cannot be loaded or fetched ({reason}); give a folder") from None
+        raise Refusal(f"data.teacher: {model.known_as} cannot be loaded or fetched ({reason}); give a folder") from None
     teacher.max_seq_length = max_length
     return teacher.eval()
 
