@@ -4,10 +4,12 @@ import csv
 import json
 import unicodedata
 
+import pandas as pd
 import pytest
 from conftest import PEOPLE, plan, write_people
 from tiny import TINY, write_texts
 
+from rootstock.results.figure import dots_by_row
 from rootstock.study import paths
 from rootstock.study.problems import StudyError
 
@@ -133,3 +135,8 @@ def test_pairs_that_would_not_be_read_are_named(tmp_path, name):
     file.symlink_to(tmp_path / "nowhere") if "gone" in name else file.write_text("{}" if "more" in name else "")
     (line,) = faults(task="distillation", data={"path": str(tmp_path)}, base={})
     assert line.startswith("data.path:") and name in line
+
+
+def test_a_name_is_no_formula_of_the_figure(tmp_path):
+    dots_by_row([(r"a $\frac$ b", pd.Series([1.0, 2.0]))], "accuracy", tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").stat().st_size

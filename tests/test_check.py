@@ -73,7 +73,11 @@ def test_all_faults_are_told_at_once(data, tmp_path, monkeypatch):
         folds=[0, 1, 2, 5],
         run={"gpus": 999, "tensorboard": True, "sign_with": "no.pem"},
     )
-    told = ("bob_val.pt: X holds NaN", "cleo_test.pt: holds more than tensors and plain values, or is damaged", "does not take windows of shape [3, 32]")
+    told = (
+        "bob_val.pt: X holds NaN",
+        "cleo_test.pt: holds more than tensors and plain values, or is damaged",
+        "does not take windows of shape [3, 32]",
+    )
     told += ("no such layer", "run.gpus: 999", "run.tensorboard", "run.sign_with")
     assert len(found.faults) == len(told), found.faults
     assert all(any(part in line for line in found.faults) for part in told), found.faults

@@ -83,7 +83,8 @@ def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
     tell_plan()
     try:
-        require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
+        if any(job.rule.name in ("train_base", "train_finetune") for job in workflow.dag.needrun_jobs()):
+            require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
         begin_run(PLAN)
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
     except (Refusal, StudyError) as refusal:

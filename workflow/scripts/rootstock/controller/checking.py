@@ -22,8 +22,8 @@ Check = Callable[[], Any]
 
 def require_what_runs_need(plan: Plan, is_local: bool, is_this_python: bool) -> None:
     """Raise as `StudyError` all that can be known of the run settings without torch. `is_local`: jobs run on this machine;
-    `is_this_python`: with the packages of this process. A run that trains nothing needs nothing."""
-    if not any(_to_train(plan)):
+    `is_this_python`: with the packages of this process. What the store hands back needs nothing."""
+    if all(_is_whole(plan.study.store, name) for name in plan.reaches):
         return
     checks = [*_of_packages(plan.study.run)] if is_this_python else []
     checks += [*_of_gpus(plan.study.run)] if is_local else []
@@ -50,13 +50,6 @@ def in_store(plan: Plan) -> str:
     """How much of a plan the store hands back; its objects are looked for, not verified."""
     there = sum(_is_whole(plan.study.store, name) for name in plan.reaches)
     return f"{there} of {len(plan.reaches)} trainings already in the store"
-
-
-def _to_train(plan: Plan) -> Iterator[str]:
-    """Hashes of what is neither published here nor in the store."""
-    published = {name for name in plan.bases if Path(paths.base_model(name)).exists()}
-    published |= {one.hash for one in plan.experiments.values() if Path(one.path, "metrics.json").exists()}
-    return (name for name in plan.reaches - published if not _is_whole(plan.study.store, name))
 
 
 def _is_whole(store: str, name: str) -> bool:
