@@ -196,3 +196,9 @@ def test_packages_of_another_environment_are_not_looked_for(data, monkeypatch):
     checking.require_what_runs_need(planned, is_local=True, is_this_python=False)
     with pytest.raises(StudyError, match=r"run\.tensorboard"):
         checking.require_what_runs_need(planned, is_local=True, is_this_python=True)
+
+
+def test_windows_in_the_older_form_of_torch_files_are_read_too(data):
+    for file in data.iterdir():
+        torch.save(torch.load(file), file, _use_new_zipfile_serialization=False)
+    assert not checked().faults
