@@ -1,17 +1,24 @@
-# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make test     make studies
+# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make studies
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 jobs = $(if $(filter %.json,$(STUDY)),jobs='$(STUDY)')
 study_flags = $(if $(jobs),,--configfile '$(STUDY)') $(if $(strip $(jobs) $(CONFIG)),--config $(jobs) $(CONFIG))
+generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)'
+install_task = task=$$($(generate) --task) && $(MAKE) --no-print-directory .venv/installed-$$task
 extras = $(wildcard requirements-*.txt)
 
-.PHONY: run test test-kill studies lint clean-venv
+.PHONY: run check test test-kill studies lint clean-venv
 
 run: .venv/installed
-	@task=$$($(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' --task) && $(MAKE) --no-print-directory .venv/installed-$$task
+	@$(install_task)
 	@$(BIN)/snakemake --profile local $(ARGS) $(study_flags)
+
+# What the jobs would refuse, before the first one; trains nothing.
+check: .venv/installed
+	@$(install_task)
+	@$(generate) --check $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 test: .venv/installed-tests
 	@$(BIN)/python -m pytest -n 4 $(ARGS)

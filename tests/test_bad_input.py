@@ -162,21 +162,21 @@ def test_train_bases_false_names_the_missing_bases(project, people):
 FLAGS = ("--data_path", "data/tiny", "--participants", *PEOPLE, "--max_epochs", "1", "--threads", "1")
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ((torch.zeros(4, 32), torch.zeros(4)), "X has shape [4, 32]; needs [N, channels, samples]"),
-        ((torch.zeros(4, 3, 32).double(), torch.zeros(4)), "X is torch.float64; needs float32"),
-        ((torch.full((4, 3, 32), float("nan")), torch.zeros(4)), "X holds NaN"),
-        ((torch.zeros(0, 3, 32), torch.zeros(0)), "holds no window"),
-        ((torch.zeros(4, 3, 32), torch.zeros(3)), "y has shape [3] beside 4 windows"),
-        ((torch.zeros(4, 3, 32), torch.full((4,), 0.5)), "float labels must be 0 or 1"),
-        ((torch.zeros(4, 3, 32), torch.zeros(4, dtype=torch.int32)), "y is torch.int32"),
-        ((torch.zeros(4, 5, 32), torch.zeros(4, dtype=torch.int64)), "prepare all people alike"),
-        ({"x": 1}, "needs a tuple (X, y)"),
-        (b"not a torch file", "damaged"),
-    ],
-)
+BAD_WINDOWS = [
+    ((torch.zeros(4, 32), torch.zeros(4)), "X has shape [4, 32]; needs [N, channels, samples]"),
+    ((torch.zeros(4, 3, 32).double(), torch.zeros(4)), "X is torch.float64; needs float32"),
+    ((torch.full((4, 3, 32), float("nan")), torch.zeros(4)), "X holds NaN"),
+    ((torch.zeros(0, 3, 32), torch.zeros(0)), "holds no window"),
+    ((torch.zeros(4, 3, 32), torch.zeros(3)), "y has shape [3] beside 4 windows"),
+    ((torch.zeros(4, 3, 32), torch.full((4,), 0.5)), "float labels must be 0 or 1"),
+    ((torch.zeros(4, 3, 32), torch.zeros(4, dtype=torch.int32)), "y is torch.int32"),
+    ((torch.zeros(4, 5, 32), torch.zeros(4, dtype=torch.int64)), "prepare all people alike"),
+    ({"x": 1}, "needs a tuple (X, y)"),
+    (b"not a torch file", "damaged"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_WINDOWS)
 def test_a_bad_data_file_fails_the_job_with_its_reason(project, people, content, reason):
     path = people / "bob_train.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)

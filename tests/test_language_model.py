@@ -302,7 +302,7 @@ BAD = [
     ({"data": {"path": "nowhere"}}, 'data.path: "nowhere" is not a folder'),
     ({"data": {"path": "none"}}, 'data.path: "none" holds no text'),
     ({"data": {"path": "named"}}, 'data.path: "general" is what all text together is called'),
-    ({"data": {"path": "named"}}, 'data.path: "a b" is no name for a domain'),
+    ({"data": {"path": "named"}}, 'data.path: "a\\u0007b" is no name for a domain'),
     ({"data": {"path": "hollow"}}, "is empty; remove it or give it text"),
     ({"data": {"domains": ["stones"]}}, 'data.domains: "stones" unknown'),
     ({"data": {"tokenizer": "x.json", "vocab_size": None}}, 'data.tokenizer: "x.json" is neither a tokenizer.json'),
@@ -324,7 +324,7 @@ def test_bad_settings_are_told_in_one_line(tmp_path, monkeypatch, change, line):
     write_texts(tmp_path / "data/tiny")
     (tmp_path / "none").mkdir()
     write_texts(tmp_path / "named/general")
-    write_texts(tmp_path / "named/a b")
+    write_texts(tmp_path / "named/a\ab")
     (tmp_path / "hollow").mkdir()
     (tmp_path / "hollow/a.txt").write_text("")
     with pytest.raises(StudyError) as caught:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.planning import begin_run, headline, plan_of_workflow, put_this_python_first
 from rootstock.controller.run_log import RunLog
 from rootstock.controller.time_left import TimeLeft
 from rootstock.slurm.executor import prepare_run
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
-from rootstock.study.problems import Refusal
+from rootstock.study.problems import Refusal, StudyError
 
 put_this_python_first()
 
@@ -63,13 +64,30 @@ def vouched(*base_hashes):
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
 
 
+def tell_plan():
+    """What the run is about, and how much of it the store hands back."""
+    print(*PLAN_LINES, in_store(PLAN), sep="\n", file=sys.stderr)
+
+
+def end_of_dry_run():
+    """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after this file was read."""
+    if workflow.dryrun:
+        tell_plan()
+
+
+if workflow.is_main_process:
+    atexit.register(end_of_dry_run)
+
+
 def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
-    print(*PLAN_LINES, sep="\n", file=sys.stderr)
+    tell_plan()
     try:
+        if any(job.rule.name in ("train_base", "train_finetune") for job in workflow.dag.needrun_jobs()):
+            require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
         begin_run(PLAN)
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
-    except Refusal as refusal:
+    except (Refusal, StudyError) as refusal:
         print(refusal, file=sys.stderr)
         sys.exit(1)
     run_log = RunLog(PLAN)

@@ -1,13 +1,16 @@
 #!/usr/bin/env python
 """Show what a study will train and who shares what; optionally write it as two flat job lists."""
 
+import argparse
 import json
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.controller.planning import analysis, content_of_workflow, plan_content, require_bases
-from rootstock.study.jobs import readable
+from rootstock.controller.checking import check_all, in_store
+from rootstock.controller.planning import analysis, content_of_workflow, headline, plan_content, require_bases
+from rootstock.study.fields import readable
 from rootstock.study.plan import Plan, job_lists
+from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.schema import study_schema
 from rootstock.study.tables import with_tables
 from rootstock.tasks.registry import TASKS
@@ -16,6 +19,10 @@ from rootstock.tasks.registry import TASKS
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--configfile", default="config/config.yaml", help="a study (.yaml) or a flat job list (.json)")
+    parser.add_argument("--config", nargs="+", metavar="KEY=VALUE", help="values on top of the study, as Snakemake's")
+    parser.add_argument(
+        "--check", action="store_true", help="read the data and build the models as jobs would; nothing is trained"
+    )
     parser.add_argument("--json", action="store_true", help="the analysis for programs")
     parser.add_argument(
         "--output-dir", type=Path, metavar="DIR", help="write base_training_jobs.json and finetune_jobs.json here"
@@ -32,13 +39,14 @@ def main() -> int:
     if args.keys:
         args.keys.write_text(with_tables(args.keys.read_text(encoding="utf-8"), TASKS), encoding="utf-8")
         return 0
-    is_list = args.configfile.endswith(".json")
-    content = content_of_workflow([] if is_list else [args.configfile], {"jobs": args.configfile} if is_list else None)
-    plan = plan_content(content)
+    plan = plan_content(content_of_flags(args))
     if not plan.study.train_bases:
         require_bases(plan)
     if args.task:
         print(readable(plan.study.task.name))
+        return 0
+    if args.check:
+        tell_checked(plan)
         return 0
     report = analysis(plan)
     print(json.dumps(report, indent=1) if args.json else shown(report, plan))
@@ -49,6 +57,33 @@ def main() -> int:
         write_json(args.output_dir / "base_training_jobs.json", bases)
         write_json(args.output_dir / "finetune_jobs.json", finetunes)
     return 0
+
+
+def content_of_flags(args: argparse.Namespace) -> dict:
+    """The study that is meant, as the workflow would read it."""
+    config = config_of(args.config) if args.config else {}
+    if args.configfile.endswith(".json"):
+        return content_of_workflow([], config | {"jobs": args.configfile})
+    return content_of_workflow([args.configfile], config)
+
+
+def config_of(values: list[str]) -> dict:
+    """`--config` as Snakemake reads it, which is slow to load."""
+    from snakemake.cli import parse_config
+
+    try:
+        return parse_config(values)
+    except ValueError as error:
+        raise Refusal(f"--config: {error}") from None
+
+
+def tell_checked(plan: Plan) -> None:
+    """A table of what the trainings will read, and `ok`; or, as `StudyError`, all that their jobs would refuse."""
+    found = check_all(plan)
+    print(cli.printable("\n".join([*headline(plan), *found.table, in_store(plan)])))
+    if found.faults:
+        raise StudyError(found.faults)
+    print("ok")
 
 
 def shown(report: dict, plan: Plan) -> str:

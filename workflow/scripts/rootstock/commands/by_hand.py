@@ -9,8 +9,9 @@ from ..job.prepare import prepare
 from ..store.objects import stored, verified
 from ..study import paths
 from ..study.config import parse_study
+from ..study.fields import readable
 from ..study.identity import HASH_LENGTH, is_hash, short_digest
-from ..study.jobs import BASE_JOB_MARK, readable
+from ..study.jobs import BASE_JOB_MARK
 from ..study.plan import Experiment, Plan, Planned
 from ..study.planner import make_plan
 from ..study.problems import Refusal, StudyError

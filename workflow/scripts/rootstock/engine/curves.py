@@ -1,9 +1,16 @@
 """Losses and metrics as curves for TensorBoard, where the run settings ask for them."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..study.problems import Refusal
+
+
+def require_tensorboard() -> None:
+    """`Refusal` where the package is not installed."""
+    if find_spec("tensorboard") is None:
+        raise Refusal("run.tensorboard: true needs a package: .venv/bin/pip install tensorboard, or leave it out")
 
 
 class Curves:
@@ -16,12 +23,9 @@ class Curves:
         self.writer = None
         if folder is None:
             return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise Refusal(
-                "run.tensorboard: true needs a package: .venv/bin/pip install tensorboard, or leave it out"
-            ) from None
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add(self, step: int, row: dict[str, Any]) -> None:

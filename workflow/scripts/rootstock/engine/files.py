@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +18,15 @@ def to_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def load(source: str | Path | BinaryIO) -> Any:
-    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run."""
+def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
+    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run.
+
+    `is_mapped`: tensors of a file by its path stay on disk until they are used, where the file's form allows that.
+    """
     path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
-        return torch.load(source, map_location="cpu", weights_only=True)
+        mmap = is_mapped and zipfile.is_zipfile(source)
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file") from None
     except MemoryError:

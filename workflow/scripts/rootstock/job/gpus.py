@@ -35,21 +35,25 @@ def granted_gpus(
             _show(names := _given_by_slurm())
         elif asked == 0:
             _show(names)
-        elif device in ("auto", "cuda"):
-            present = gpus_of_machine()
-            if asked is not None and asked > len(present):
-                raise Refusal(
-                    f"run.gpus: {asked} asked for, this machine shows {len(present)}; "
-                    f"give fewer, or for a training on CPUs gpus: 0 and processes: {asked}"
-                )
-            if present:
-                held, names = _lease(present, asked or 1, leases, say)
-                _show(names)
+        elif device in ("auto", "cuda") and (present := require_gpus(asked)):
+            held, names = _lease(present, asked or 1, leases, say)
+            _show(names)
         yield names
     finally:
         for lease in held:
             lease.release()
         os.environ.pop(VISIBLE, None) if before is None else os.environ.update({VISIBLE: before})
+
+
+def require_gpus(asked: int | None) -> list[str]:
+    """Names of the GPUs that jobs of this machine share; `Refusal` where one job asks for more."""
+    present = gpus_of_machine()
+    if asked is not None and asked > len(present):
+        raise Refusal(
+            f"run.gpus: {asked} asked for, this machine shows {len(present)}; "
+            f"give fewer, or for a training on CPUs gpus: 0 and processes: {asked}"
+        )
+    return present
 
 
 def gpus_of_machine() -> list[str]:

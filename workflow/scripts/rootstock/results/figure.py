@@ -20,7 +20,7 @@ def dots_by_row(rows: list[tuple[str, pd.Series]], label: str, path: Path) -> No
     for height, (_, values) in enumerate(rows):
         axes.plot(values, [height] * len(values), "o", color="#3b6ea5", alpha=0.5, markersize=5, markeredgewidth=0)
         axes.plot([values.mean()] * 2, [height - 0.35, height + 0.35], color="#1b1b1b", linewidth=2)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.grid(axis="x", color="#dddddd")

@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,7 @@ from ..store.lock import hold, is_held
 from ..study.problems import Refusal
 
 CONTROLLERS = Path(".rootstock/controllers")
+SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
 def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
@@ -39,8 +41,14 @@ def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
 def use_own_cluster() -> None:
     """Where nothing says which Slurm is meant, it is the one that `cluster.py up` made here."""
     own = Layout(cluster_root()).slurm_conf
-    if "SLURM_CONF" not in os.environ and not Path("/etc/slurm/slurm.conf").exists() and own.exists():
+    if "SLURM_CONF" not in os.environ and not SYSTEM_CONF.exists() and own.exists():
         os.environ["SLURM_CONF"] = str(own)
+
+
+def is_slurm_here() -> bool:
+    """Whether jobs of this machine's runs may go to a Slurm."""
+    use_own_cluster()
+    return shutil.which("sbatch") is not None and ("SLURM_CONF" in os.environ or SYSTEM_CONF.exists())
 
 
 def start_snakemake_once(executor: Any) -> None:

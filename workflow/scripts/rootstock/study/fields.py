@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform
 
@@ -65,6 +66,33 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(NAME.fullmatch(value)) and ".." not in value
 
 
+def readable(text: str) -> str:
+    """A text as part of a folder name: what is not safe there becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-._")[:80] or "setting"
+
+
+LABEL_RULE = "a name of one line, at most 200 bytes long, without '/' and not beginning with '.'"
+
+
+def is_label(value: Any) -> bool:
+    """Whether a text can be a name in any script, and so a part of a file's name. Letters that command a terminal, end a line
+    or stand for bytes that are no text cannot be in it."""
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and not value.startswith(".")
+        and not any(letter == "/" or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value)
+        and len(value.encode()) <= 200
+    )
+
+
+def _label(value: str) -> str:
+    value = unicodedata.normalize("NFC", value)
+    if not is_label(value):
+        raise PydanticCustomError("phrase", LABEL_RULE)
+    return value
+
+
 def _safe_name(value: str) -> str:
     if not is_name(value):
         raise PydanticCustomError("phrase", NAME_RULE)
@@ -87,6 +115,7 @@ NonNegative = Annotated[Float, Field(ge=0)]
 Probability = Annotated[Float, Field(ge=0, le=1)]
 Fraction = Annotated[Float, Field(gt=0, le=1)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_safe_name)]
+Label = Annotated[str, BeforeValidator(_text), AfterValidator(_label)]  # what people call something, in NFC
 Shares = Annotated[tuple[Fraction, Fraction, Fraction], AfterValidator(_whole)]  # of train, val and test
 
 

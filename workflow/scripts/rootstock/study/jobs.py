@@ -1,6 +1,5 @@
 """Flat job lists, one object of fields a training, as their users have them: read, and written back."""
 
-import re
 from functools import cache
 from typing import Any
 
@@ -124,8 +123,3 @@ def _routes(task: Task) -> dict[str, tuple[str, str]]:
             name = renamed.get((section, field), field if plain else f"{section}_{field}")
             routes[name] = (section, field)
     return routes
-
-
-def readable(text: str) -> str:
-    """A text as part of a folder name: what is not safe there becomes a dash."""
-    return re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-._")[:80] or "setting"

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +16,8 @@ from .spec import BaseSpec
 if TYPE_CHECKING:
     from pandas import DataFrame
     from torch.nn import Module
+
+    from .plan import Plan
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class Inputs:
         """The base model, where the spec names one."""
         assert self.start is not None
         return self.start
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found before the first job."""
+
+    faults: list[str]  # a line each, as the jobs would tell them
+    table: list[str]  # lines that show what the trainings will read
 
 
 class Trainer(Protocol):
@@ -107,12 +117,24 @@ class Baselines(Protocol):
         ...
 
 
+class Checker(Protocol):
+    """`check.py`: called by generate_jobs.py --check, which trains nothing."""
+
+    def check(self, plan: "Plan", missing: Collection[str]) -> Checked:
+        """What the jobs of a plan would refuse. The folders `missing` are made by the workflow and are not there yet.
+
+        Refuse by the very functions that the jobs call: a second copy of a check comes to say something else.
+        """
+        ...
+
+
 PARTS: dict[str, type] = {
     "train": Trainer,
     "prepare": Preparer,
     "report": Reporter,
     "export": Exporter,
     "baselines": Baselines,
+    "check": Checker,
 }
 
 

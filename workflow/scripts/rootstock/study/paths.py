@@ -1,6 +1,10 @@
 """Every path pattern of the contract on disk, relative to the project's folder."""
 
+import unicodedata
 from pathlib import Path
+
+from .fields import is_name, readable
+from .identity import SHORT_LENGTH, sha256_text
 
 STORE = ".rootstock/store"
 FINGERPRINTS = ".rootstock/fingerprints.json"
@@ -41,12 +45,21 @@ def base_metadata(model: str | Path) -> Path:
     return model.with_name(f"{model.stem}_metadata.json")
 
 
+def unit_folder(unit: str) -> str:
+    """The folder of a unit and the name of its log: the unit's own name where that is safe, else what can be read of it and
+    a hash that keeps different names apart."""
+    if is_name(unit):
+        return unit
+    plain = unicodedata.normalize("NFKD", unit).encode("ascii", "ignore").decode()
+    return f"{readable(plain)}_{sha256_text(unit)[:SHORT_LENGTH]}"
+
+
 def experiment(prefix: str, unit: str) -> str:
-    return EXPERIMENT.format(prefix=prefix, unit=unit)
+    return EXPERIMENT.format(prefix=prefix, unit=unit_folder(unit))
 
 
 def experiment_done(prefix: str, unit: str) -> str:
-    return EXPERIMENT_DONE.format(prefix=prefix, unit=unit)
+    return EXPERIMENT_DONE.format(prefix=prefix, unit=unit_folder(unit))
 
 
 def prepared(name: str) -> str:

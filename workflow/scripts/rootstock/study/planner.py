@@ -6,7 +6,7 @@ from typing import Any
 
 from . import paths
 from .config import Study
-from .fields import NAME_RULE, Section, is_name
+from .fields import Section
 from .fingerprints import Fingerprints
 from .grid import requests
 from .identity import canonical, digest, short_digest
@@ -98,9 +98,6 @@ class _Planner:
 
     def _keep_experiment(self, request: Request, base: BaseSpec, spec: FinetuneSpec, problems: Problems) -> None:
         name, unit = digest(spec), request.unit.name
-        if not is_name(unit):  # it becomes a folder
-            problems.add(self.task.unit_word, unit, f"needs {NAME_RULE}")
-            return
         if name in self.hashes:
             self.collapsed += 1
             return
@@ -110,9 +107,10 @@ class _Planner:
         folder, artefact = self._location(request)
         expect = canonical(self.task.expectations(request.data))
         experiment = Experiment(name, spec, folder, artefact, prefix, unit, settings, (request,), expect)
-        if (prefix, unit) in self.plan.experiments:
+        key = prefix, paths.unit_folder(unit)
+        if key in self.plan.experiments:
             problems.add("prefix", prefix, f"names two different experiments of {unit}; change the template")
-        self.plan.experiments[prefix, unit] = experiment
+        self.plan.experiments[key] = experiment
         self._keep_export(request, (base, spec), experiment, paths.experiment_done(prefix, unit))
 
     def _prefix(

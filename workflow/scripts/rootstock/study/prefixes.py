@@ -4,7 +4,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from .jobs import readable
+from .fields import readable
 from .problems import Problems, nearest
 
 

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class StudyError(Exception):
@@ -48,16 +48,29 @@ def nearest(value: object, known: Iterable[object]) -> str:
 
 
 def show(value: object) -> str:
-    """A value as the user wrote it, on one line, shortened in the middle where it is very long."""
+    """A value as the user wrote it, on one line, shortened in the middle where it is very long. Letters that do not print are
+    written as escapes."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:
         text = repr(value)
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return text if len(text) <= 300 else text[:200] + " … " + text[-80:]
 
 
 class Refusal(Exception):
     """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""
+
+
+def refusals(checks: Iterable[Callable[[], object]]) -> list[str]:
+    """The reasons of all checks that refuse, each once."""
+    reasons: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except Refusal as reason:
+            reasons[str(reason)] = None
+    return list(reasons)
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # on which a training saves itself and ends

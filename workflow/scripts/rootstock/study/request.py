@@ -13,7 +13,7 @@ FinetuneT = TypeVar("FinetuneT", bound=Section)
 
 @dataclass(frozen=True)
 class Unit:
-    """What one fine-tune is about: a folder name and the values that it stands for."""
+    """What one fine-tune is about: its name, in any script, and the values that it stands for. Its folder is `paths.unit_folder`."""
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)

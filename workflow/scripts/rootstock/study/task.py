@@ -1,7 +1,7 @@
 """What a task must be: all that plan, rules, engine and scripts ask of one. Light: no torch, no pandas, no task.
 
 A task is a class in `task.py` of a folder of its own and, beside it, modules that are loaded when they are needed: `train`
-and `report`, and where there is such a thing `prepare`, `export` and `baselines`. Their contracts are in `parts`.
+and `report`, and where there is such a thing `prepare`, `export`, `baselines` and `check`. Their contracts are in `parts`.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .fields import Section
 from .fingerprints import Fingerprints
 from .identity import canonical, digest
-from .parts import Baselines, Exporter, Preparer, Reporter, Trainer, load_part
+from .parts import Baselines, Checker, Exporter, Preparer, Reporter, Trainer, load_part
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
 from .resumption import Place, Resumption, straight, unchanged
@@ -271,6 +271,10 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     def baseline_methods(self) -> Baselines:
         """How it measures what its models are compared with."""
         return load_part(self, "baselines")
+
+    def checker(self) -> Checker | None:
+        """How it tells before the first job what the jobs would refuse; None where it cannot."""
+        return load_part(self, "check", is_optional=True)
 
 
 def _stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...engine.files import load
 from ...study.problems import Refusal
+from .folder import file_of
 
 MOST_CLASSES = 10_000
 
@@ -31,10 +32,10 @@ class Windows:
         return Windows(self.x[index], self.y[index], self.name)
 
 
-def read_windows(folder: str | Path, participant: str, split: str) -> Windows:
+def read_windows(folder: str | Path, participant: str, split: str, is_mapped: bool = False) -> Windows:
     """One file, checked: shape, dtype, finite values, labels, at least one window. `Refusal` gives the reason."""
-    path = Path(folder) / f"{participant}_{split}.pt"
-    content = load(path)
+    path = file_of(Path(folder), participant, split)
+    content = load(path, is_mapped)
     if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Refusal(f"{path}: needs a tuple (X, y) of two tensors, not {type(content).__name__}")
     x, y = content

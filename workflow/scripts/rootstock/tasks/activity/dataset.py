@@ -3,18 +3,17 @@
 import json
 from pathlib import Path
 
-from ...study.fields import NAME
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, sha256_text, short_digest
 from ...study.problems import Problems, Refusal
 from ...study.request import Artefact
+from .folder import check_files, files_of, people_in
 from .presets import check_presets
 from .settings import Data, Scope
 from .specs import BaseSpec, DataIdentity, FinetuneSpec
 
-SPLITS = ("train", "val", "test")
-
 SMARTWATCH_VERSION = "seglearn-1.2.5"
+SMARTWATCH_CHANNELS, SMARTWATCH_CLASSES = 6, 7
 SMARTWATCH_PEOPLE = tuple(f"s{n:02d}" for n in range(1, 11))
 SMARTWATCH_DEFAULTS = {
     "window_size": 200,  # 4 s at 50 Hz
@@ -43,20 +42,24 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
     """The scope with its participants: all of the data where none are listed; each one's files must exist."""
     check_presets(scope.models, problems)
-    known = SMARTWATCH_PEOPLE if data.path is None else _people_in(Path(data.path), problems)
-    people = scope.participants or known
+    if data.path is not None and not Path(data.path).is_dir():
+        problems.add("data.path", data.path, "no such folder; check the path")
+    people = scope.participants or _everyone(data, problems)
     for name in sorted({p for p in people if people.count(p) > 1}):
         problems.add(f"{key}participants", name, "is listed twice; list each once")
     for name in dict.fromkeys(people):
-        if data.path is None and name not in known:
-            problems.unknown(f"{key}participants", name, known)
-        elif data.path is not None:
-            for file in _files(Path(data.path), name):
-                if Path(data.path).is_dir() and not file.is_file():
-                    problems.add(
-                        "data.path", str(file), f"no such file; put it there or remove {name} from participants"
-                    )
+        if data.path is None and name not in SMARTWATCH_PEOPLE:
+            problems.unknown(f"{key}participants", name, SMARTWATCH_PEOPLE)
+        elif data.path is not None and Path(data.path).is_dir():
+            check_files(Path(data.path), name, problems)
     return scope.model_copy(update={"participants": tuple(people)})
+
+
+def _everyone(data: Data, problems: Problems) -> tuple[str, ...]:
+    """All people of the data."""
+    if data.path is None:
+        return SMARTWATCH_PEOPLE
+    return people_in(Path(data.path), problems) if Path(data.path).is_dir() else ()
 
 
 def location(data: Data) -> Artefact | str:
@@ -71,7 +74,7 @@ def identity_of(data: Data, people: tuple[str, ...], fingerprints: Fingerprints)
     if data.path is None:
         settings = {name: getattr(data, name) for name in SMARTWATCH_DEFAULTS}
         return DataIdentity(name="smartwatch", version=SMARTWATCH_VERSION, **settings)
-    contents = {name: fingerprints.of(_files(Path(data.path), name)) for name in people}
+    contents = {name: fingerprints.of(files_of(Path(data.path), name)) for name in people}
     return DataIdentity(name="folder", n_classes=data.n_classes, content=sha256_text(canonical(contents)))
 
 
@@ -80,29 +83,12 @@ def identity_at(folder: Path, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
     people = spec.participants if isinstance(spec, BaseSpec) else (spec.target,)
     try:
         if spec.data.name == "folder":
-            contents = {name: Fingerprints().of(_files(folder, name)) for name in people}
+            contents = {name: Fingerprints().of(files_of(folder, name)) for name in people}
             return spec.data.model_copy(update={"content": sha256_text(canonical(contents))})
         manifest = json.loads((folder / "manifest.json").read_text())
-        for file in (file for name in people for file in _files(folder, name)):
+        for file in (file for name in people for file in files_of(folder, name)):
             if Fingerprints().of([file]) != manifest["content"][file.name]:
                 raise Refusal(f"{file}: changed since it was prepared; delete {folder} and run again")
         return DataIdentity.model_validate(manifest["spec"])
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(f"{folder}: no data for {', '.join(people)} ({error}); prepare it or check --data_path") from None
-
-
-def _files(folder: Path, participant: str) -> list[Path]:
-    return [folder / f"{participant}_{split}.pt" for split in SPLITS]
-
-
-def _people_in(folder: Path, problems: Problems) -> tuple[str, ...]:
-    if not folder.is_dir():
-        problems.add("data.path", str(folder), "no such folder; check the path")
-        return ()
-    names = sorted(file.name.removesuffix("_train.pt") for file in folder.glob("*_train.pt"))
-    names = tuple(name for name in names if NAME.fullmatch(name) and ".." not in name)
-    if len(names) < 2:
-        problems.add(
-            "data.path", str(folder), "needs {participant}_train.pt, _val.pt and _test.pt of two people or more"
-        )
-    return names

@@ -34,8 +34,11 @@ def check_expectations(windows: Windows, expect: Mapping[str, Any]) -> None:
         )
 
 
-def check_labels(windows: Windows, n_classes: int, what: str) -> None:
-    if int(windows.y.max()) >= n_classes:
-        raise Refusal(
-            f"data.n_classes: {what} have class {int(windows.y.max())}, the model knows 0 to {n_classes - 1}; set data.n_classes"
-        )
+def check_parts(parts: Mapping[str, Windows], n_classes: int, whose: str) -> None:
+    """`Refusal` where a part of the data has a class that the model does not know."""
+    for split, windows in parts.items():
+        if int(windows.y.max()) >= n_classes:
+            raise Refusal(
+                f"data.n_classes: {whose} {split} windows have class {int(windows.y.max())}, "
+                f"the model knows 0 to {n_classes - 1}; set data.n_classes"
+            )

@@ -19,7 +19,8 @@ from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.problems import Refusal
 from ...study.run import Run
-from .dataset import SMARTWATCH_VERSION, SPLITS
+from .dataset import SMARTWATCH_VERSION
+from .folder import SPLITS
 from .specs import DataIdentity
 
 LEFT_ARM = 0.0

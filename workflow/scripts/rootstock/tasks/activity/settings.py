@@ -10,6 +10,7 @@ from ...study.fields import (
     Fraction,
     Int,
     Introduced,
+    Label,
     Name,
     Natural,
     NonNegative,
@@ -28,7 +29,7 @@ Setting = bool | Int | Float | str
 class Scope(Section):
     """Top-level keys of an activity study."""
 
-    participants: Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
+    participants: Annotated[tuple[Label, ...], Field(min_length=2)] | None = Field(
         None,
         description="who takes part, in the order that folds and n_base_participants count (default: everyone in the data)",
     )
@@ -158,7 +159,7 @@ class Base(Training):
     )
     use_dilation: bool | None = Field(None, description="dilate convolutions 1, 2, 4, … (default: the preset's)")
     use_residual: bool | None = Field(None, description="add each block's input to its output (default: the preset's)")
-    participants: Literal["others", "all"] | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+    participants: Literal["others", "all"] | Annotated[tuple[Label, ...], Field(min_length=1)] = Field(
         "others",
         description="others: all but the target; all: everyone, the target too, which the plan says; or a list without the target",
     )

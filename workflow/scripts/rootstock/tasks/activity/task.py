@@ -1,6 +1,7 @@
 """Activity recognition as the plan sees it: who trains, on what, with which model. Light: no torch, no numpy."""
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,10 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             columns |= {"base_model": request.base.model}
         if finetune.base:
             columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
-            columns |= {"base_participants": " ".join(base.participants), "n_base_participants": len(base.participants)}
+            columns |= {
+                "base_participants": shlex.join(base.participants),
+                "n_base_participants": len(base.participants),
+            }
             parent = request.base.parent and json.dumps(request.base.parent, sort_keys=True)
             columns |= {"base_parent": parent, "base_saw_target": saw_target(request)}
         return columns

@@ -1,5 +1,7 @@
 """Activity recognition as a job sees it: windows read, a network trained on them and measured."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,25 +13,24 @@ from ...engine.seeding import seed_step
 from ...study.parts import Inputs, Start
 from ...study.problems import Refusal
 from .data import Windows, join, read_people, take_share
-from .labels import check_expectations, check_labels, n_classes_of, n_outputs_of
+from .folder import SPLITS
+from .labels import check_expectations, check_parts, n_classes_of, n_outputs_of
 from .models import Standardised, build_model, last_layer, try_out
 from .specs import BaseSpec, FinetuneSpec, Model
 from .trainee import Measure, WindowTrainee
 
+Read = Callable[[tuple[str, ...], tuple[str, ...]], Windows]  # the windows of some people and parts in one
+
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
     """Train on the train and val parts of the base participants; their test parts choose the epoch."""
-    train = read_people(inputs.folder, spec.participants, ("train", "val"))
-    check = read_people(inputs.folder, spec.participants, ("test",))
-    join(train, check)  # of one shape and kind
-    check_expectations(train, inputs.expect)
+    train, check = base_windows(spec, partial(read_people, inputs.folder), inputs.expect)
     if inputs.start:  # weights and statistics of the stage before, and the classes that it knows
         model, n_classes = _model_of(inputs.start, spec.model, train, "the base windows")
-        check_labels(train, n_classes, "base train windows")
     else:
         model, n_classes = _new_model(spec, spec.model, train)
         model.learn_statistics(train.x)
-    check_labels(check, n_classes, "base test windows")
+    check_parts({"train": train, "test": check}, n_classes, "base")
     context.say(
         f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
     )
@@ -71,19 +72,41 @@ def load_model(content: dict[str, Any], where: str) -> Standardised:
     return rebuilt(content, lambda: _built(content, Model.model_validate(content["architecture"])), where)
 
 
+def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple[Windows, Windows]:
+    """What a base model learns from and what chooses its epoch. `Refusal` where they are not of one kind or not as expected."""
+    train, check = read(spec.participants, ("train", "val")), read(spec.participants, ("test",))
+    join(train, check)
+    check_expectations(train, expect)
+    return train, check
+
+
+def target_windows(spec: FinetuneSpec, read: Read, expect: Mapping[str, Any]) -> dict[str, Windows]:
+    """The parts of the person that a fine-tune is about. `Refusal` where they are not of one kind or not as expected."""
+    parts = {split: read((spec.target,), (split,)) for split in SPLITS}
+    join(*parts.values())
+    check_expectations(parts["train"], expect)
+    return parts
+
+
+def require_kind(base: Mapping[str, Any], name: str, train: Windows, whose: str) -> None:
+    """`Refusal` where windows are not of the kind that the base model `name`, as its file describes it, learned on."""
+    if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
+        kind = "binary" if base["binary"] else "class"
+        raise Refusal(
+            f"base model {name}: was trained on {base['in_channels']} channels, {kind} labels; "
+            f"{whose} have {train.x.shape[1]} channels, {train.y.dtype} labels"
+        )
+
+
 class _Target:
     """The windows of the person that a fine-tune is about, and the model that it starts with, measured on them."""
 
     def __init__(self, spec: FinetuneSpec, inputs: Inputs, context: Context):
-        self.train, self.val, self.test = (
-            read_people(inputs.folder, (spec.target,), (split,)) for split in ("train", "val", "test")
-        )
-        check_expectations(self.train, inputs.expect)
+        parts = target_windows(spec, partial(read_people, inputs.folder), inputs.expect)
+        self.train, self.val, self.test = parts.values()
         model, self.n_classes = _starting_model(spec, inputs.start, self.train)
         try_out(model, self.train.x, n_outputs_of(self.train, self.n_classes))
-        for split, windows in (("train", self.train), ("val", self.val), ("test", self.test)):
-            join(self.train, windows)  # of one shape and kind
-            check_labels(windows, self.n_classes, f"{spec.target}'s {split} windows")
+        check_parts(parts, self.n_classes, f"{spec.target}'s")
         self.model = model.to(context.device)
         self.measured = self._measure(inputs.start, context) if inputs.start else {}
 
@@ -124,12 +147,7 @@ def _model_of(start: Start, architecture: Model, train: Windows, whose: str) -> 
     """A base model and how many classes it knows, where the windows `train` are of the kind that it learned on."""
     base = start.content
     model = rebuilt(base, lambda: _built(base, architecture), f"base model {start.hash}")
-    if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
-        kind = "binary" if base["binary"] else "class"
-        raise Refusal(
-            f"base model {start.hash}: was trained on {base['in_channels']} channels, {kind} labels; "
-            f"{whose} have {train.x.shape[1]} channels, {train.y.dtype} labels"
-        )
+    require_kind(base, start.hash, train, whose)
     return model, base["n_classes"]
 
 

@@ -38,19 +38,27 @@ def pair_files(path: str, key: str, problems: Problems) -> list[Path]:
     """The files of pairs that a path names: itself, or all in a folder; each is a data set."""
     found = Path(path).expanduser()
     if found.is_dir():
-        files = sorted(file for file in found.iterdir() if file.suffix in PAIR_FILES)
+        files = sorted(file for file in found.iterdir() if file.suffix.lower() in PAIR_FILES)
         if not files:
             problems.add(key, path, "holds no .jsonl or .parquet file; put pairs there")
-        return files
+        return [file for file in files if _is_usable(file, str(file), key, problems)]
     if found.suffix not in PAIR_FILES:
         problems.add(key, path, "is neither a .jsonl or .parquet file nor a folder of such; check the path")
         return []
-    if not found.is_file():
-        problems.add(key, path, "no such file; check the path (it is taken from the project's folder)")
-        return []
-    if found.stat().st_size == 0:
-        problems.add(key, path, "is empty; give lines of query and positive")
-    return [found]
+    return [found] if _is_usable(found, path, key, problems) else []
+
+
+def _is_usable(file: Path, told: str, key: str, problems: Problems) -> bool:
+    """Whether there are pairs in a file, as far as can be seen without reading it; what is wrong is reported."""
+    if not file.is_file():
+        problems.add(key, told, "no such file; check the path (it is taken from the project's folder)")
+    elif file.suffix not in PAIR_FILES:
+        problems.add(key, told, f"is read only under the ending {file.suffix.lower()}; rename it or remove it")
+    elif file.stat().st_size == 0:
+        problems.add(key, told, "is empty; give lines of query and positive")
+    else:
+        return True
+    return False
 
 
 def identity_of(data: Data, fingerprints: Fingerprints, problems: Problems) -> DataIdentity | None:

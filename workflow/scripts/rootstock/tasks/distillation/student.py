@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -144,7 +145,7 @@ def pretrained_student(spec: Student, max_length: int, dimension: int | None) ->
             where, config=_with_dropout(AutoConfig.from_pretrained(where), spec.dropout)
         )
         tokenizer = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:160]
         raise Refusal(
             f"base.student: {spec.model.known_as} cannot be loaded or fetched ({reason}); give a folder"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging
 
@@ -68,7 +69,7 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
         teacher = SentenceTransformer(
             locate(model), device=str(device), model_kwargs={"torch_dtype": PRECISIONS[precision]}
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:160]
         raise Refusal(f"data.teacher: {model.known_as} cannot be loaded or fetched ({reason}); give a folder") from None
     teacher.max_seq_length = max_length

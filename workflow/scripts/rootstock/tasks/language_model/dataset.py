@@ -1,12 +1,13 @@
 """Where text lies and what identifies it: the built-in ontologies by version, a folder by its content. Light."""
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...study.fields import NAME
+from ...study.fields import LABEL_RULE, is_label
 from ...study.fingerprints import Fingerprints
 from ...study.identity import digest
 from ...study.problems import Problems, Refusal
@@ -89,7 +90,8 @@ def files_by_domain(folder: Path) -> dict[str, list[Path]]:
     for file in sorted(folder.rglob("*")):
         if file.suffix in FORMATS and file.is_file():
             first = file.relative_to(folder).parts[0]
-            found.setdefault(first if first != file.name else file.stem, []).append(file)
+            domain = unicodedata.normalize("NFC", first if first != file.name else file.stem)
+            found.setdefault(domain, []).append(file)
     return found
 
 
@@ -139,6 +141,8 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
         problems.add(f"{key}.path", data.path, "is not a folder; give the folder that holds your text files")
         return ()
     files = files_by_domain(folder)
+    for path, why in _passed_over(folder):
+        problems.add(f"{key}.path", str(path), why)
     for file in (file for group in files.values() for file in group if not file.stat().st_size):
         problems.add(f"{key}.path", str(file), "is empty; remove it or give it text")
     if not files:
@@ -146,11 +150,23 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
     return tuple(sorted(_named(files, key, problems)))
 
 
+def _passed_over(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What looks like text of the user's and is not read, and why."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and path.is_dir():
+            yield path, "is a link to a folder, and none is followed; put its files there"
+        elif path.suffix.lower() in FORMATS and not path.is_dir():
+            if not path.is_file():
+                yield path, "is no file, or a link to none; mend it or remove it"
+            elif path.suffix not in FORMATS:
+                yield path, f"is read only under the ending {path.suffix.lower()}; rename it or remove it"
+
+
 def _named(domains: dict[str, list[Path]], key: str, problems: Problems) -> Iterator[str]:
     for name in domains:
         if name == GENERAL:
             problems.add(f"{key}.path", name, "is what all text together is called here; name that domain otherwise")
-        elif NAME.fullmatch(name) and ".." not in name:
+        elif is_label(name):
             yield name
         else:
-            problems.add(f"{key}.path", name, "is no name for a domain; use letters, digits, '.', '_' and '-'")
+            problems.add(f"{key}.path", name, f"is no name for a domain; it needs {LABEL_RULE}")

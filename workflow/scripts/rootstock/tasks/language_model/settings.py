@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...study.fields import Count, Fraction, Int, Name, Natural, NonNegative, Positive, Section, Shares, optional
+from ...study.fields import Count, Fraction, Int, Label, Natural, NonNegative, Positive, Section, Shares, optional
 from ...study.spec import Optimisation
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
@@ -15,7 +15,7 @@ GENERAL = "general"  # all text together: the unit of a branch that goes on with
 class Scope(Section):
     """Top-level keys of a language-model study."""
 
-    domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    domains: Annotated[tuple[Label, ...], Field(min_length=1)] | None = Field(
         None, description="what branches are about (default: every domain of the data)"
     )
     export: bool = Field(
@@ -34,7 +34,7 @@ class Data(Section):
         None,
         description="a folder of your own with .txt (an empty line ends a document), .jsonl (a text field) or .parquet (a text column); a subfolder, or else a file, is a domain",
     )
-    domains: Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+    domains: Annotated[tuple[Label, ...], Field(min_length=1)] | None = Field(
         None,
         description="which domains the text has (default: all; for ontologies diseases, anatomy, cells, chemicals, factors, qualities)",
     )

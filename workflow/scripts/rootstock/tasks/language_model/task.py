@@ -1,11 +1,13 @@
 """Language models as the plan sees them: which trunk, which branch of it, on which text. Light: no torch, no numpy."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, digest, short_digest
+from ...study.paths import unit_folder
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Request, Unit
 from ...study.resumption import Place, Resumption
@@ -58,11 +60,12 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def unit_of_job(self, scope: Scope, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
         """Its `domain`, or the trunk's own text."""
-        name, there = values.get("domain"), scope.domains or ()
-        if name is None:
+        given, there = values.get("domain"), scope.domains or ()
+        if given is None:
             return Unit(GENERAL)
+        name = unicodedata.normalize("NFC", str(given))
         if name not in there:
-            problems.add(key, name, f"unknown; {nearest(name, there)}")
+            problems.add(key, given, f"unknown; {nearest(name, there)}")
             return None
         return Unit(name, {"domain": name})
 
@@ -157,7 +160,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         """A Hugging Face folder, if the study exports."""
         if not request.scope.export:
             return None
-        name = "trunk" if finetune is None else f"{finetune.mode}_{request.unit.name}"
+        name = "trunk" if finetune is None else f"{finetune.mode}_{unit_folder(request.unit.name)}"
         return f"artifacts/language_model/{name}_{short_digest(finetune or base)}"
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> TextIdentity:

@@ -1,0 +1,146 @@
+"""What trainings would refuse of windows and networks, told before the first one: each file is read once, each network built
+once and shown two windows."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from ...study.fields import Section
+from ...study.identity import canonical
+from ...study.parts import Checked
+from ...study.plan import BaseTraining, Experiment, Plan
+from ...study.problems import refusals
+from .data import Windows, join, read_windows
+from .dataset import SMARTWATCH_CHANNELS, SMARTWATCH_CLASSES
+from .folder import SPLITS
+from .labels import check_parts, n_classes_of, n_outputs_of
+from .models import Standardised, build_model, last_layer, try_out
+from .specs import BaseSpec, DataIdentity, FinetuneSpec, Model
+from .train import base_windows, require_kind, target_windows
+
+MOST_COUNTED = 12  # classes that still fit beside each other
+
+Place = tuple[str, str, str]  # folder, person, part
+
+
+def check(plan: Plan, missing: Collection[str]) -> Checked:
+    """Every file that a training of the plan reads, as far as it is there, and every network."""
+    trainings = [*plan.bases.values(), *plan.experiments.values()]
+    samples: dict[Place, Windows] = {}
+    places = {place: one.spec.data for one in trainings for place in _places(one)}
+    here = [place for place in places if place[0] not in missing]
+    of_files = refusals(partial(_read, samples, place) for place in here)
+    table = _table(samples)
+    samples |= {place: _stand_in(data) for place, data in places.items() if place[0] in missing}
+    trial = _Trial(samples)
+    whole = [training for training in trainings if samples.keys() >= set(_places(training))]  # else its fault is told
+    return Checked(of_files + refusals(partial(trial.of, training) for training in whole), table)
+
+
+def _places(training: BaseTraining | Experiment) -> Iterator[Place]:
+    spec = training.spec
+    assert isinstance(spec, BaseSpec | FinetuneSpec)
+    people = spec.participants if isinstance(spec, BaseSpec) else (spec.target,)
+    yield from ((training.data, person, split) for person in people for split in SPLITS)
+
+
+def _read(samples: dict[Place, Windows], place: Place) -> None:
+    """Keep all labels and the first two windows of a file that holds what it must."""
+    windows = read_windows(*place, is_mapped=True)
+    samples[place] = Windows(windows.x[:2].clone(), windows.y.clone(), windows.name)
+
+
+def _stand_in(data: Section) -> Windows:
+    """Windows of the shape that the built-in data will have, to try networks on before it is prepared."""
+    assert isinstance(data, DataIdentity) and data.window_size
+    y = torch.arange(SMARTWATCH_CLASSES)
+    return Windows(torch.zeros(2, SMARTWATCH_CHANNELS, data.window_size), y, f"the {data.name} data")
+
+
+class _Trial:
+    """Does with samples what `train` does with all windows, but for the training."""
+
+    def __init__(self, windows: Mapping[Place, Windows]):
+        self.windows = windows
+        self.bases: dict[str, dict[str, Any]] = {}  # what the file of a base model will say of it, by hash
+        self.tried: dict[tuple, Standardised] = {}
+
+    def of(self, training: BaseTraining | Experiment) -> None:
+        expect, read = json.loads(training.expect), partial(self._read, training.data)
+        if isinstance(training, BaseTraining):
+            assert isinstance(training.spec, BaseSpec)
+            self._base(training.hash, training.spec, *base_windows(training.spec, read, expect))
+        else:
+            assert isinstance(training.spec, FinetuneSpec)
+            self._finetune(training.spec, target_windows(training.spec, read, expect))
+
+    def _base(self, name: str, spec: BaseSpec, train: Windows, test: Windows) -> None:
+        if spec.parent and spec.parent not in self.bases:
+            return  # it was refused itself
+        known = self.bases[spec.parent] if spec.parent else _described(spec, spec.model, train)
+        if spec.parent:
+            require_kind(known, spec.parent, train, "the base windows")
+        self._try(known, train)
+        check_parts({"train": train, "test": test}, known["n_classes"], "base")
+        self.bases[name] = known
+
+    def _finetune(self, spec: FinetuneSpec, parts: dict[str, Windows]) -> None:
+        train = parts["train"]
+        if spec.base and spec.base not in self.bases:
+            return
+        if spec.base:
+            known = self.bases[spec.base]
+            require_kind(known, spec.base, train, f"windows of {spec.target}")
+        else:
+            assert spec.model is not None  # it is trained from scratch
+            known = _described(spec, spec.model, train)
+        model = self._try(known, train)
+        if spec.mode == "last_layer_only":
+            last_layer(model)
+        check_parts(parts, known["n_classes"], f"{spec.target}'s")
+        if spec.mode == "full_fine_tuning":
+            join(known["windows"], train)
+
+    def _try(self, known: dict[str, Any], train: Windows) -> Standardised:
+        """The network, built and tried out once for each shape of windows."""
+        key = (canonical(known["model"]), known["n_outputs"], *train.x.shape[1:])
+        if key not in self.tried:
+            model = build_model(known["model"], known["in_channels"], known["n_outputs"])
+            try_out(model, train.x, known["n_outputs"])
+            self.tried[key] = model
+        return self.tried[key]
+
+    def _read(self, folder: str, people: tuple[str, ...], splits: tuple[str, ...]) -> Windows:
+        return join(*(self.windows[folder, person, split] for person in people for split in splits))
+
+
+def _described(spec: BaseSpec | FinetuneSpec, model: Model, train: Windows) -> dict[str, Any]:
+    n_classes = n_classes_of(train, spec)
+    shape = {"in_channels": train.x.shape[1], "binary": train.is_binary, "windows": train}
+    return shape | {"n_classes": n_classes, "n_outputs": n_outputs_of(train, n_classes), "model": model}
+
+
+def _table(windows: Mapping[Place, Windows]) -> list[str]:
+    """A row a person: the windows of each part, and how many are of each class."""
+    lines: list[str] = []
+    for folder in dict.fromkeys(folder for folder, _, _ in windows):
+        here = {place[1:]: sample.y for place, sample in windows.items() if place[0] == folder}
+        n_classes = max(int(y.max()) for y in here.values()) + 1
+        people = sorted({person for person, _ in here})
+        rows = [[person, *(_cell(here.get((person, split)), n_classes) for split in SPLITS)] for person in people]
+        head = [folder, *(f"{split}: windows (of each class)" for split in SPLITS)]
+        lines += tabulate(rows, head, tablefmt="simple", disable_numparse=True).splitlines()
+    return lines
+
+
+def _cell(y: torch.Tensor | None, n_classes: int) -> str:
+    if y is None:
+        return "refused"
+    counts = torch.bincount(y.long(), minlength=n_classes).tolist()
+    if n_classes > MOST_COUNTED:
+        return f"{len(y)} ({sum(count > 0 for count in counts)} of {n_classes} classes)"
+    return f"{len(y)} ({' '.join(map(str, counts))})"

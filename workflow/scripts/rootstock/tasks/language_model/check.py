@@ -1,0 +1,67 @@
+"""What trainings would refuse of text and models, told before the first one: each file begun, each model built once, without memory
+for its weights."""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from ...study import paths
+from ...study.parts import Checked
+from ...study.plan import Plan
+from ...study.problems import Refusal, refusals
+from .dataset import files_by_domain, tokenizer_files
+from .model import LanguageModel
+from .settings import SPLITS, Model
+from .shards import open_prepared
+from .specs import BaseSpec, FinetuneSpec, PreparedSpec
+from .text import read_texts
+from .tokenizer import given_tokenizer
+
+
+def check(plan: Plan, missing: Collection[str]) -> Checked:
+    """Text that is prepared is opened; of text that is not yet, the first document of each file is read."""
+    checks: list[Callable[[], Any]] = []
+    table: list[str] = []
+    for name, artefact in plan.artefacts.items():
+        assert isinstance(artefact.spec, PreparedSpec)
+        if paths.prepared(name) in missing:
+            checks += _of_source(artefact.spec)
+        else:
+            checks.append(partial(_open, paths.prepared(name), table))
+    return Checked(refusals([*checks, *_of_models(plan)]), table)
+
+
+def _of_source(spec: PreparedSpec) -> Iterator[Callable[[], Any]]:
+    if spec.tokenizer_path:
+        yield partial(given_tokenizer, tokenizer_files(spec.tokenizer_path))
+    files = files_by_domain(Path(spec.path)) if spec.path else {}
+    yield from (partial(_begin, file) for domain in spec.domains for file in files.get(domain, ()))
+
+
+def _begin(file: Path) -> None:
+    if not any(text.strip() for text in read_texts(file)):
+        raise Refusal(f"{file}: holds no text; remove it or give it some")
+
+
+def _of_models(plan: Plan) -> Iterator[Callable[[], Any]]:
+    specs = [one.spec for one in (*plan.bases.values(), *plan.experiments.values())]
+    shapes = [(spec.model, spec.data.vocab_size) for spec in specs if isinstance(spec, BaseSpec | FinetuneSpec)]
+    yield from (partial(_build, model, vocab_size or 1) for model, vocab_size in dict.fromkeys(shapes))
+
+
+def _build(model: Model, vocab_size: int) -> None:
+    with torch.device("meta"):  # shapes alone
+        LanguageModel(vocab_size, model)(torch.zeros(1, model.context_length, dtype=torch.int64))
+
+
+def _open(folder: str, table: list[str]) -> None:
+    """Adds a row a domain: the tokens of each part."""
+    text = open_prepared(folder)
+    found = text.manifest["domains"]
+    rows = [[d, *(sum(shard["tokens"] for shard in found[d][split]) for split in SPLITS)] for d in text.domains]
+    head = [folder, *(f"{split}: tokens" for split in SPLITS)]
+    table += tabulate(rows, head, tablefmt="simple").splitlines()
