@@ -1,4 +1,5 @@
 # make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make test     make studies
+# Tools run as `python -m …`: that goes on in a project that was moved, where the commands in .venv/bin name the old folder.
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -11,7 +12,7 @@ extras = $(wildcard requirements-*.txt)
 
 run: .venv/installed
 	@task=$$($(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)' --task) && $(MAKE) --no-print-directory .venv/installed-$$task
-	@$(BIN)/snakemake --profile local $(ARGS) $(study_flags)
+	@$(BIN)/python -m snakemake --profile local $(ARGS) $(study_flags)
 
 test: .venv/installed-tests
 	@$(BIN)/python -m pytest -n 4 $(ARGS)
@@ -23,9 +24,9 @@ studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
 
 lint: .venv/installed-tests
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/basedpyright
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m snakefmt --check Snakefile workflow
+	$(BIN)/python -m basedpyright
+	$(BIN)/python -m snakemake --lint
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Rootstock needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'

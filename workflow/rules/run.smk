@@ -1,0 +1,58 @@
+# In:   the plan, and the jobs that Snakemake is about to start
+# Out:  what a person sees of a run: its begin, its failures, its answer; results/<study>/run_log.json
+import atexit
+from contextlib import ExitStack
+from functools import partial
+
+from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
+from rootstock.controller.failures import shorten_failures
+from rootstock.controller.planning import begin_run, headline
+from rootstock.controller.run_log import RunLog
+from rootstock.controller.time_left import TimeLeft
+from rootstock.controller.turns import take_turn, turn_of
+from rootstock.slurm.executor import prepare_run
+from rootstock.study.problems import Refusal
+
+PLAN_LINES = headline(PLAN)
+HELD = ExitStack()  # this run's turn in the folder
+say = partial(print, file=sys.stderr, flush=True)
+logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
+
+
+def start_of_run(scheduler, jobs):
+    """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
+    end, however it ends."""
+    say(*PLAN_LINES, sep="\n")
+    try:
+        HELD.enter_context(take_turn(turn_of(STUDY, jobs), say, RUN.wait_seconds))
+        atexit.register(HELD.close)
+        begin_run(PLAN)
+        make_room(PLAN, say)
+        prepare_run(scheduler._executor, say=say)
+    except Refusal as refusal:
+        say(refusal)
+        sys.exit(1)
+    run_log = RunLog(PLAN)
+    shorten_failures(logger)
+    logger.addHandler(TimeLeft(sys.stderr))
+    logger.addHandler(run_log)
+    atexit.register(run_log.write)
+
+
+def end_of_failed_run():
+    """What is there all the same. None of our jobs runs any more, so nothing waits for them."""
+    HELD.close()
+    if PLAN.experiments:
+        print(partial_answer(PLAN))
+
+
+onstart:
+    start_of_run(workflow.scheduler, workflow.dag.needrun_jobs())
+
+
+onsuccess:
+    print(answer(PLAN))
+
+
+onerror:
+    end_of_failed_run()
