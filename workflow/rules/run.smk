@@ -32,6 +32,8 @@ def start_of_run(scheduler, jobs):
     except Refusal as refusal:
         say(refusal)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     run_log = RunLog(PLAN)
     shorten_failures(logger)
     logger.addHandler(TimeLeft(sys.stderr))

@@ -31,7 +31,7 @@ class ShortFailures(DefaultFormatter):
             f"failed: {msg['rule_name']} {', '.join([*msg['output'][:1], *about])}",
             *(f"    {line[:LONGEST]}" for line in said),
             f"  log: {', '.join(map(str, logs))}",
-            "  Mend that and run again: what is finished stays, and the others go on meanwhile.",
+            "  Mend that and run again: what is finished stays.",
         ])  # fmt: skip
 
 
