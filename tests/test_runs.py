@@ -81,6 +81,7 @@ def test_without_a_run_nothing_waits(here):
     assert {job.state for job in study_status(planned)} == {"not begun"}
     with take_turn(Turn(**BASE), print):
         assert {job.state for job in study_status(planned)} == {"waiting"}
+        assert all("waiting" not in item.why for item in missing_of(planned))  # asked for when the jobs have ended
 
 
 def test_each_missing_experiment_has_the_reason_of_the_first_thing_that_failed(here):

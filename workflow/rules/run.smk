@@ -42,8 +42,7 @@ def start_of_run(scheduler, jobs):
 
 
 def end_of_failed_run():
-    """What is there all the same. None of our jobs runs any more, so nothing waits for them."""
-    HELD.close()
+    """What is there all the same."""
     if PLAN.experiments:
         print(partial_answer(PLAN))
 

@@ -20,10 +20,9 @@ NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls
 def answer(plan: Plan) -> str:
     """The table of a study, and its paths."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
-    summary = Path(paths.SUMMARY.format(study=plan.study.name))
-    if plan.experiments and summary.exists():
-        table = summary.with_name(Path(paths.TABLE).name).read_text(encoding="utf-8")
-        lines = [table, f"results: {_listed(summary.parent)}", *lines]
+    table = Path(paths.TABLE.format(study=plan.study.name))
+    if plan.experiments and table.exists():
+        lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
     return "\n".join([*lines, f"models: {', '.join(_folders(plan))}"])
 
 
@@ -72,7 +71,7 @@ def _experiments_of(summary: Path) -> set[str]:
     if not summary.exists():
         return set()
     with summary.open(encoding="utf-8", newline="") as lines:
-        return {row["path"] for row in csv.DictReader(lines)}
+        return {row.get("path", "") for row in csv.DictReader(lines)}
 
 
 def _listed(folder: Path) -> str:

@@ -33,7 +33,7 @@ def is_published(experiment: Experiment) -> bool:
 
 def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:
     """All that a study asks for and that is not there, experiments first."""
-    jobs = {job.name: job for job in study_status(plan, records)}
+    jobs = {job.name: job for job in study_status(plan, records, has_ended=True)}
     wanted = [experiment for experiment in plan.experiments.values() if not is_published(experiment)]
     found = [Missing(experiment.unit, experiment.path, _why(plan, experiment, jobs)) for experiment in wanted]
     for name in plan.baselines:

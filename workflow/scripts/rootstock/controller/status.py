@@ -53,10 +53,10 @@ class JobStatus:
         return last_lines(self.log, count)
 
 
-def study_status(plan: Plan, records: Path = FOLDER) -> list[JobStatus]:
-    """Every training of a plan, base models first."""
+def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
+    """Every training of a plan, base models first. `has_ended`: its run goes on no more, though it still has its turn."""
     study, found = plan.study.name, []
-    idle = "waiting" if is_under_way(study) else "not begun"
+    idle = "waiting" if is_under_way(study) and not has_ended else "not begun"
     for name in plan.bases:
         done = Path(paths.base_model(name)).exists() or stored(plan.study.store, name).is_whole()
         log = Path(paths.BASE_LOG.format(hash=name))
