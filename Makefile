@@ -1,4 +1,5 @@
 # make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make studies
+# Tools run as `python -m …`: that goes on in a project that was moved, where the commands in .venv/bin name the old folder.
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -13,7 +14,7 @@ extras = $(wildcard requirements-*.txt)
 
 run: .venv/installed
 	@$(install_task)
-	@$(BIN)/snakemake --profile local $(ARGS) $(study_flags)
+	@$(BIN)/python -m snakemake --profile local $(ARGS) $(study_flags)
 
 # What the jobs would refuse, before the first one; trains nothing.
 check: .venv/installed
@@ -30,9 +31,9 @@ studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
 
 lint: .venv/installed-tests
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/basedpyright
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m snakefmt --check Snakefile workflow
+	$(BIN)/python -m basedpyright
+	$(BIN)/python -m snakemake --lint
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Rootstock needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'

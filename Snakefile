@@ -26,12 +26,4 @@ include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
-
-
-onstart:
-    start_of_run(workflow.scheduler)
-
-
-onsuccess:
-    for table in filter(Path.exists, TABLES):
-        print(table.read_text())
+include: "workflow/rules/run.smk"

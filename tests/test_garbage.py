@@ -11,7 +11,7 @@ from conftest import ROOT
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.lock import hold
 from rootstock.store.objects import stored
-from rootstock.store.users import record_user, users_of
+from rootstock.store.users import record_user, retire_user, users_of
 from rootstock.study.identity import HASH_LENGTH, sha256_text
 from rootstock.study.problems import Refusal
 
@@ -32,9 +32,14 @@ def test_only_what_nobody_reaches_is_garbage(tmp_path):
     for file in [old.folder, *old.folder.iterdir()]:
         os.utime(file, (1, 1))
     assert [item.entry.name for item in find_garbage(tmp_path, {mine.hash}, older_than=3600)] == [old.hash]
-    record_user(tmp_path, tmp_path / "elsewhere", "theirs", {nobodys.hash})  # the study changed, its record with it
-    assert {item.entry.name for item in find_garbage(tmp_path, {mine.hash})} == {theirs.hash, old.hash}
+    record_user(
+        tmp_path, tmp_path / "elsewhere", "theirs", {nobodys.hash}
+    )  # its grid changed; the older one may come back
+    assert {item.entry.name for item in find_garbage(tmp_path, {mine.hash})} == {old.hash}
     assert [user.study for user in users_of(tmp_path)] == ["theirs"]
+    assert retire_user(tmp_path, tmp_path / "elsewhere", "theirs")
+    record_user(tmp_path, tmp_path / "elsewhere", "theirs", {nobodys.hash})
+    assert {item.entry.name for item in find_garbage(tmp_path, {mine.hash})} == {theirs.hash, old.hash}
 
 
 def test_what_is_being_written_is_no_garbage_and_cannot_be_removed(tmp_path):

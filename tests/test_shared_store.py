@@ -1,5 +1,6 @@
-"""Two controllers on one store, and an orphan beside a rerun: each model is trained once, and all succeed."""
+"""Two controllers on one store or in one folder, and an orphan beside a rerun: each model is trained once, and all succeed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -46,26 +47,40 @@ def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monk
         assert results(project) == results(calm)
 
 
+def test_two_studies_in_one_folder_share_a_base_though_the_first_is_killed(tmp_path, calm, monkeypatch):
+    """The second waits for its turn; when the first is killed it goes on with what that left, and the first can run again."""
+    project = tiny_project(tmp_path / "folder", "activity")
+    monkeypatch.setenv("STEPS", str(project / "steps"))
+    second = json.loads((project / "study.yaml").read_text())
+    second["finetune"]["mode"] = second["finetune"]["mode"][0]
+    project.study("second", second | {"study": "second"})
+    first = start(project)
+    wait_until(lambda: steps(project), first)
+    other = start(project, ("--configfile", "second.yaml"))
+    wait_until(lambda: "waiting for the run of study in this folder" in (project / "run.log").read_text(), other)
+    assert first.poll() is None
+    kill(first.pid)
+    first.wait()
+    assert other.wait(300) == 0, (project / "run.log").read_text()[-3000:]
+    assert (project / "results/second/table.txt").exists() and not (project / "results/study/table.txt").exists()
+    project.snakemake("--configfile", "study.yaml")  # without --unlock
+    assert steps(project) == steps(calm) and results(project) == results(calm)
+
+
 def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
     project = tiny_project(tmp_path / "orphaned", "activity")
     monkeypatch.setenv("STEPS", str(project / "steps"))
     controller = start(project)
-    deadline = time.monotonic() + 60
-    while steps(project) == 0:
-        assert time.monotonic() < deadline and controller.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: steps(project), controller)
     kill(controller.pid)
     controller.wait()
     orphans = trainings(project)
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)  # so that they are still there when the rerun comes to them
-    project.snakemake("--unlock", "--configfile", "study.yaml")
     rerun = start(project)
-    while not (
-        said := [log for log in project.folder.glob("logs/**/*.log") if "waiting for process" in log.read_text()]
-    ):
-        assert time.monotonic() < deadline + 60 and rerun.poll() is None
-        time.sleep(0.05)
+    said = wait_until(
+        lambda: [log for log in project.folder.glob("logs/**/*.log") if "waiting for process" in log.read_text()], rerun
+    )
     assert any(f"process {pid}" in log.read_text() for log in said for pid in orphans)
     for pid in orphans:
         os.kill(pid, signal.SIGCONT)
@@ -75,3 +90,12 @@ def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
         kill(rerun.pid)
         raise
     assert steps(project) == steps(calm) and results(project) == results(calm)
+
+
+def wait_until(reached, controller: subprocess.Popen):
+    """What `reached` returns as soon as it is something, while a controller runs; at most a minute."""
+    deadline = time.monotonic() + 60
+    while not (found := reached()):
+        assert time.monotonic() < deadline and controller.poll() is None
+        time.sleep(0.01)
+    return found

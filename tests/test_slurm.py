@@ -238,7 +238,6 @@ def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     met = tiny.checkpoints(name)[-1]
     first.kill()
     first.wait(30)
-    tiny.slurm("--unlock", "--configfile", "alone.yaml")
 
     second = tiny.start("--configfile", "alone.yaml")
     job = tiny.hold(name, after=orphan)

@@ -72,8 +72,15 @@ def test_a_run_leaves_exactly_these_files(done):
     }
 
 
-def test_a_second_run_starts_no_job(done):
-    assert rerun(done) == {}
+def test_a_second_run_starts_no_job_and_shows_the_answer_again(done):
+    second = done.snakemake("--configfile", "tiny.yaml")
+    assert jobs_run(second.stderr + second.stdout) == {} and "Nothing to be done" in second.stderr
+    assert (done / "results/tiny/table.txt").read_text() in second.stdout
+    assert (
+        "results: results/tiny/: summary.csv, table.txt, figure.svg\nmodels: base_models/, experiments/"
+        in second.stdout
+    )
+    assert "Personalised" not in done.snakemake("-n", "--configfile", "tiny.yaml").stdout
 
 
 def test_a_deleted_experiment_comes_back_from_the_store(done):
@@ -96,6 +103,8 @@ def test_deleted_bases_are_not_missed_until_they_are_needed_and_then_not_retrain
     assert "nothing to train" in (done / f"logs/base/{base.stem}.log").read_text()
     assert rerun(done, "tiny.yaml", *models) == {"train_base": 2}  # a base by name: handed back too
     assert "trained " not in "".join(log.read_text() for log in (done / "logs/base").glob("*.log"))
+    shutil.rmtree(done / "base_models")
+    assert rerun(done, "tiny.yaml", "bases") == {"train_base": 3, "bases": 1}  # all of them
     rerun(done)
     assert rerun(done) == {}
 
@@ -103,6 +112,17 @@ def test_deleted_bases_are_not_missed_until_they_are_needed_and_then_not_retrain
 def test_one_more_fraction_trains_only_its_own_experiments(done):
     done.study("more", STUDY | {"finetune": STUDY["finetune"] | {"target_data_pct": [0.5, 1.0]}, "baselines": []})
     assert rerun(done, "more.yaml") == {"train_finetune": 3, "summarise": 1, "all": 1}
+
+
+def test_a_smaller_grid_keeps_the_tables_and_the_models_of_the_larger(done):
+    larger = STUDY | {"baselines": [], "finetune": STUDY["finetune"] | {"target_data_pct": [0.5, 0.75]}}
+    for study in (larger, STUDY | {"baselines": []}):
+        done.study("shrunk", study)
+        rerun(done, "shrunk.yaml")
+    (older,) = done.folder.glob("results/shrunk/older_*")
+    assert len(pd.read_csv(older / "summary.csv")) == 9 and (older / "figure.svg").exists()
+    assert len(pd.read_csv(done / "results/shrunk/summary.csv")) == 6
+    assert "0 to free" in done.script("base_models", "gc", "--configfile", "tiny.yaml").stdout
 
 
 def test_newer_files_comments_and_other_studies_in_between_retrain_nothing(done):
@@ -194,7 +214,7 @@ def test_all_modes_run_and_differ_as_they_should(project):
 
 
 def test_a_failed_job_fails_the_run_and_leaves_the_others(project, people):
-    project.study("tiny", STUDY | {"baselines": []})
+    project.study("tiny", STUDY)
     project.snakemake("-n", "--configfile", "tiny.yaml")
     x, y = torch.load(people / "cleo_val.pt", weights_only=True)
     torch.save((x * float("nan"), y), people / "cleo_val.pt")
@@ -202,15 +222,45 @@ def test_a_failed_job_fails_the_run_and_leaves_the_others(project, people):
     assert run.returncode == 1 and "X holds NaN" in run.stderr
     assert len(list(project.folder.glob("base_models/*.pt"))) == 1  # the one base that needs no cleo
     assert not list(project.folder.glob("experiments/*/*cleo/metrics.json"))
+    assert run.stderr.count("failed: train_base") == 2 and "train_base.py" not in run.stderr  # no shell command
+    (whole,) = [log for log in project.folder.glob(".snakemake/log/*") if "train_base.py" in log.read_text()]
+    assert str(whole) in run.stderr
 
     log = json.loads((project / "results/tiny/run_log.json").read_text())
     failed = [job for job in log["results"] if not job["success"]]
-    assert log["failed_jobs"] == len(failed) == 4 and log["successful_jobs"] == log["total_jobs"] - 4
+    assert log["failed_jobs"] == len(failed) and log["successful_jobs"] == log["total_jobs"] - len(failed)
     assert all(j["returncode"] == 1 and "X holds NaN" in j["stderr"] for j in failed)
     told = project.script("status", "--configfile", "tiny.yaml").stdout
-    assert "4 failed, 4 waiting, 1 done of 9" in told and told.count("X holds NaN") == 4
-    followed = project.script("status", "--configfile", "tiny.yaml", "--follow", failed[0]["job_id"])
-    assert "X holds NaN" in followed.stdout
+    assert "4 failed, 4 not begun, 1 done of 9; no run is under way" in told and told.count("X holds NaN") == 4
+    base = next(job["job_id"] for job in failed if job["phase"] == "base")
+    assert "X holds NaN" in project.script("status", "--configfile", "tiny.yaml", "--follow", base).stdout
+    assert run.stdout.startswith(
+        "partial: 0 of 6 experiments are there. Missing:\n  fold0_ann, fold1_bob, fold2_cleo, "
+    )
+    assert not (project / "results/tiny/partial/table.txt").exists()
+
+
+def test_what_is_there_after_a_failure_has_its_tables_until_there_are_whole_ones(project, people):
+    project.study("tiny", STUDY | {"finetune": {"mode": "target_only", "max_epochs": 1}, "baselines": []})
+    project.snakemake("-n", "--configfile", "tiny.yaml")
+    whole = (people / "ann_test.pt").read_bytes()
+    x, y = torch.load(people / "ann_test.pt", weights_only=True)
+    torch.save((x * float("nan"), y), people / "ann_test.pt")
+    run = project.snakemake("--configfile", "tiny.yaml", check=False)
+    partial = project / "results/tiny/partial"
+    assert run.returncode == 1 and not (project / "results/tiny/summary.csv").exists()
+    assert {file.name for file in partial.iterdir()} == {"summary.csv", "table.txt", "figure.svg", "missing.csv"}
+    assert set(pd.read_csv(partial / "summary.csv")["target"]) == {"bob", "cleo"}
+    missing = pd.read_csv(partial / "missing.csv")
+    assert set(missing["who"]) == {"fold0_ann"} and missing["why"].str.contains("X holds NaN").all()
+    table = (partial / "table.txt").read_text()
+    assert table.startswith(
+        "partial: 2 of 3 experiments are there. Missing:\n  fold0_ann: data/tiny/ann_test.pt: X holds NaN"
+    )
+    assert table in run.stdout and "results/tiny/partial/: summary.csv" in run.stdout
+    (people / "ann_test.pt").write_bytes(whole)
+    project.snakemake("--configfile", "tiny.yaml")
+    assert not partial.exists() and len(pd.read_csv(project / "results/tiny/summary.csv")) == 3
 
 
 def test_a_bare_job_list_is_a_study(project, people):

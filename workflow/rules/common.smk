@@ -1,20 +1,13 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
-import atexit
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.controller.checking import in_store, require_what_runs_need
-from rootstock.controller.planning import begin_run, headline, plan_of_workflow, put_this_python_first
-from rootstock.controller.run_log import RunLog
-from rootstock.controller.time_left import TimeLeft
-from rootstock.slurm.executor import prepare_run
+from rootstock.controller.planning import plan_of_workflow, put_this_python_first
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
-from rootstock.study.problems import Refusal, StudyError
 
 put_this_python_first()
 
@@ -29,8 +22,6 @@ BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
-TABLES = [Path(paths.TABLE.format(study=STUDY))] if PLAN.experiments else []
-PLAN_LINES = headline(PLAN)
 
 
 localrules:
@@ -62,35 +53,3 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
-
-
-def tell_plan():
-    """What the run is about, and how much of it the store hands back."""
-    print(*PLAN_LINES, in_store(PLAN), sep="\n", file=sys.stderr)
-
-
-def end_of_dry_run():
-    """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after this file was read."""
-    if workflow.dryrun:
-        tell_plan()
-
-
-if workflow.is_main_process:
-    atexit.register(end_of_dry_run)
-
-
-def start_of_run(scheduler):
-    """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
-    tell_plan()
-    try:
-        if any(job.rule.name in ("train_base", "train_finetune") for job in workflow.dag.needrun_jobs()):
-            require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
-        begin_run(PLAN)
-        prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
-    except (Refusal, StudyError) as refusal:
-        print(refusal, file=sys.stderr)
-        sys.exit(1)
-    run_log = RunLog(PLAN)
-    logger.addHandler(TimeLeft(sys.stderr))
-    logger.addHandler(run_log)
-    atexit.register(run_log.write)

@@ -12,6 +12,7 @@ base_models.py gc --configfile F …   show what neither these studies nor any u
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from rootstock.commands import cli
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def list_objects(args) -> int:
-    entries, known = inventory(args.store), users_of(args.store)
+    entries, known = inventory(args.store), users_of(args.store, cli.say)
     for entry in entries:
         using = sorted({user.study for user in known if entry.name in user.reaches})
         used_by = f"used by {', '.join(using)}" if using else f"used by no study ({entry.asked_by or 'unknown'})"
@@ -82,7 +83,8 @@ def _say_faults(entries: list[Entry]) -> int:
 def show(args) -> int:
     kept = stored(args.store, the_one(args))
     shown = {k: v for k, v in kept.read().items() if k not in ("history", "spec_json")}
-    shown["used_by"] = [f"{user.study} ({user.project})" for user in users_of(args.store) if kept.hash in user.reaches]
+    known = users_of(args.store, lambda fault: print(cli.printable(fault), file=sys.stderr))
+    shown["used_by"] = [f"{user.study} ({user.project})" for user in known if kept.hash in user.reaches]
     cli.say(json.dumps(shown, indent=1))
     return 0
 
@@ -111,7 +113,7 @@ def forget(args) -> int:
 
 
 def users(args) -> int:
-    for user in users_of(args.store):
+    for user in users_of(args.store, cli.say):
         cli.say(f"{user.study:<30} {len(user.reaches):>6} objects  {user.person}, {user.project}")
     return 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show how far a study is: what waits, runs (where, how far), is done or failed, and the time left.
+"""Show how far a study is: what waits, runs (where, how far), is done or failed, and the time left; or that no run is under way.
 
 It reads files only, so it runs on any machine that sees the project:
     status.py                                     the default study
@@ -18,6 +18,7 @@ from rich.text import Text
 from rootstock.commands import cli
 from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.controller.status import STATES, JobStatus, follow, seconds_left, study_status
+from rootstock.controller.turns import is_under_way
 from rootstock.study.problems import Refusal, nearest
 
 
@@ -57,7 +58,10 @@ def _view(study: str, jobs: list[JobStatus]) -> Group:
     """A line of counts, the running jobs, and the end of each failed job's log."""
     counts, left = Counter(job.state for job in jobs), seconds_left(jobs)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    tail = "" if counts["done"] == len(jobs) else f"; about {_time(left)} left" if left is not None else ""
+    tail = f"; about {_time(left)} left" if left is not None else ""
+    if not is_under_way(study) and not counts["running"]:
+        tail = "; no run is under way"
+    tail = "" if counts["done"] == len(jobs) else tail
     running = Table(box=None, pad_edge=False)
     for title in ("running", "where", "for", "how far"):
         running.add_column(title, no_wrap=True)

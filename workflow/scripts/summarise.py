@@ -1,12 +1,22 @@
 #!/usr/bin/env python
-"""Gather the results of a study: summary.csv, table.txt and figure.svg, all in the folder of --output."""
+"""Gather the results of a study: summary.csv, table.txt and figure.svg, all in the folder of --output.
 
+After a failed run, with --partial: of what is there. The table begins with who is missing and why; missing.csv has all of them.
+"""
+
+import csv
+import io
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 from rootstock.commands import cli
+from rootstock.controller.missing import missing_of, told, without
 from rootstock.controller.planning import plan_content
+from rootstock.store.files import write_atomically
 from rootstock.study import paths
+from rootstock.study.plan import Plan
+from rootstock.study.problems import Refusal
 
 
 def main() -> int:
@@ -15,21 +25,36 @@ def main() -> int:
     parser.add_argument(
         "--output", required=True, type=cli.new_file, help="where summary.csv goes; the rest lies beside it"
     )
+    parser.add_argument("--partial", action="store_true", help="of what is there, where a run failed")
     args = parser.parse_args()
     from rootstock.results.summary import summary_of
-    from rootstock.store.files import write_atomically
 
     output = Path(args.output)
     plan = plan_content(json.loads(args.study.read_text(encoding="utf-8")))
+    preface = ""
+    if args.partial:
+        plan, preface = what_is_there(plan, output.with_name("missing.csv"))
     report = plan.study.task.reporter()
     summary = summary_of(plan, report.result_columns)
     files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
-    table = report.render(summary, [row for file in files for row in json.loads(file.read_text())])
+    table = preface + report.render(summary, [row for file in files for row in json.loads(file.read_text())])
     write_atomically(output.with_name("table.txt"), table.encode())
     report.draw(summary, output.with_name("figure.svg"))
     write_atomically(output, summary.to_csv(index=False).encode())
     cli.say(table)
     return 0
+
+
+def what_is_there(plan: Plan, list_of_missing: Path) -> tuple[Plan, str]:
+    """The plan without what is missing, and what to say of that; `Refusal` says it where nothing is left."""
+    missing = missing_of(plan)
+    with io.StringIO(newline="") as lines:
+        csv.writer(lines).writerows([("who", "path", "why"), *map(astuple, missing)])
+        write_atomically(list_of_missing, lines.getvalue().encode())
+    left = without(plan, missing)
+    if not left.experiments:
+        raise Refusal(told(missing, plan))
+    return left, told(missing, plan) + "\n\n"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Who runs it: the Snakemake process, and whoever watches one. The plan of the workflow, time left, run log, status. No torch."""
+"""Who runs it: the Snakemake process, and whoever watches one. The plan, turns of runs, what a person is shown, status. No torch."""

@@ -13,13 +13,15 @@ from ..store.objects import stored
 from ..study import paths
 from ..study.plan import Plan
 from ..study.problems import EXIT_INTERRUPTED
+from .turns import is_under_way
 
-STATES = ("running", "failed", "interrupted", "waiting", "done")
+STATES = ("running", "failed", "interrupted", "waiting", "not begun", "done")
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """One training: `state` is waiting, running, done, failed, or interrupted (killed; it will be resumed)."""
+    """One training: `state` is waiting, running, done, failed, interrupted (killed; it will be resumed), or, where no run is
+    under way for which it could wait, not begun."""
 
     name: str
     phase: str
@@ -42,23 +44,29 @@ class JobStatus:
         """The last epoch and its loss, as the log says."""
         return last_epoch(_read(self.log))
 
+    def reason(self) -> str:
+        """Why it failed, in a line: what it recorded of that, else the last line of its log."""
+        lines = f"{self.record.get('stderr', '')}".strip().splitlines() or self.last_lines(1)
+        return lines[-1] if lines else "it left no word"
+
     def last_lines(self, count: int = 3) -> list[str]:
-        return _read(self.log).splitlines()[-count:]
+        return last_lines(self.log, count)
 
 
-def study_status(plan: Plan, records: Path = FOLDER) -> list[JobStatus]:
-    """Every training of a plan, base models first."""
+def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
+    """Every training of a plan, base models first. `has_ended`: its run goes on no more, though it still has its turn."""
     study, found = plan.study.name, []
+    idle = "waiting" if is_under_way(study) and not has_ended else "not begun"
     for name in plan.bases:
         done = Path(paths.base_model(name)).exists() or stored(plan.study.store, name).is_whole()
         log = Path(paths.BASE_LOG.format(hash=name))
-        found.append(_status(plan, name, "base", name, done, log, record_path(study, "base", name, records)))
+        found.append(_status(plan, name, "base", name, done, log, record_path(study, "base", name, records), idle))
     for (prefix, unit), experiment in plan.experiments.items():
         name = f"{prefix}/{unit}"
         done = Path(paths.experiment_done(prefix, unit)).exists()
         log = Path(paths.EXPERIMENT_LOG.format(prefix=prefix, unit=unit))
         record = record_path(study, "finetune", name, records)
-        found.append(_status(plan, name, "finetune", experiment.hash, done, log, record))
+        found.append(_status(plan, name, "finetune", experiment.hash, done, log, record, idle))
     return found
 
 
@@ -100,19 +108,26 @@ def is_running(job: JobStatus) -> bool:
     return "started" in record and "ended" not in record and is_held(job.lock)
 
 
-def _status(plan: Plan, name: str, phase: str, spec_hash: str, done: bool, log: Path, record_file: Path) -> JobStatus:
+def last_lines(log: Path, count: int) -> list[str]:
+    """The end of a log; nothing where there is none."""
+    return _read(log).splitlines()[-count:]
+
+
+def _status(
+    plan: Plan, name: str, phase: str, spec_hash: str, done: bool, log: Path, record_file: Path, idle: str
+) -> JobStatus:
     record = read_record(record_file) or {}
     lock = stored(plan.study.store, spec_hash).folder / "lock"
     if done:
         state = "done"
     elif is_held(lock):
         state = "running"
-    elif not record:
-        state = "waiting"
+    elif not record or record.get("returncode") == 0:
+        state = idle
     elif record.get("returncode") == EXIT_INTERRUPTED or "ended" not in record:
         state = "interrupted"
     else:
-        state = "failed" if record["returncode"] else "waiting"
+        state = "failed"
     return JobStatus(name, phase, state, log, record, record_file, lock)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from ..study.problems import Refusal
 from .files import write_json
 
 FOLDER = "users"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
 class User:
-    """One study of one project, as it was when it ran last."""
+    """One study of one project, and all that its runs reached."""
 
     project: str
     study: str
@@ -26,24 +28,29 @@ class User:
 
 
 def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
-    """Note what a study reaches; its former record is replaced, so what only the former study reached is let go."""
+    """Note what a study reaches, beside what it reached before: a smaller grid lets nothing go, `retire_user` does."""
     folder = Path(store) / FOLDER
     is_new = not folder.exists()
     with entered(folder, Path(store), make=True) as descriptor:
         if is_new:  # whoever may write into the store may write there
             os.chmod(descriptor, stat.S_IMODE(Path(store).stat().st_mode))
-    content = {"project": str(project), "study": study, "person": user_name(), "reaches": sorted(reaches)}
-    write_json(_file(store, project, study), content, Path(store))
+    file = _file(store, project, study)
+    reached = sorted(reaches | _reached_before(file, Path(store)))
+    content = {"project": str(project), "study": study, "person": user_name(), "reaches": reached}
+    write_json(file, content, Path(store))
 
 
-def users_of(store: str | Path) -> list[User]:
-    """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage."""
-    found = []
+def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) -> list[User]:
+    """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage. Who
+    frees nothing may `pass_over` it, and is told why."""
+    tell, found = pass_over or _refuse, []
     for file in _files(Path(store)):
         try:
             found.append(_user(read_json(file, Path(store))))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{file}: cannot be read ({error}); run its study again, or delete the record") from None
+        except Refusal as fault:
+            tell(str(fault))
+        except UNREADABLE as error:
+            tell(f"{file}: cannot be read ({error}); run its study again, or delete the record")
     return found
 
 
@@ -55,6 +62,18 @@ def retire_user(store: str | Path, project: Path, study: str) -> bool:
     with entered(file.parent, Path(store)) as folder:
         remove_file(file.name, folder)
     return True
+
+
+def _refuse(fault: str) -> None:
+    raise Refusal(fault)
+
+
+def _reached_before(file: Path, store: Path) -> frozenset[str]:
+    """What a record holds; nothing where there is none, or none that can be read."""
+    try:
+        return _user(read_json(file, store)).reaches
+    except (Refusal, *UNREADABLE):
+        return frozenset()
 
 
 def _user(content: dict[str, Any]) -> User:

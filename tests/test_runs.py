@@ -1,0 +1,155 @@
+"""What a person sees of runs in one folder: whose turn it is, what failed and why, what is there all the same."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, plan, write_people
+from snakemake.logging import DefaultFormatter
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from rootstock.controller.answer import make_room
+from rootstock.controller.failures import SCREEN, shorten_failures
+from rootstock.controller.missing import missing_of, told, without
+from rootstock.controller.status import study_status
+from rootstock.controller.turns import Turn, is_under_way, take_turn
+from rootstock.study import paths
+from rootstock.study.problems import Refusal
+
+STUDY = {
+    "data": {"path": "data/tiny"},
+    "base": {"model": "test", "max_epochs": 1},
+    "finetune": {"mode": "target_only_fine_tuning", "target_data_pct": 0.5},
+}
+BASE = {"study": "one", "written": frozenset({"base_models/a.pt"}), "read": frozenset({"prepared/x"})}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "data/tiny")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "other, collides",
+    [
+        (Turn("two", frozenset({"base_models/a.pt"}), frozenset()), True),
+        (Turn("two", frozenset({"experiments/e"}), frozenset({"base_models/a.pt"})), True),
+        (Turn("two", frozenset({"prepared/x"}), frozenset()), True),
+        (Turn("two", frozenset({"base_models/b.pt"}), frozenset({"prepared/x"})), False),
+        (Turn("one", frozenset(), frozenset()), True),
+    ],
+)
+def test_only_runs_that_make_what_the_other_makes_or_reads_take_turns(here, other, collides):
+    said, first = [], take_turn(Turn(**BASE), print)
+    if collides:
+        with pytest.raises(
+            Refusal, match=f"run of one in this folder .process {os.getpid()} on .* takes longer than 0 s"
+        ):
+            take_turn(other, said.append, wait_seconds=0)
+
+    def end_of_first(line: str) -> None:
+        said.append(line)
+        first.close()
+
+    take_turn(other, end_of_first, poll_seconds=0).close()
+    first.close()
+    assert len(said) == collides and all(line.startswith("waiting for the run of one in this") for line in said)
+
+
+def test_a_run_that_was_killed_is_not_waited_for(here):
+    code = (
+        "import os, signal, sys\n"
+        "from rootstock.controller.turns import Turn, take_turn\n"
+        "turn = take_turn(Turn('one', frozenset({'base_models/a.pt'}), frozenset()), print)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=here, env=environment).returncode == -9
+    assert (here / ".rootstock/runs/one.lock").exists() and not is_under_way("one")
+    take_turn(Turn(**BASE), print, wait_seconds=0).close()
+
+
+def test_without_a_run_nothing_waits(here):
+    planned = plan(study="one", **STUDY)
+    assert {job.state for job in study_status(planned)} == {"not begun"}
+    with take_turn(Turn(**BASE), print):
+        assert {job.state for job in study_status(planned)} == {"waiting"}
+        assert all("waiting" not in item.why for item in missing_of(planned))  # asked for when the jobs have ended
+
+
+def test_each_missing_experiment_has_the_reason_of_the_first_thing_that_failed(here):
+    planned = plan(study="one", **STUDY, baselines=["svc"])
+    failed = planned.experiments[next(iter(planned.experiments))]
+    record = Path(f".rootstock/jobs/one/base/{failed.base}.json")
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"started": 1.0, "ended": 2.0, "returncode": 1, "stderr": "one\nX holds NaN"}))
+    missing = missing_of(planned)
+    assert len(missing) == len(planned.experiments) + len(planned.baselines)
+    assert [item.why for item in missing if item.who == failed.unit] == ["X holds NaN"]
+    assert sum("is not begun" in item.why for item in missing) == len(planned.experiments) - 1
+    assert told(missing, planned).startswith(
+        f"partial: 0 of {len(planned.experiments)} experiments are there. Missing:\n"
+    )
+    assert f"  {failed.unit}: X holds NaN" in told(missing, planned)
+    assert without(planned, missing[1:]).experiments.keys() == {(failed.prefix, failed.unit)}
+    assert not without(planned, missing).baselines
+
+
+def test_the_tables_of_a_larger_grid_are_kept(here):
+    large, small = plan(**STUDY), plan(**STUDY, folds=[0])
+    results, said = here / "results/t", []
+    results.mkdir(parents=True)
+    (results / "partial").mkdir()
+    rows = "\n".join(experiment.path for experiment in large.experiments.values())
+    (results / "summary.csv").write_text(f"path\n{rows}\n")
+    (results / "table.txt").write_text("the large one")
+    make_room(large, said.append)
+    assert not said and {file.name for file in results.iterdir()} == {"summary.csv", "table.txt"}
+    for _ in range(2):
+        make_room(small, said.append)
+    (older,) = results.glob("older_*")
+    assert (older / "table.txt").read_text() == "the large one" and (older / "summary.csv").exists()
+    assert said[0].startswith(f"note: results of {len(large.experiments)} experiments") and str(older.name) in said[0]
+
+
+def test_a_failure_is_ten_lines_on_the_screen_and_whole_in_the_log_file(here):
+    (here / "job.log").write_text("".join(f"line {number}\n" for number in range(50)) + "X holds NaN\n")
+    screen, file = logging.Handler(), logging.Handler()
+    screen.name = SCREEN
+    logger = logging.Logger("a run")
+    for handler in (screen, file):
+        handler.setFormatter(DefaultFormatter(show_failed_logs=True))
+        logger.addHandler(handler)
+    shorten_failures(logger)
+    about = {"rule_name": "train_base", "jobid": 7, "input": ["in"], "output": ["base_models/a.pt"], "log": ["job.log"]}
+    about |= {
+        "rule_msg": None,
+        "conda_env": None,
+        "aux": {"slurm_jobid": 12},
+        "shellcmd": "python …" * 100,
+        "indent": False,
+    }
+    error = logging.makeLogRecord({"msg": "Error in rule", "event": LogEvent.JOB_ERROR} | about)
+    lines = screen.format(error).splitlines()
+    assert len(lines) <= 10 and "train_base base_models/a.pt, slurm_jobid 12" in lines[0]
+    assert "    X holds NaN" in lines and "  log: job.log" in lines and "run again" in lines[-1]
+    assert "line 3\n" in file.format(error) and "python …" in file.format(error)
+    command = "RuleException:\nCalledProcessError in file …:\nCommand '…' returned non-zero exit status 1."
+    told_before = logging.makeLogRecord({"msg": command, "event": LogEvent.ERROR, "exception": "RuleException"})
+    assert screen.format(told_before) == "" and file.format(told_before) == command
+    other = logging.makeLogRecord({"msg": "the disk is full", "event": LogEvent.ERROR, "exception": "WorkflowError"})
+    assert screen.format(other) == "the disk is full"
+
+
+def test_a_moved_project_goes_on_and_keeps_its_data_out_of_git():
+    called = re.findall(r"\$\(BIN\)/(\S+)", (ROOT / "Makefile").read_text())
+    assert set(called) == {"python"}  # any other command in .venv/bin names the folder that it was made in
+    assert "/data/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert paths.PARTIAL.startswith(paths.RESULTS)

@@ -1,0 +1,77 @@
+# In:   the plan, and the jobs that Snakemake is about to start
+# Out:  what a person sees of a run: its begin, its failures, its answer; results/<study>/run_log.json
+import atexit
+from contextlib import ExitStack
+from functools import partial
+
+from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
+from rootstock.controller.checking import in_store, require_what_runs_need
+from rootstock.controller.failures import shorten_failures
+from rootstock.controller.planning import begin_run, headline
+from rootstock.controller.run_log import RunLog
+from rootstock.controller.time_left import TimeLeft
+from rootstock.controller.turns import take_turn, turn_of
+from rootstock.slurm.executor import prepare_run
+from rootstock.study.problems import Refusal, StudyError
+
+PLAN_LINES = headline(PLAN)
+HELD = ExitStack()  # this run's turn in the folder
+say = partial(print, file=sys.stderr, flush=True)
+logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
+
+
+def tell_plan():
+    """What the run is about, and how much of it the store hands back."""
+    say(*PLAN_LINES, in_store(PLAN), sep="\n")
+
+
+def end_of_dry_run():
+    """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after this file was read."""
+    if workflow.dryrun:
+        tell_plan()
+
+
+if workflow.is_main_process:
+    atexit.register(end_of_dry_run)
+
+
+def start_of_run(scheduler, jobs):
+    """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
+    end, however it ends."""
+    tell_plan()
+    try:
+        if any(job.rule.name in ("train_base", "train_finetune") for job in jobs):
+            require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
+        HELD.enter_context(take_turn(turn_of(STUDY, jobs), say, RUN.wait_seconds))
+        atexit.register(HELD.close)
+        begin_run(PLAN)
+        make_room(PLAN, say)
+        prepare_run(scheduler._executor, say=say)
+    except (Refusal, StudyError) as refusal:
+        say(refusal)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run_log = RunLog(PLAN)
+    shorten_failures(logger)
+    logger.addHandler(TimeLeft(sys.stderr))
+    logger.addHandler(run_log)
+    atexit.register(run_log.write)
+
+
+def end_of_failed_run():
+    """What is there all the same."""
+    if PLAN.experiments:
+        print(partial_answer(PLAN))
+
+
+onstart:
+    start_of_run(workflow.scheduler, list(workflow.dag.needrun_jobs()))
+
+
+onsuccess:
+    print(answer(PLAN))
+
+
+onerror:
+    end_of_failed_run()

@@ -1,0 +1,84 @@
+"""What a run shows when it ends: the table and where everything lies; after a failure the same of what is there."""
+
+import csv
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..store.files import write_atomically
+from ..study import paths
+from ..study.identity import short_digest
+from ..study.plan import Plan
+
+FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
+NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
+
+
+def answer(plan: Plan) -> str:
+    """The table of a study, and its paths."""
+    lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
+    table = Path(paths.TABLE.format(study=plan.study.name))
+    if plan.experiments and table.exists():
+        lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
+    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}"])
+
+
+class AnswerAgain(logging.Handler):
+    """Shows the answer of a run that has nothing to do."""
+
+    def __init__(self, plan: Plan, is_dry: Callable[[], bool]):
+        super().__init__()
+        self.plan, self.is_dry = plan, is_dry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(NOTHING_TO_DO) and not self.is_dry():
+            print(answer(self.plan))
+
+
+def partial_answer(plan: Plan) -> str:
+    """Tables of what is there after a failure, made in a process of its own: they need pandas. Then the same as a text; or
+    why there is none."""
+    summary = Path(paths.PARTIAL.format(study=plan.study.name))
+    command = [sys.executable, "workflow/scripts/summarise.py", "--partial"]
+    command += ["--study", plan.study_file, "--output", str(summary)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return (
+        done.stderr
+        if done.returncode
+        else f"{done.stdout}\nresults of what is there: {_listed(summary.parent)}, missing.csv"
+    )
+
+
+def make_room(plan: Plan, say: Callable[[str], None]) -> None:
+    """Before a run replaces results: copy the tables of experiments that the study no longer asks for, and remove those of
+    a run that failed."""
+    shutil.rmtree(Path(paths.PARTIAL.format(study=plan.study.name)).parent, ignore_errors=True)
+    summary = Path(paths.SUMMARY.format(study=plan.study.name))
+    before = _experiments_of(summary)
+    if before <= {experiment.path for experiment in plan.experiments.values()}:
+        return
+    older = summary.parent / f"older_{short_digest(sorted(before))}"
+    for name in filter(lambda name: (summary.parent / name).exists(), FILES):
+        write_atomically(older / name, (summary.parent / name).read_bytes())
+    say(f"note: results of {len(before)} experiments, some not in this study any more, are kept in {older}")
+
+
+def _experiments_of(summary: Path) -> set[str]:
+    """The folders of the experiments in a summary; none where there is no summary."""
+    if not summary.exists():
+        return set()
+    with summary.open(encoding="utf-8", newline="") as lines:
+        return {row.get("path", "") for row in csv.DictReader(lines)}
+
+
+def _listed(folder: Path) -> str:
+    return f"{folder}/: {', '.join(FILES)}"
+
+
+def _folders(plan: Plan) -> list[str]:
+    """Where the models of a study are published."""
+    folders = [Path(paths.BASE_MODEL).parent] * bool(plan.bases) + [Path("experiments")] * bool(plan.experiments)
+    return [f"{folder}/" for folder in folders]

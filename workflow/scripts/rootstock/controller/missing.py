@@ -1,0 +1,93 @@
+"""After a failed run: what of a study is there, what is not, and why. Light: no torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..job.records import FOLDER
+from ..study import paths
+from ..study.plan import Experiment, Plan, Planned
+from .status import JobStatus, last_lines, study_status
+
+SHOWN = 8  # of those that miss for one reason; missing.csv has all
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One experiment or classical model that is not there: whom it is about, its file or folder, and why, in a line."""
+
+    who: str
+    path: str
+    why: str
+
+
+def is_published(experiment: Experiment) -> bool:
+    """Whether an experiment is there, with the results that the plan asks for."""
+    try:
+        done = json.loads(Path(paths.experiment_done(experiment.prefix, experiment.unit)).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(done, dict) and done.get("hash") == experiment.hash
+
+
+def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:
+    """All that a study asks for and that is not there, experiments first."""
+    jobs = {job.name: job for job in study_status(plan, records, has_ended=True)}
+    wanted = [experiment for experiment in plan.experiments.values() if not is_published(experiment)]
+    found = [Missing(experiment.unit, experiment.path, _why(plan, experiment, jobs)) for experiment in wanted]
+    for name in plan.baselines:
+        if not _baseline(plan, name).exists():
+            log = Path(paths.BASELINE_LOG.format(study=plan.study.name, name=name))
+            found.append(Missing(f"baseline {name}", str(_baseline(plan, name)), _last_word(log)))
+    return found
+
+
+def told(missing: list[Missing], plan: Plan) -> str:
+    """How many experiments are there, and for each reason who is missing."""
+    reasons: dict[str, list[str]] = {}
+    for item in missing:
+        reasons.setdefault(item.why, []).append(item.who)
+    there = sum(map(is_published, plan.experiments.values()))
+    lines = [f"partial: {there} of {len(plan.experiments)} experiments are there. Missing:"]
+    for why, all_of_them in reasons.items():
+        who = list(dict.fromkeys(all_of_them))
+        more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
+        lines.append(f"  {', '.join(who[:SHOWN])}{more}: {why}")
+    return "\n".join(lines)
+
+
+def without(plan: Plan, missing: list[Missing]) -> Plan:
+    """What is left of a plan."""
+    gone = {item.path for item in missing}
+    experiments = {key: found for key, found in plan.experiments.items() if found.path not in gone}
+    baselines = {name: found for name, found in plan.baselines.items() if str(_baseline(plan, name)) not in gone}
+    return replace(plan, experiments=experiments, baselines=baselines)
+
+
+def _baseline(plan: Plan, name: str) -> Path:
+    return Path(paths.BASELINE.format(study=plan.study.name, name=name))
+
+
+def _why(plan: Plan, experiment: Experiment, jobs: Mapping[str, JobStatus]) -> str:
+    """What stopped it: its data, the first base model below it that is not there, or its own training."""
+    stages = reversed(plan.stages_of(experiment.base)) if experiment.base else []
+    needed: list[tuple[str, Planned]] = [(name, plan.bases[name]) for stage in stages for name in _budgets(plan, stage)]
+    for name, training in [*needed, (f"{experiment.prefix}/{experiment.unit}", experiment)]:
+        artefact = training.artefact
+        if artefact and not Path(paths.prepared_done(artefact.name)).exists():
+            log = Path(paths.PREPARED_LOG.format(name=artefact.name))
+            return f"{paths.prepared(artefact.name)} is not prepared: {_last_word(log)}"
+        if (job := jobs[name]).state != "done":
+            return job.reason() if job.state == "failed" else f"{job.phase} {name} is {job.state}"
+    return "its results are of other data; run the study again"
+
+
+def _budgets(plan: Plan, base: str) -> list[str]:
+    """A base model and the shorter trainings that it continues, the shortest first."""
+    shorter = plan.bases[base].continues
+    return [*(_budgets(plan, shorter) if shorter else []), base]
+
+
+def _last_word(log: Path) -> str:
+    return "".join(last_lines(log, 1)) or "not begun"

@@ -1,0 +1,90 @@
+"""Runs of one project folder. Those that write the same files take turns, for Snakemake deletes what it is about to make: a
+base model would be missing for a moment while another run's fine-tunes begin. Others run side by side.
+
+Snakemake's own lock would refuse the second run, and stays after a kill; the profile turns it off.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..store.files import write_json
+from ..store.lock import hold, holder, is_held
+from ..study.problems import Refusal
+
+FOLDER = Path(".rootstock/runs")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Of one study's run: which files it is going to write, and which it reads for that."""
+
+    study: str
+    written: frozenset[str]
+    read: frozenset[str]
+
+    def collides(self, other: "Turn") -> bool:
+        """Whether the two must not run at once; of one study there is one run at a time."""
+        touched = other.written | other.read
+        return self.study == other.study or not (
+            self.written.isdisjoint(touched) and other.written.isdisjoint(self.read)
+        )
+
+
+def turn_of(study: str, jobs: Iterable[Any]) -> Turn:
+    """The turn of a run that is about to start these jobs of Snakemake."""
+    jobs = list(jobs)
+    written = frozenset(str(file) for job in jobs for file in job.output)
+    return Turn(study, written, frozenset(str(file) for job in jobs for file in job.input))
+
+
+def take_turn(
+    turn: Turn,
+    say: Callable[[str], None],
+    wait_seconds: float | None = None,
+    folder: Path = FOLDER,
+    poll_seconds: float = 1,
+) -> ExitStack:
+    """Wait until no run that collides with this one is under way; to be closed when it ends. One that was killed is not
+    waited for. `Refusal` after `wait_seconds`."""
+    deadline, told = None if wait_seconds is None else time.monotonic() + wait_seconds, ""
+    while True:
+        with hold(folder / "turn", say=lambda _: None):
+            other = next((other for other in _under_way(folder) if turn.collides(other)), None)
+            if other is None:
+                return _begun(turn, say, folder)
+        who = f"the run of {other.study} in this folder ({holder(_lock(other.study, folder)) or 'just ended'})"
+        if deadline is not None and time.monotonic() > deadline:
+            raise Refusal(f"{who} takes longer than {wait_seconds:g} s; wait for it or stop it")
+        if told != other.study:
+            say(f"waiting for {who}, which makes what this run needs or makes too")
+        told = other.study
+        time.sleep(poll_seconds)
+
+
+def is_under_way(study: str, folder: Path = FOLDER) -> bool:
+    """Whether a run of a study goes on now, in this project folder."""
+    return is_held(_lock(study, folder))
+
+
+def _begun(turn: Turn, say: Callable[[str], None], folder: Path) -> ExitStack:
+    content = {"study": turn.study, "written": sorted(turn.written), "read": sorted(turn.read)}
+    write_json(folder / f"{turn.study}.json", content)
+    held = ExitStack()
+    held.enter_context(hold(_lock(turn.study, folder), say=say))
+    return held
+
+
+def _under_way(folder: Path) -> Iterator[Turn]:
+    for record in sorted(folder.glob("*.json")):
+        if is_under_way(record.stem, folder):
+            content = json.loads(record.read_text(encoding="utf-8"))
+            yield Turn(content["study"], frozenset(content["written"]), frozenset(content["read"]))
+
+
+def _lock(study: str, folder: Path) -> Path:
+    return folder / f"{study}.lock"
