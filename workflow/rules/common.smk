@@ -1,5 +1,6 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
 import atexit
+import os
 import re
 import sys
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from rootstock.controller.code import code_notes, of_other_code
 from rootstock.controller.planning import begin_run, headline, plan_of_workflow, put_this_python_first
 from rootstock.controller.run_log import RunLog
 from rootstock.controller.time_left import TimeLeft
@@ -31,10 +33,17 @@ EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 TABLES = [Path(paths.TABLE.format(study=STUDY))] if PLAN.experiments else []
 PLAN_LINES = headline(PLAN)
 
+# Each job plans too, but this reads the metadata of every model.
+OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
+RETRAIN = paths.RETRAIN.format(process=os.getpid())
+for note in code_notes(PLAN, OTHER_CODE):
+    print(f"note: {note}", file=sys.stderr)
+
 
 localrules:
     all,
     bases,
+    retrain,
     summarise,
 
 
@@ -61,6 +70,11 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
+
+
+def anew(training):
+    """An input of what is trained anew. No parameter says it: that would be recorded, and the next run would differ."""
+    return RETRAIN if PLAN.study.retrain and training.hash in OTHER_CODE else []
 
 
 def start_of_run(scheduler):

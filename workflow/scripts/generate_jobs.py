@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from rootstock.commands import cli
+from rootstock.controller.code import code_notes, of_other_code
 from rootstock.controller.planning import analysis, content_of_workflow, plan_content, require_bases
 from rootstock.study.jobs import readable
 from rootstock.study.plan import Plan, job_lists
@@ -40,6 +41,7 @@ def main() -> int:
     if args.task:
         print(readable(plan.study.task.name))
         return 0
+    plan.notes += code_notes(plan, of_other_code(plan))
     report = analysis(plan)
     print(json.dumps(report, indent=1) if args.json else shown(report, plan))
     if args.output_dir:
