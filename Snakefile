@@ -24,7 +24,6 @@ rule all:
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
-include: "workflow/rules/retrain.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
 

@@ -14,8 +14,7 @@ rule train_base:
         parent=lambda wildcards: published(PLAN.bases[wildcards.hash].parent),
         shorter=lambda wildcards: published(PLAN.bases[wildcards.hash].continues),
         vouched=lambda wildcards: vouched(PLAN.bases[wildcards.hash].parent, PLAN.bases[wildcards.hash].continues),
-        data=lambda wildcards: prepared_for(PLAN.bases[wildcards.hash]),
-        anew=lambda wildcards: anew(PLAN.bases[wildcards.hash]),
+        data=lambda wildcards: data_of(PLAN.bases[wildcards.hash], paths.base_model(wildcards.hash)),
     output:
         model=paths.BASE_MODEL,
         metadata=paths.BASE_METADATA,

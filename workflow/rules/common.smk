@@ -1,6 +1,5 @@
 # The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
 import atexit
-import os
 import re
 import sys
 from functools import partial
@@ -35,7 +34,6 @@ PLAN_LINES = headline(PLAN)
 
 # Each job plans too, but this reads the metadata of every model.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
-RETRAIN = paths.RETRAIN.format(process=os.getpid())
 for note in code_notes(PLAN, OTHER_CODE):
     print(f"note: {note}", file=sys.stderr)
 
@@ -43,7 +41,6 @@ for note in code_notes(PLAN, OTHER_CODE):
 localrules:
     all,
     bases,
-    retrain,
     summarise,
 
 
@@ -72,9 +69,13 @@ def vouched(*base_hashes):
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
 
 
-def anew(training):
-    """An input of what is trained anew. No parameter says it: that would be recorded, and the next run would differ."""
-    return RETRAIN if PLAN.study.retrain and training.hash in OTHER_CODE else []
+def data_of(training, output):
+    """What a training's data is prepared from. Called while the graph of jobs is built: what is to be trained anew is then forced
+    there, as by --forcerun. A parameter would be recorded, and the next run would differ from it.
+    """
+    if PLAN.study.retrain and training.hash in OTHER_CODE:
+        workflow.dag.forcefiles.add(output)
+    return prepared_for(training)
 
 
 def start_of_run(scheduler):

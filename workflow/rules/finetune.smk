@@ -7,8 +7,9 @@ rule train_finetune:
     input:
         base=lambda wildcards: published(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         vouched=lambda wildcards: vouched(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
-        data=lambda wildcards: prepared_for(PLAN.experiments[wildcards.prefix, wildcards.unit]),
-        anew=lambda wildcards: anew(PLAN.experiments[wildcards.prefix, wildcards.unit]),
+        data=lambda wildcards: data_of(
+            PLAN.experiments[wildcards.prefix, wildcards.unit], paths.experiment_done(wildcards.prefix, wildcards.unit)
+        ),
     output:
         metrics=paths.EXPERIMENT_DONE,
     log:

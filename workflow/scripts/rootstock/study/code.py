@@ -133,6 +133,8 @@ def _bound(statement: ast.stmt) -> set[str]:
 def _plain(value: Any) -> Any:
     """A tree as lists and texts: types of nodes and those of their fields that are set."""
     match value:
+        case ast.JoinedStr(values=parts):  # Python 3.12 adds empty parts
+            return ["JoinedStr", [_plain(part) for part in parts if getattr(part, "value", None) != ""]]
         case ast.AST():
             fields = {name: field for name, field in ast.iter_fields(value) if field is not None and field != []}
             plain = {name: _plain(field) for name, field in fields.items() if name not in NO_MEANING}
