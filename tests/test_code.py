@@ -1,19 +1,19 @@
 """The code that builds a model: a comment changes nothing, a changed line is told when planned, refused when loaded, trained anew."""
 
+import importlib
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import PEOPLE, ROOT, job_of, plan, write_people
+from conftest import PEOPLE, job_of, plan
 from tiny import TINY
 
 from rootstock import load_model
 from rootstock.controller.code import code_notes, of_other_code
-from rootstock.engine.files import load
+from rootstock.engine.files import load, to_bytes
 from rootstock.job.start import state_of
 from rootstock.job.train import train
 from rootstock.study import paths
@@ -210,8 +210,14 @@ def test_a_changed_network_is_told_when_planned_and_refused_when_loaded(publishe
     files = [paths.base_model(base.hash), tuned.path, base.hash, f".rootstock/store/{tuned.hash}/model.pt"]
     for file in files:
         refused(lambda file=file: load_model(file))
-    project = Path.cwd()
-    assert "base_models.py forget" in line and project.exists()
+
+
+def test_an_export_refuses_a_model_of_other_code_before_it_writes(published, monkeypatch):
+    _, base, _ = trainings()
+    published()
+    monkeypatch.setattr(sys, "argv", ["export_model.py", "--hash", base.hash, "--output", "out"])
+    refused(importlib.import_module("export_model").main, base.hash)
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ def test_a_changed_network_is_told_when_planned_and_refused_when_loaded(publishe
 )  # fmt: skip
 def test_a_comment_a_docstring_and_another_network_change_nothing(published, old, new):
     published(old, new)
-    planned, base, tuned = trainings()
+    planned, _, tuned = trainings()
     assert of_other_code(planned) == {}
     load_model(tuned.path)
     train(job_of(tuned, paths.STORE))
@@ -297,8 +303,6 @@ def test_what_was_made_before_code_was_recorded_is_taken(published):
     with job_of(base, paths.STORE).kept.opened() as files:
         content = {name: value for name, value in load(files.model).items() if name != "code"}
         metadata = {name: value for name, value in files.content.items() if name != "code"}
-    from rootstock.engine.files import to_bytes
-
     kept.commit(to_bytes(content), metadata, base.json)
     kept.publish_base(Path(paths.base_model(base.hash)), paths.base_metadata(paths.base_model(base.hash)))
     published()
