@@ -108,6 +108,10 @@ def test_what_a_module_imports_beside_it_is_found_without_importing_it(tmp_path,
         (tmp_path / name).write_text(text)
     found = {str(source.file.relative_to(tmp_path)) for source in with_imports("nets.mine")}
     assert found == set(files) - {"nets/other.py"} and "nets" not in sys.modules
+    code = code_digest(with_imports("nets.mine"))
+    monkeypatch.chdir(tmp_path.parent)  # as a program that loads a model
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert code_digest(with_imports("nets.mine")) == code
 
 
 def test_packages_that_are_installed_side_by_side_do_not_belong_together(tmp_path, monkeypatch):

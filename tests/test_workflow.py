@@ -268,7 +268,9 @@ def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(pro
     assert forced.returncode == 1 and "made by other code" in forced.stderr
 
     anew = ("--config", "retrain=true")
-    done = rerun(project, "tiny.yaml", *anew)
+    run = project.snakemake("--configfile", "tiny.yaml", *anew)
+    assert run.stderr.count("3 trained models made by other code") == 1  # jobs do not look
+    done = jobs_run(run.stderr + run.stdout)
     assert (done["train_base"], done["train_finetune"], done["summarise"]) == (1, 2, 1), done
     after = {file: file.read_bytes() for file in project.folder.glob(".rootstock/store/*/model.pt")}
     assert sum(after[file] != weights[file] for file in weights) == 3 and after.keys() == weights.keys()

@@ -19,12 +19,12 @@ from .launch import is_worker, launch_workers
 from .metadata import metadata_of
 from .start import start_of, state_of
 
-IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about itself: what its model file says too
-
 if TYPE_CHECKING:
     from ..engine.checkpoint import Checkpoints
     from ..engine.loop import Outcome
     from ..engine.progress import Context
+
+IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about itself: what its model file says too
 
 
 def train(job: Job) -> StoredObject:

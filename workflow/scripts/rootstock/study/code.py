@@ -38,7 +38,7 @@ def code_digest(sources: Iterable[Source]) -> str:
 
 
 def with_imports(module: str, names: tuple[str, ...] = ()) -> tuple[Source, ...]:
-    """A module, or `names` of it, then whole the modules that it imports from the project's folder or from its own, with theirs.
+    """A module, or `names` of it, then whole the modules beside it that it imports, with those that they import.
 
     `Refusal` where it is not there.
     """
@@ -172,13 +172,12 @@ def _names_of(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def _beside(name: str, module: str, start: Path) -> Path | None:
-    """The file of a module in the project's folder, or in the folder of the module `start`; None where it is elsewhere."""
-    parts = name.split(".")
-    if found := _file(Path.cwd(), parts):
-        return found
+    """The file of a module that belongs to the module `start`: in the folder that this is imported from, of what is installed and of
+    this package in its own folder. Where it is asked from plays no part."""
     top = start.parents[module.count(".") + (start.name == "__init__.py")]
-    found = None if start.parent.name in INSTALLED else _file(top, parts)
-    return found if found and found.is_relative_to(start.parent) else None
+    is_apart = top.name in INSTALLED or module.partition(".")[0] == __name__.partition(".")[0]
+    found = None if start.parent.name in INSTALLED else _file(top, name.split("."))
+    return found if found and found.is_relative_to(start.parent if is_apart else top) else None
 
 
 def _file(folder: Path, parts: list[str]) -> Path | None:
