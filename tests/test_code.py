@@ -287,6 +287,16 @@ def test_an_unfinished_training_of_other_code_begins_anew_unless_its_checkpoint_
     assert any("epoch 1/2" in line for line in said)
 
 
+def test_a_longer_training_does_not_go_on_from_where_other_code_ended(published):
+    _, base, _ = trainings()
+    (longer,) = plan(**STUDY | {"base": STUDY["base"] | {"max_epochs": 3}}).bases.values()
+    published()
+    said = []
+    train(replace(job_of(longer, paths.STORE), continues=base.hash, say=said.append))
+    assert any(line.startswith(f"{base.hash} was made by other code") and "from the start" in line for line in said)
+    assert any("epoch 1/3" in line for line in said)
+
+
 def test_a_rewrite_that_gives_the_same_bits_is_listed_and_invalidates_nothing(published, monkeypatch):
     """What a developer does who makes a network quicker: `same_code` says which earlier code it computes the same as."""
     planned, base, tuned = trainings()
