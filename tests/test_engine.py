@@ -243,7 +243,8 @@ def test_a_training_that_is_not_compiled_loads_no_compiler(task, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     (base,) = prepared_tiny(tmp_path, task).bases.values()
     code = (
-        "import sys; from rootstock.job.job import Job, read_spec; from rootstock.job.train import train; "
+        "import sys; from rootstock.job.job import Job; from rootstock.job.train import train; "
+        "from rootstock.tasks.reading import read_spec; "
         "train(Job(read_spec(sys.argv[1], 'base'), sys.argv[2], 'store'))"
     )
     command = [sys.executable, "-c", code + "; assert 'torch._dynamo' not in sys.modules", base.json, base.data]

@@ -291,7 +291,7 @@ def test_the_two_job_lists_of_the_fields_own_generator_share_all_their_bases(tmp
 
 
 def test_a_spec_by_hand_is_read_in_the_form_that_names_it(tmp_path, monkeypatch):
-    from rootstock.job.job import read_spec
+    from rootstock.tasks.reading import read_spec
 
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "data/tiny", binary=True)
@@ -335,7 +335,7 @@ def test_what_a_store_holds_under_a_former_name_is_not_trained_again(tmp_path, m
 
 
 def read_back(spec: dict):
-    from rootstock.job.job import spec_of
+    from rootstock.tasks.reading import spec_of
 
     return spec_of(spec)
 

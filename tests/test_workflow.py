@@ -290,8 +290,51 @@ def test_a_models_own_class_is_trained_and_its_source_is_its_identity(project, p
     own = {"models": {"mine": {"class": "my_nets:Net", "width": 4}}, "base": {"model": "mine", "max_epochs": 1}}
     project.study("own", STUDY | own | {"folds": [0], "finetune": {"mode": "last_layer_only"}, "baselines": []})
     rerun(project, "own.yaml")
-    (project / "my_nets.py").write_text(source + "# another source\n")
+    (project / "my_nets.py").write_text(source + "# a comment\n")
+    assert rerun(project, "own.yaml") == {}
+    (project / "my_nets.py").write_text(source.replace("relu", "tanh"))
     assert rerun(project, "own.yaml")["train_base"] == 1
+
+
+def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(project, people):
+    (project / "workflow").unlink()
+    shutil.copytree(ROOT / "workflow", project / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    other = STUDY | {"folds": [0], "baselines": [], "base": {"model": "medium", "max_epochs": 1}}
+    study = {**STUDY, "folds": [0], "baselines": [], "base": [STUDY["base"], other["base"]]}
+    project.study("tiny", study)
+    rerun(project)
+    models = project / "workflow/scripts/rootstock/tasks/activity/models.py"
+    models.write_text(models.read_text().replace("F.relu(F.layer_norm", "F.tanh(F.layer_norm"))
+    weights = {file: file.read_bytes() for file in project.folder.glob(".rootstock/store/*/model.pt")}
+
+    run = project.snakemake("--configfile", "tiny.yaml")
+    assert jobs_run(run.stderr) == {} and "note: 3 trained models made by other code" in run.stderr
+    assert "3 trained models" in project.script("generate_jobs", "--configfile", "tiny.yaml").stdout
+    (tuned,) = [f for f in project.folder.glob("experiments/target_only*/*") if is_of(f, "ConvBlocks")]
+    for script, flags in (("check_checkpoint", [tuned / "best_model.pt"]), ("train_base", by_hand(project))):
+        refused = project.script(script, *flags, check=False)
+        assert refused.returncode == 1 and "made by other code" in refused.stderr.splitlines()[-1], refused.stderr
+    forced = project.snakemake("--configfile", "tiny.yaml", "--forceall", check=False)
+    assert forced.returncode == 1 and "made by other code" in forced.stderr
+
+    anew = ("--config", "retrain=true")
+    run = project.snakemake("--configfile", "tiny.yaml", *anew)
+    assert run.stderr.count("3 trained models made by other code") == 1  # jobs do not look
+    done = jobs_run(run.stderr + run.stdout)
+    assert (done["train_base"], done["train_finetune"], done["summarise"]) == (1, 2, 1), done
+    after = {file: file.read_bytes() for file in project.folder.glob(".rootstock/store/*/model.pt")}
+    assert sum(after[file] != weights[file] for file in weights) == 3 and after.keys() == weights.keys()
+    assert rerun(project) == {} == rerun(project, "tiny.yaml", *anew)
+
+
+def is_of(folder, architecture: str) -> bool:
+    return json.loads((folder / "config.json").read_text())["base_spec"]["model"]["architecture"] == architecture
+
+
+def by_hand(project) -> list[str]:
+    """The flags of a base that is in the store."""
+    specs = (json.loads(file.read_text())["spec_json"] for file in project.folder.glob("base_models/*_metadata.json"))
+    return ["--spec", next(spec for spec in specs if "ConvBlocks" in spec), "--data_path", "data/tiny"]
 
 
 def test_the_drawings_and_reports_of_snakemake_work(done, tmp_path):

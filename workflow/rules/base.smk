@@ -14,7 +14,7 @@ rule train_base:
         parent=lambda wildcards: published(PLAN.bases[wildcards.hash].parent),
         shorter=lambda wildcards: published(PLAN.bases[wildcards.hash].continues),
         vouched=lambda wildcards: vouched(PLAN.bases[wildcards.hash].parent, PLAN.bases[wildcards.hash].continues),
-        data=lambda wildcards: prepared_for(PLAN.bases[wildcards.hash]),
+        data=lambda wildcards: data_of(PLAN.bases[wildcards.hash], paths.base_model(wildcards.hash)),
     output:
         model=paths.BASE_MODEL,
         metadata=paths.BASE_METADATA,
@@ -28,6 +28,7 @@ rule train_base:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        retrain="retrain" if PLAN.study.retrain else "no-retrain",
         expect=lambda wildcards: PLAN.bases[wildcards.hash].expect,
         continues=lambda wildcards: PLAN.bases[wildcards.hash].continues or "",
         mem_mb=4000,
@@ -44,6 +45,7 @@ rule train_base:
         " --expect {resources.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
+        " --{resources.retrain}"
         " --asked_by {resources.study:q}"
         " --output {output.model:q}"
         " > {log:q} 2>&1"

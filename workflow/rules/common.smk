@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from rootstock.controller.code import code_notes, of_other_code
 from rootstock.controller.planning import plan_of_workflow, put_this_python_first
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
@@ -22,6 +23,11 @@ BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
+
+# Each job plans too, but this reads the metadata of every model.
+OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
+for note in code_notes(PLAN, OTHER_CODE):
+    print(f"note: {note}", file=sys.stderr)
 
 
 localrules:
@@ -53,3 +59,12 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
+
+
+def data_of(training, output):
+    """What a training's data is prepared from. Called while the graph of jobs is built: what is to be trained anew is then forced
+    there, as by --forcerun. A parameter would be recorded, and the next run would differ from it.
+    """
+    if PLAN.study.retrain and training.hash in OTHER_CODE:
+        workflow.dag.forcefiles.add(output)
+    return prepared_for(training)

@@ -7,7 +7,9 @@ rule train_finetune:
     input:
         base=lambda wildcards: published(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         vouched=lambda wildcards: vouched(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
-        data=lambda wildcards: prepared_for(PLAN.experiments[wildcards.prefix, wildcards.unit]),
+        data=lambda wildcards: data_of(
+            PLAN.experiments[wildcards.prefix, wildcards.unit], paths.experiment_done(wildcards.prefix, wildcards.unit)
+        ),
     output:
         metrics=paths.EXPERIMENT_DONE,
     log:
@@ -20,6 +22,7 @@ rule train_finetune:
         run=canonical(RUN),
         store=STORE,
         study=STUDY,
+        retrain="retrain" if PLAN.study.retrain else "no-retrain",
         folder=lambda wildcards: paths.experiment(wildcards.prefix, wildcards.unit),
         expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
@@ -35,6 +38,7 @@ rule train_finetune:
         " --expect {resources.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
+        " --{resources.retrain}"
         " --asked_by {resources.study:q}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"

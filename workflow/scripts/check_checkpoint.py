@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.job.job import spec_of
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import recorded_sha256, require_recorded
 from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
+from rootstock.tasks.code import require_code
+from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
 
 
@@ -33,6 +34,7 @@ def main() -> int:
         vouched = recorded(args.file, content["hash"], sha256_of(file), args.store)
     spec = spec_of(content["spec"])
     task = TASKS.of_file(spec.task)
+    require_code(content, args.file)
     model = task.trainer().load_model(content, str(args.file))
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
     cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {vouched}")

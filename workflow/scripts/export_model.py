@@ -8,6 +8,7 @@ from rootstock.commands import cli
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
 from rootstock.study.problems import Refusal
+from rootstock.tasks.code import require_code
 from rootstock.tasks.registry import TASKS
 
 
@@ -25,6 +26,7 @@ def main() -> int:
     output = Path(args.output)
     with kept.opened() as files:
         task = TASKS.of_file(files.content["task"])
+        require_code(files.content, kept.folder)
         exporter = task.exporter()
         if exporter is None:
             fix = "which has no other form; load its file as it is"

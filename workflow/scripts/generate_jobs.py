@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.controller.checking import check_all, in_store
+from rootstock.controller.code import code_notes, of_other_code
 from rootstock.controller.planning import analysis, content_of_workflow, headline, plan_content, require_bases
 from rootstock.study.fields import readable
 from rootstock.study.plan import Plan, job_lists
@@ -45,6 +46,7 @@ def main() -> int:
     if args.task:
         print(readable(plan.study.task.name))
         return 0
+    plan.notes += code_notes(plan, of_other_code(plan))
     if args.check:
         tell_checked(plan)
         return 0

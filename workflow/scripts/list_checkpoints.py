@@ -6,10 +6,10 @@ from typing import Any
 from tabulate import tabulate
 
 from rootstock.commands import cli
-from rootstock.job.job import spec_of
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, model_files
 from rootstock.study.problems import Refusal
+from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
 
 

@@ -4,8 +4,8 @@
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.job.job import read_spec
 from rootstock.store.files import write_json
+from rootstock.tasks.reading import read_spec
 from rootstock.tasks.registry import TASKS
 
 

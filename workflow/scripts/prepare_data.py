@@ -2,8 +2,8 @@
 """Prepare what a task makes once and all its trainings share, such as windows, tokens or another model's vectors."""
 
 from rootstock.commands import cli
-from rootstock.job.job import read_spec
 from rootstock.job.prepare import prepare
+from rootstock.tasks.reading import read_spec
 from rootstock.tasks.registry import TASKS
 
 

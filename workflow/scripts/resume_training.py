@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from rootstock.commands import cli
-from rootstock.job.job import spec_of
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
 from rootstock.store.objects import require_hash, stored
 from rootstock.study import paths
@@ -22,6 +21,7 @@ from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
 from rootstock.study.run import Run
 from rootstock.study.spec import FinetuneSpec
+from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
 
 CHANGES = ("max_epochs", "max_steps", "batch_size")

@@ -13,12 +13,12 @@ from pathlib import Path
 from rootstock.commands import cli
 from rootstock.commands.by_hand import finetune_of_flags
 from rootstock.commands.training import add_training_flags, job_of_flags
-from rootstock.job.job import read_spec
 from rootstock.job.launch import is_worker
 from rootstock.job.records import recorded
 from rootstock.job.train import train
 from rootstock.study.problems import Refusal
 from rootstock.study.task import Task
+from rootstock.tasks.reading import read_spec
 
 
 def main() -> int:

@@ -13,6 +13,12 @@ def add_training_flags(parser: argparse.ArgumentParser, task: Task, sections: tu
     """Flags of any training; `sections` of a study have a flag for each of their fields."""
     cli.add_task_flag(parser)
     parser.add_argument("--spec", help="a resolved spec, as JSON or as a file; no other setting is then read")
+    parser.add_argument(
+        "--retrain",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="train anew what the store holds, where other model code made it (default: it is refused)",
+    )
     parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
     cli.add_run_flags(parser)
     cli.add_setting_flags(parser, task, sections)
@@ -23,5 +29,5 @@ def job_of_flags(
 ) -> Job:
     """The job of a spec with the flags that say how it runs; `name` is what its user calls it."""
     asked_by = {"study": args.asked_by or "by hand", "name": name}
-    how = {"checkpoint": args.start_from, "expect": args.expect, "run": cli.read_run(args), "say": cli.say}
-    return Job(spec, data, args.store, asked_by=asked_by, **how, **more)
+    how = {"checkpoint": args.start_from, "retrain": args.retrain, "expect": args.expect, "say": cli.say}
+    return Job(spec, data, args.store, asked_by=asked_by, run=cli.read_run(args), **how, **more)

@@ -58,8 +58,10 @@ def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | 
 
 
 def plan_content(content: dict[str, Any]) -> Plan:
-    """Plan a study given as a mapping; the plan remembers it as JSON, so that a script can plan the same again."""
+    """Plan a study given as a mapping; the plan remembers it as JSON, so that a script can plan the same again. Whether something is
+    trained anew is of one run, and no other study."""
     plan = make_plan(*parse_study(content, TASKS))
+    content = {key: value for key, value in content.items() if key != "retrain"}
     plan.content = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return plan
 

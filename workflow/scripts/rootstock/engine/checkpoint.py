@@ -91,7 +91,9 @@ class Checkpoints:
         """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
         for step in reversed(self._steps() if self.is_resumed else []):
             try:
-                state = read_checkpoint(self.folder / f"step_{step}.pt", self.spec_hash, self.store)
+                state = read_checkpoint(
+                    self.folder / f"step_{step}.pt", self.spec_hash, self.store, self.about.get("code")
+                )
             except Refusal as reason:
                 self.say(f"checkpoint passed over: {reason}")
                 continue
@@ -124,13 +126,16 @@ class Checkpoints:
                     self.say(f"{self.folder / name}: stays ({error.strerror})")
 
 
-def read_checkpoint(path: Path, spec_hash: str | None = None, store: Path | None = None) -> dict[str, Any]:
-    """A checkpoint whose sha256 is the recorded one, of the spec named; `Refusal` gives the reason otherwise."""
+def read_checkpoint(
+    path: Path, spec_hash: str | None = None, store: Path | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """A checkpoint whose sha256 is the recorded one, of the spec and code named; `Refusal` gives the reason otherwise."""
     store = store or store_of(path)
     try:
         described = read_json(path.with_suffix(".json"), store)
         with opened(path, store) as file:
             _require(path, described, sha256_of(file), spec_hash)
+            _require_code(path, described, code)
             return load(file)
     except (OSError, ValueError) as error:
         raise Refusal(f"{path}: cannot be read ({error})") from None
@@ -142,6 +147,12 @@ def _require(path: Path, described: dict[str, Any], found: str, spec_hash: str |
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):
         raise Refusal(f"{path}: damaged, its sha256 is not the one recorded")
+
+
+def _require_code(path: Path, described: dict[str, Any], code: str | None) -> None:
+    """`Refusal` where other code wrote it. An unfinished training has no result that anybody relies on, so it begins anew."""
+    if code and described.get("code") not in (None, code):
+        raise Refusal(f"{path}: of other code ({described['code']}) than is here now ({code})")
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from ..store.objects import StoredObject
 from ..store.signatures import SIGNATURE, require_signature
 from ..study.identity import canonical, digest
 from ..study.problems import Refusal
-from .job import Job, spec_of
+from ..tasks.code import other_code
+from ..tasks.reading import spec_of
+from .job import Job
 
 
 def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
@@ -23,7 +25,7 @@ def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
 
     spec = canonical(job.spec)
     with former.opened() as files:
-        if reason := _why_not(job, files.content, former.hash):
+        if reason := _why_not(job, files.content, former.hash) or other_code(files.content):
             job.say(f"not taken under its former name: {reason}")
             return False
         with former.opened_state(files.content) as state_file:

@@ -11,7 +11,9 @@ from ..study.identity import digest
 from ..study.parts import Start
 from ..study.problems import Refusal
 from ..study.spec import BaseSpec
-from .job import Job, read_spec, spec_of
+from ..tasks.code import other_code, require_code
+from ..tasks.reading import read_spec, spec_of
+from .job import Job
 from .node_cache import on_this_node
 
 
@@ -36,6 +38,7 @@ def load_start(job: Job, name: str) -> Start:
     spec = _spec_in(job, content) if isinstance(content, dict) and content.get("hash") == name else None
     if spec is None or digest(spec) != name:
         raise Refusal(f"{published}: is not base model {name}; delete it and run again")
+    require_code(content, published)
     return Start(name, spec, content)
 
 
@@ -47,6 +50,7 @@ def state_of(job: Job) -> dict[str, Any] | None:
     if job.checkpoint:
         state = read_state(Path(job.checkpoint))
         _require_same(job, state, f"--start_from: {job.checkpoint}")
+        require_code(state, job.checkpoint)
         return state
     if not job.continues:
         return None
@@ -57,6 +61,9 @@ def state_of(job: Job) -> dict[str, Any] | None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
         return None
     _require_same(job, state, f"--continues: {job.continues}")
+    if reason := other_code(state):
+        job.say(f"{job.continues} was {reason}; training from the start")
+        return None
     if job.run.trust:
         require_signature(metadata, job.run.trust, job.continues)
     return state

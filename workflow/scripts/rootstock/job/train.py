@@ -12,6 +12,7 @@ from ..study.parts import Inputs, Start
 from ..study.paths import TENSORBOARD
 from ..study.problems import Refusal
 from ..study.spec import BaseSpec
+from ..tasks.code import ANEW, other_code
 from .former import adopt_former
 from .gpus import granted_gpus
 from .job import Job
@@ -24,22 +25,25 @@ if TYPE_CHECKING:
     from ..engine.loop import Outcome
     from ..engine.progress import Context
 
+IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about itself: what its model file says too
+
 
 def train(job: Job) -> StoredObject:
     """The stored model of a job's spec, trained unless it is there; here, or in several processes."""
     kept = job.kept
-    if is_worker() and not kept.is_whole():
+    is_there = _is_there(job, kept)
+    if is_worker() and not is_there:
         _train_and_commit(job, kept)
         return kept
-    if kept.is_whole():  # no lock needed, so a store that is only readable serves too
+    if is_there:  # no lock needed, so a store that is only readable serves too
         job.say(f"{job.hash} is in the store; nothing to train")
         kept.clear_checkpoints(job.say)
         return kept
     with kept.lock(job.run.wait_seconds, job.say):
-        if kept.is_whole():
+        if _is_there(job, kept):
             job.say(f"{job.hash} was trained meanwhile; nothing to train")
             return kept
-        if adopt_former(job, kept, _key_of(job)):
+        if not kept.is_whole() and adopt_former(job, kept, _key_of(job)):
             return kept
         with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
             if job.record:
@@ -51,14 +55,27 @@ def train(job: Job) -> StoredObject:
     return kept
 
 
+def _is_there(job: Job, kept: StoredObject) -> bool:
+    """Whether the store holds it, made by the code that is here now. `Refusal` where by other code, unless that is to be trained
+    anew: what is handed out under a hash must be what this code would train."""
+    if not kept.is_whole():
+        return False
+    reason = other_code(kept.described())
+    if reason and not job.retrain:
+        raise Refusal(f"{kept.folder}: {reason}; {ANEW.format(name=job.hash)}")
+    return not reason
+
+
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
     key = _key_of(job)  # a wrong one costs no training
     torch = _begin(job)
-    context, checkpoints = _context(job, kept)
+    start = start_of(job)
+    base = start if job.spec.kind == "fine-tune" else None
+    about = job.about(base and base.spec)
+    context, checkpoints = _context(job, kept, about)
     context.say(
         f"training {job.hash} on {context.device}: {context.world.size} process(es) of {job.run.threads} thread(s)"
     )
-    start = start_of(job)
     try:
         outcome = _outcome(job, start, context)
     except torch.cuda.OutOfMemoryError as error:
@@ -67,8 +84,7 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
             f"{context.device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
         ) from None
     if context.world.is_first:
-        base = start if job.spec.kind == "fine-tune" else None
-        _commit(job, kept, outcome, metadata_of(job, outcome, base, context), key)
+        _commit(job, kept, outcome, metadata_of(job, outcome, base, context), about, key)
         checkpoints.clear()
         fitted = outcome.fitted
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
@@ -90,7 +106,7 @@ def _begin(job: Job) -> Any:
     return torch
 
 
-def _context(job: Job, kept: StoredObject) -> "tuple[Context, Checkpoints]":
+def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Context, Checkpoints]":
     from ..engine.checkpoint import Checkpoints
     from ..engine.device import pick_device
     from ..engine.distributed import world_of_environment
@@ -101,7 +117,7 @@ def _context(job: Job, kept: StoredObject) -> "tuple[Context, Checkpoints]":
     say = job.say if world.is_first else (lambda _: None)
     state = state_of(job)
     checkpoints = Checkpoints(
-        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, job.about(), run.keep_checkpoints
+        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
     )
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
@@ -120,10 +136,13 @@ def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":
     return make(spec, inputs, context)
 
 
-def _commit(job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any], key: Any) -> None:
+def _commit(
+    job: Job, kept: StoredObject, outcome: "Outcome", metadata: dict[str, Any], about: dict[str, Any], key: Any
+) -> None:
     from ..engine.files import to_bytes
 
-    spec, last = canonical(job.spec), outcome.fitted.last
-    model = outcome.model | {"spec": json.loads(spec), "hash": job.hash, "format": 1}
-    state = to_bytes(last | job.about()) if last else None
-    kept.commit(to_bytes(model), metadata, spec, state, key)
+    last = outcome.fitted.last
+    spec, identity = canonical(job.spec), {name: about[name] for name in IDENTITY if name in about}
+    model = outcome.model | identity | {"spec": json.loads(spec), "format": 1}
+    state = to_bytes(last | about) if last else None
+    kept.commit(to_bytes(model), metadata | {"code": about["code"]}, spec, state, key, anew=job.retrain)

@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..machine.private import is_there, json_object, opened, remove_folder, small_content
+from ..machine.private import (
+    entered,
+    is_there,
+    json_object,
+    opened,
+    read_json,
+    remove_file,
+    remove_folder,
+    small_content,
+)
 from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text_digest
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
@@ -67,13 +76,29 @@ class StoredObject:
         end = partial(os._exit, EXIT_INTERRUPTED)
         return hold(self.folder / "lock", self.store, wait_seconds=wait_seconds, say=say, lost=end)
 
+    def described(self) -> dict[str, Any]:
+        """Its metadata as they are written, not verified; empty where they cannot be read."""
+        try:
+            return read_json(self.metadata, self.store)
+        except (OSError, ValueError):
+            return {}
+
     def commit(
-        self, model: bytes, metadata: dict[str, Any], spec_json: str, state: bytes | None = None, key: Any = None
+        self,
+        model: bytes,
+        metadata: dict[str, Any],
+        spec_json: str,
+        state: bytes | None = None,
+        key: Any = None,
+        anew: bool = False,
     ) -> None:
         """Keep a finished training: the model first, the metadata that vouches for it last, signed with `key` where there is
-        one. What is kept stays as it is."""
+        one. What is kept stays as it is, unless it was trained `anew`: it stays whole until this moment."""
         if self.is_whole():
-            return
+            if not anew:
+                return
+            with entered(self.folder, self.store) as folder:
+                remove_file(self.metadata.name, folder)
         write_atomically(self.model, model, self.store)
         if state is not None:
             write_atomically(self.state, state, self.store)
@@ -125,7 +150,9 @@ class StoredObject:
             (folder / "metrics.json").unlink(missing_ok=True)  # until it is whole again, it is not there
             link_or_copy(files.model, folder / "best_model.pt")
         write_json(folder / "losses.json", metadata["history"])
-        write_json(folder / "config.json", {key: metadata.get(key) for key in ("spec", "base_spec", "run", "versions")})
+        write_json(
+            folder / "config.json", {key: metadata.get(key) for key in ("spec", "base_spec", "code", "run", "versions")}
+        )
         keys = ("hash", "metrics", "epochs", "best_epoch", "seconds", "base_hash")
         write_json(folder / "metrics.json", {key: metadata[key] for key in keys if key in metadata})
 

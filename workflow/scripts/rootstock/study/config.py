@@ -29,6 +29,7 @@ class Study:
     prefix: str | None = None
     store: str = paths.STORE
     train_bases: bool = True
+    retrain: bool = False
     run: Run = field(default_factory=Run)
 
 
@@ -92,7 +93,8 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
         jobs=_jobs(content.get("jobs"), problems),
         prefix=_text(content, "prefix", problems),
         store=_store(content, problems),
-        train_bases=_flag(content.get("train_bases", True), problems),
+        train_bases=_flag(content, "train_bases", True, problems),
+        retrain=_flag(content, "retrain", False, problems),
         run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems),
     )
     return study, problems
@@ -166,9 +168,10 @@ def _store(content: dict, problems: Problems) -> str:
     return store
 
 
-def _flag(value: Any, problems: Problems) -> bool:
+def _flag(content: dict, key: str, default: bool, problems: Problems) -> bool:
+    value = content.get(key, default)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        problems.add("train_bases", value, "needs true or false")
+        problems.add(key, value, "needs true or false")
     return bool(value)

@@ -23,6 +23,7 @@ CLASSES: dict[str, type] = {
 VALUES: dict[str, type | tuple[type, ...]] = {
     "unit_word": str,
     "recipe": int,
+    "same_code": Mapping,
     "foundations": tuple,
     "flat": Mapping,
     "unit_help": Mapping,

@@ -30,4 +30,9 @@ GENERAL: dict[str, tuple[str, str]] = {  # key: what it is, its default
         "`false`: stop at plan time where a base model is missing (`--config train_bases=false`)",
         "`true`",
     ),
+    "retrain": (
+        "`true`: what was trained by other model code than is here now is trained anew, and nothing else "
+        "(`--config retrain=true`)",
+        "`false`",
+    ),
 }

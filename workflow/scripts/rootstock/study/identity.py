@@ -78,11 +78,6 @@ def sha256_of(file: BinaryIO) -> str:
     return found
 
 
-def file_digest(path: str | Path) -> str:
-    """The content of a file as part of a spec: as many digits as a spec's own hash."""
-    return sha256_file(path)[:HASH_LENGTH]
-
-
 def _plain(value: Any, is_identity: bool = True) -> Any:
     match value:
         case BaseModel():

@@ -1,9 +1,19 @@
-"""A training that goes on from one of its checkpoints: as it was, or changed."""
+"""How long a training lasts, and one that goes on from one of its checkpoints: as it was, or changed."""
 
 from dataclasses import dataclass
 
 from .identity import digest
 from .spec import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
+
+    common: str
+    amount: int
+    field: str  # of the spec
+    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def _task_schema(task: Task) -> dict[str, Any]:
         "jobs": job_list,
         "run": _section(Run, swept=False),
         "train_bases": {"type": "boolean"},
+        "retrain": {"type": "boolean"},
     }
     general = {key: shapes.get(key, {"type": "string"}) | {"description": about} for key, (about, _) in GENERAL.items()}
     scope = _section(task.scope_section, swept=False)["properties"]

@@ -6,31 +6,21 @@ and `report`, and where there is such a thing `prepare`, `export`, `baselines` a
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from .code import Source, code_digest, with_imports
 from .fields import Section
 from .fingerprints import Fingerprints
 from .identity import canonical, digest
-from .parts import Baselines, Checker, Exporter, Preparer, Reporter, Trainer, load_part
+from .parts import Baselines, Checker, Exporter, Preparer, Reporter, Trainer, load_part, package_of
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
-from .resumption import Place, Resumption, straight, unchanged
+from .resumption import Budget, Place, Resumption, straight, unchanged
 from .spec import BaseSpec, FinetuneSpec, TrainingSpec
 
 BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
 FinetuneSpecT = TypeVar("FinetuneSpecT", bound=FinetuneSpec)
 Settings = dict[str, Any]  # of an experiment: a column of summary.csv and its value
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
-
-    common: str
-    amount: int
-    field: str  # of the spec
-    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
 
 
 class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpecT]):
@@ -44,6 +34,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
 
     unit_word: str = "unit"  # what one fine-tune is about; its plural is the word with an s
     recipe: int = 1  # raise it when the meaning of a training changes, never for a comment: it retrains everything
+    same_code: Mapping[str, str] = {}  # `code_of` of today to the earlier one that gives the same bits, after a rewrite
 
     scope_section: type[ScopeT]  # top-level keys of a study beside those of every task
     data_section: type[DataT]
@@ -202,6 +193,16 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     @abstractmethod
     def identity_at(self, folder: str, spec: BaseSpecT | FinetuneSpecT) -> Section:
         """The identity of the data that lies in `folder` now, seen as `spec.data` describes it."""
+
+    def built_by(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> tuple[Source, ...]:
+        """The code that builds a training's network and says what it computes, nothing else: by default `load_model` of
+        train.py and all that it uses beside it. `base` is the base model of a fine-tune."""
+        return with_imports(f"{package_of(type(self))}.train", ("load_model",))
+
+    def code_of(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> str:
+        """The hash of that code. It is recorded with a model, which is refused where the code became another."""
+        found = code_digest(self.built_by(spec, base))
+        return self.same_code.get(found, found)
 
     def check_data(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None, folder: str) -> None:
         """`Refusal` where `folder` holds other data than the spec, or than its base model's spec, names."""

@@ -1,16 +1,14 @@
 """Model presets: an architecture of `models.py` and every argument of its constructor. Adding a model is a line here."""
 
 import ast
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ...study.code import Source, code_digest, tree_of, with_imports
 from ...study.fields import Count
-from ...study.identity import file_digest
-from ...study.problems import Problems
+from ...study.problems import Problems, Refusal
 from ...study.validate import report
 from .settings import OVERRIDES, Base
 from .specs import Model
@@ -25,7 +23,16 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+MODELS = Path(__file__).with_name("models.py")
 WITHOUT_BATCH_NORM = ("ConvBlocks", "PooledConvNet")
+
+
+def sources_of(model: Model) -> tuple[Source, ...]:
+    """The code of an architecture and of what stands before each; of a user's own class all that it imports beside it."""
+    module, _, own = model.architecture.partition(":")
+    if own:
+        return (Source(MODELS, ("Standardised",)), *with_imports(module))
+    return (Source(MODELS, ("Standardised", model.architecture)),)
 
 
 def has_batch_norm(model: Model) -> bool:
@@ -99,32 +106,16 @@ def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
 
 
 def _own_class(key: str, path: str, settings: dict, problems: Problems) -> Model | None:
-    """A user's class, found without importing it: its file is read for the class and for the hash of its source."""
+    """A user's class, found without importing it: its file and those beside it that it imports are read, for the class and for
+    the hash of their code."""
     module, _, name = path.partition(":")
-    source = _source(module)
-    if source is None:
-        problems.add(key, path, f"no module {module!r} beside the Snakefile or installed; check the spelling")
-        return None
     try:
-        tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        problems.add(key, path, f"{source.name} is not valid Python ({error}); mend it")
+        sources = with_imports(module)
+        source, tree = code_digest(sources), tree_of(sources[0].file)
+    except Refusal as reason:
+        problems.add(key, path, str(reason))
         return None
     if not any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
-        problems.add(key, path, f"{source.name} defines no class {name!r}; check the spelling")
+        problems.add(key, path, f"{sources[0].file.name} defines no class {name!r}; check the spelling")
         return None
-    return Model(architecture=path, settings=settings, source=file_digest(source))
-
-
-def _source(module: str) -> Path | None:
-    """The file of a module, searched from the project's folder first."""
-    if not all(part.isidentifier() for part in module.split(".")):
-        return None
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, AttributeError, ValueError):
-        return None
-    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+    return Model(architecture=path, settings=settings, source=source)

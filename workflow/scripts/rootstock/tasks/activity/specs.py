@@ -26,7 +26,7 @@ class DataIdentity(Section):
 
 
 class Model(Section):
-    """An architecture, resolved: every constructor argument filled in; a user's own class with the hash of its source."""
+    """An architecture, resolved: every constructor argument filled in; a user's own class with the hash of its code."""
 
     architecture: str
     settings: dict[str, Setting]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
@@ -15,7 +16,7 @@ from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import dataset, normal, people
 from .people import Asked, base_people, everyone, saw_target
-from .presets import PRESETS, has_batch_norm, resolve_model
+from .presets import PRESETS, has_batch_norm, resolve_model, sources_of
 from .settings import (
     AUGMENTATION_DEFAULTS,
     OVERRIDES,
@@ -225,6 +226,10 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
         return dataset.identity_at(Path(folder), spec)
+
+    def built_by(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> tuple[Source, ...]:
+        model = spec.model or (base and base.model)
+        return sources_of(model) if model else ()
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}

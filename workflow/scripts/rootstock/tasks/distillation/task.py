@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
@@ -21,6 +22,7 @@ Asked = Request[Scope, Data, Base, Finetune]
 FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
 OF_PHASE1 = ("freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "max_samples_per_dataset")
 OF_PHASE2 = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
+NETWORK = Source(Path(__file__).with_name("student.py"), ("SentenceEncoder", "Tokenizer", "load_model"))
 OF_STUDENT = ("layers", "dropout", "projection_hidden_dim", "mrl_dimensions")
 
 
@@ -138,6 +140,9 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
         return dataset.identity_at(Path(folder), spec)
+
+    def built_by(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> tuple[Source, ...]:
+        return (NETWORK,)
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = super().flat_job_of(base)

@@ -4,6 +4,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, digest, short_digest
@@ -20,6 +21,7 @@ from .specs import BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
 Asked = Request[Scope, Data, Base, Finetune]
 
 DECAY_PCT = 0.2
+NETWORK = Source(Path(__file__).with_name("model.py"), ("LanguageModel",))
 
 
 class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
@@ -165,6 +167,9 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> TextIdentity:
         return dataset.identity_at(Path(folder))
+
+    def built_by(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> tuple[Source, ...]:
+        return (NETWORK,)
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
