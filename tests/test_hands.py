@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PEOPLE, job_of, plan
+from conftest import PEOPLE, job_of, plan, ran, refused
 from test_engine import start, wait_for_line
 
 from rootstock.cluster import daemons, packages, unpacked
@@ -600,29 +599,6 @@ def test_a_model_that_is_swapped_after_it_was_verified_is_not_published(kept, pl
 
 
 # Names that become paths
-
-
-def ran(project, capsys, script: str, *flags) -> tuple[int, str, str]:
-    """Exit status, output and errors of a script, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.folder)
-        patch.setattr(sys, "argv", [f"workflow/scripts/{script}.py", *map(str, flags)])
-        module = importlib.import_module(script)
-        try:
-            status = cli._status_of(getattr(module, "run", module.main))
-        except SystemExit as end:
-            status = end.code
-    return status, *capsys.readouterr()
-
-
-def refused(project, capsys, script: str, *flags) -> str:
-    """The one line with which a script ends, having written nothing (but what it remembers of the data's identity)."""
-    remembered = {".rootstock/fingerprints.json"}
-    before = project.files() | remembered
-    status, _, err = ran(project, capsys, script, *flags)
-    assert status == 1 and len(err.strip().splitlines()) == 1, err
-    assert project.files() | remembered == before
-    return err
 
 
 BASE = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "1")

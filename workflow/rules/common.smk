@@ -13,7 +13,7 @@ from rootstock.controller.time_left import TimeLeft
 from rootstock.slurm.executor import prepare_run
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest
-from rootstock.study.problems import Refusal
+from rootstock.study.told import told_as_lines
 
 put_this_python_first()
 
@@ -66,12 +66,9 @@ def vouched(*base_hashes):
 def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
     print(*PLAN_LINES, sep="\n", file=sys.stderr)
-    try:
+    with told_as_lines():
         begin_run(PLAN)
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        sys.exit(1)
     run_log = RunLog(PLAN)
     logger.addHandler(TimeLeft(sys.stderr))
     logger.addHandler(run_log)

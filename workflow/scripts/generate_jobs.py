@@ -8,6 +8,7 @@ from rootstock.commands import cli
 from rootstock.controller.planning import analysis, content_of_workflow, plan_content, require_bases
 from rootstock.study.jobs import readable
 from rootstock.study.plan import Plan, job_lists
+from rootstock.study.reading import text_of
 from rootstock.study.schema import study_schema
 from rootstock.study.tables import with_tables
 from rootstock.tasks.registry import TASKS
@@ -30,7 +31,7 @@ def main() -> int:
         print(json.dumps(study_schema(TASKS), indent=1))
         return 0
     if args.keys:
-        args.keys.write_text(with_tables(args.keys.read_text(encoding="utf-8"), TASKS), encoding="utf-8")
+        args.keys.write_text(with_tables(text_of(args.keys), TASKS), encoding="utf-8")
         return 0
     is_list = args.configfile.endswith(".json")
     content = content_of_workflow([] if is_list else [args.configfile], {"jobs": args.configfile} if is_list else None)

@@ -6,7 +6,6 @@ another training with a hash of its own; what stays equal and what does not is p
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ def main() -> int:
     args = parse()
     changes = {name: value for name in CHANGES if (value := getattr(args, name)) is not None}
     file = described(Path(args.checkpoint)) if args.checkpoint else newest(args.store, bool(changes))
-    args.run = json.dumps({name: value for name, value in file.run.items() if name not in ("sign_with", "trust")})
+    args.run = {name: value for name, value in file.run.items() if name not in ("sign_with", "trust")}
     args.gpus = gpus(args)
     run = cli.read_run(args)
     resumption = resumed(file, changes)

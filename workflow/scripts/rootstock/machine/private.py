@@ -117,7 +117,7 @@ def read_json(path: Path, below: Path | None = None) -> dict[str, Any]:
     return json_object(read_small(path, below))
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes | str) -> dict[str, Any]:
     """The object that a JSON text holds; `ValueError` where it is none, however odd it is."""
     try:
         found = json.loads(content)

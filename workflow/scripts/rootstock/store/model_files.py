@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..machine.private import is_there, read_json
 from ..study import paths
 from ..study.problems import Refusal
 from ..study.run import Run
+from ..study.told import printable
 from .inventory import inventory
 from .objects import require_hash, store_of, stored
 
@@ -46,17 +48,18 @@ class ModelFile:
 
 
 def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
-    """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed; an object that
-    is damaged or has a link in it is named on stderr."""
-    found = []
+    """All of a store, or of one task, the newest first. Named on stderr and not listed: an object that is damaged or has a link
+    in it, and a file whose description cannot be read."""
+    found, faults = [], []
     for entry in inventory(store):
-        try:
-            found += [] if entry.fault else _of_object(Path(store) / entry.name)
-            fault = entry.fault
-        except Refusal as reason:
-            fault = str(reason)
-        if fault:
-            print(fault, file=sys.stderr)
+        faults += [entry.fault] if entry.fault else []
+        for read in () if entry.fault else _of_object(Path(store) / entry.name):
+            try:
+                found += read()
+            except Refusal as reason:
+                faults.append(str(reason))
+    for fault in faults:
+        print(printable(fault), file=sys.stderr)
     mine = [file for file in found if task in (None, file.task)]
     return sorted(mine, key=lambda file: (file.written, file.step), reverse=True)
 
@@ -137,11 +140,12 @@ def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) 
         raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}")
 
 
-def _of_object(folder: Path) -> Iterator[ModelFile]:
-    yield from _finished(folder)
+def _of_object(folder: Path) -> Iterator[Callable[[], list[ModelFile]]]:
+    """What reads each description in an object's folder."""
+    yield partial(_finished, folder)
     for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
         for file in folder.glob(pattern):
-            yield from _checkpoint(file, kind)
+            yield partial(_checkpoint, file, kind)
 
 
 def _finished(folder: Path) -> list[ModelFile]:
@@ -153,12 +157,16 @@ def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
 
 
 def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
-    """The files that a description is of; none where it cannot be read, or a file is gone."""
+    """The files that a description is of; none where it or a file is gone. `Refusal` where it is none of ours."""
     try:
         content = read_json(description, store_of(description))
         return [_typed(file) for file in make(content | {"folder": description.parent})]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise Refusal(
+            f"{description}: cannot be read ({type(error).__name__}: {error}); what it describes is passed over"
+        ) from None
 
 
 def _typed(file: ModelFile) -> ModelFile:

@@ -43,6 +43,12 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
+def _of_64_bits(value: int) -> int:
+    if abs(value) >= 2**63:
+        raise PydanticCustomError("phrase", "a whole number below 2^63")
+    return value
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -53,6 +59,32 @@ NAME_RULE = "a name of letters, digits, '.', '_' and '-' that starts with a lett
 def is_name(value: Any) -> bool:
     """Whether a text can be the name of a file or folder and nothing else."""
     return isinstance(value, str) and bool(NAME.fullmatch(value)) and ".." not in value
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: a flag whose bytes are no text cannot, nor can half a character of JSON."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+PATH_RULE = "a path: text without NUL, no name in it longer than 255 bytes, 4095 in all"
+
+
+def is_path(value: str) -> bool:
+    """Whether a text can be the path of something, be it there or not."""
+    if not is_text(value) or "\0" in value:
+        return False
+    encoded = value.encode()
+    return len(encoded) < 4096 and all(len(part) < 256 for part in encoded.split(b"/"))
+
+
+def _possible_path(value: str) -> str:
+    if not is_path(value):
+        raise PydanticCustomError("phrase", PATH_RULE)
+    return value
 
 
 def _safe_name(value: str) -> str:
@@ -67,7 +99,7 @@ def _whole(shares: tuple[float, ...]) -> tuple[float, ...]:
     return shares
 
 
-Int = Annotated[int, BeforeValidator(_not_bool)]
+Int = Annotated[int, BeforeValidator(_not_bool), AfterValidator(_of_64_bits)]
 Float = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1)]
 Natural = Annotated[Int, Field(ge=0)]
@@ -76,6 +108,7 @@ NonNegative = Annotated[Float, Field(ge=0)]
 Probability = Annotated[Float, Field(ge=0, le=1)]
 Fraction = Annotated[Float, Field(gt=0, le=1)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_safe_name)]
+PathText = Annotated[str, AfterValidator(_possible_path)]
 Shares = Annotated[tuple[Fraction, Fraction, Fraction], AfterValidator(_whole)]  # of train, val and test
 
 
