@@ -95,6 +95,10 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """Whether a combination of a grid is meant at all. False skips the combination silently."""
         return True
 
+    def check_grid(self, bases: list[BaseT], finetunes: list[FinetuneT], problems: Problems) -> None:
+        """Report fine-tunes of a grid that `is_meant` skips on every one of its bases: their user gets nothing of them."""
+        return
+
     # --- From a request to specs: called by `planner` ------------------------------------------------------------------
 
     def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:

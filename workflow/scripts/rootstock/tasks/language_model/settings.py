@@ -125,7 +125,9 @@ class Branch(Section):
         None, description="how many of the last blocks last_layers_only trains, with the last norm (default: 1)"
     )
     seed_finetune: Natural | None = Field(None, description="seed of the branch (default: the base's)")
-    branch_at: Count | None = Field(None, description="only on trunks of so many max_steps (default: on every one)")
+    branch_at: Count | None = Field(
+        None, description="only on trunks of so many max_steps; one of them must have that (default: on every one)"
+    )
 
 
 class Finetune(optional(Training, "null: as the base has it", ("seed",)), Branch):
