@@ -13,7 +13,7 @@ from rootstock.controller.time_left import TimeLeft
 from rootstock.slurm.executor import prepare_run
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest
-from rootstock.study.told import told_as_lines
+from rootstock.study.told import printable, told_as_lines
 
 put_this_python_first()
 
@@ -65,7 +65,7 @@ def vouched(*base_hashes):
 
 def start_of_run(scheduler):
     """What the run is about, how its jobs are submitted on Slurm, its progress, and its log at the end, however it ends."""
-    print(*PLAN_LINES, sep="\n", file=sys.stderr)
+    print(*map(printable, PLAN_LINES), sep="\n", file=sys.stderr)
     with told_as_lines():
         begin_run(PLAN)
         prepare_run(scheduler._executor, say=partial(print, file=sys.stderr))

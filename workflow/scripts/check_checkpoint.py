@@ -11,7 +11,7 @@ from rootstock.commands import cli
 from rootstock.job.job import spec_of
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
-from rootstock.store.model_files import recorded_sha256, require_recorded
+from rootstock.store.model_files import in_store, recorded_sha256, require_recorded
 from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
 from rootstock.tasks.registry import TASKS
@@ -28,7 +28,7 @@ def main() -> int:
     from rootstock.engine.models import count_parameters
     from rootstock.tasks.loading import content_of
 
-    with opened(args.file) as file:
+    with opened(*in_store(args.file, args.store)) as file:
         content = content_of(file)  # first: a damaged file is told as such
         vouched = recorded(args.file, content["hash"], sha256_of(file), args.store)
     spec = spec_of(content["spec"])

@@ -42,7 +42,7 @@ def main() -> int:
         print(readable(plan.study.task.name))
         return 0
     report = analysis(plan)
-    print(json.dumps(report, indent=1) if args.json else shown(report, plan))
+    cli.say(json.dumps(report, indent=1) if args.json else shown(report, plan))
     if args.output_dir:
         from rootstock.store.files import write_json
 

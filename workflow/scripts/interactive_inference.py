@@ -32,7 +32,7 @@ def main() -> int:
         args.store, args.model, ("model", "checkpoint", "kept"), "language_model", "language model", TRAIN_FIRST
     )
     model, config = load_model_from_checkpoint(path, args.device, args.store)
-    print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
+    print(cli.printable(f"{config}, {model.embedding.weight.device}"), file=sys.stderr)
     session = Session(model, config, settings, write_now)
     if args.prompt is not None:
         session.go_on(args.prompt)

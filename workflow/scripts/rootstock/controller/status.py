@@ -13,6 +13,7 @@ from ..store.objects import stored
 from ..study import paths
 from ..study.plan import Plan
 from ..study.problems import EXIT_INTERRUPTED
+from ..study.told import printable
 
 STATES = ("running", "failed", "interrupted", "waiting", "done")
 
@@ -31,7 +32,7 @@ class JobStatus:
 
     @property
     def where(self) -> str:
-        return ", ".join(places(self.record)) if self.record else ""
+        return printable(", ".join(places(self.record))) if self.record else ""
 
     @property
     def seconds(self) -> float:
@@ -40,10 +41,10 @@ class JobStatus:
 
     def progress(self) -> str:
         """The last epoch and its loss, as the log says."""
-        return last_epoch(_read(self.log))
+        return printable(last_epoch(_read(self.log)))
 
     def last_lines(self, count: int = 3) -> list[str]:
-        return _read(self.log).splitlines()[-count:]
+        return [printable(line) for line in _read(self.log).splitlines()[-count:]]
 
 
 def study_status(plan: Plan, records: Path = FOLDER) -> list[JobStatus]:

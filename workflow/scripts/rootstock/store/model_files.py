@@ -1,5 +1,6 @@
 """Every file of a store that holds a model, from what is written beside it: nothing is loaded. Light: no torch."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -126,12 +127,20 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
     ]
     for description, key in places:
         try:
-            return description, str(read_json(description).get(key))
+            return description, str(read_json(*in_store(description, store)).get(key))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise Refusal(f"{description}: cannot be read ({error}); {file} cannot be trusted") from None
     return None
+
+
+def in_store(path: Path, store: str | Path) -> tuple[Path, Path | None]:
+    """A path, and the store where it lies below that: there no link is followed (see `machine.private.opened`)."""
+    inner = os.path.relpath(os.path.abspath(path), os.path.abspath(store))
+    if inner.split(os.sep)[0] == os.pardir:
+        return path, None
+    return Path(store) / inner, Path(store)
 
 
 def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) -> None:
@@ -173,7 +182,7 @@ def _typed(file: ModelFile) -> ModelFile:
     """The same, where every value is what a list of models can show; `TypeError` or `OverflowError` otherwise."""
     counts = (file.step, file.epochs, file.world_size)
     mappings = (file.spec, file.run, file.asked_by)
-    if not all(isinstance(word, str) for word in (file.hash, file.task, file.resumed_from)):
+    if not all(isinstance(word, str) and word.isprintable() for word in (file.hash, file.task, file.resumed_from)):
         raise TypeError("a text is none")
     if not all(isinstance(mapping, dict) for mapping in mappings) or not isinstance(file.data, str | None):
         raise TypeError("a mapping is none")

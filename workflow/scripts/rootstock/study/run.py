@@ -69,7 +69,7 @@ class Run(Section):
     )
     trust: PathText | None = Field(
         default=None,
-        description="a public Ed25519 key (.pem): base models that its owner did not sign are refused (default: all are taken)",
+        description="a public Ed25519 key (.pem): base models that its owner did not sign are refused, and whatever other users wrote (default: all are taken)",
     )
 
     def about(self) -> dict[str, Any]:
