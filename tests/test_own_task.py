@@ -62,6 +62,14 @@ def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):
     assert wrong.returncode == 1 and "has no such setting; give --max-epochs" in wrong.stderr
 
 
+def test_a_task_without_a_budget_says_so(own):
+    file = own / "curves/task.py"
+    file.write_text(file.read_text().replace("def budget(", "def other_budget("))
+    own.script("train_base", "--task", TASK, "--place", "south", "--max_epochs", "2", "--batch_size", "8")
+    done = own.script("resume_training", "--task", TASK, "--max-epochs", "4", check=False)
+    assert done.returncode == 1 and f"--max-epochs: 4: task {TASK} has no budget that could be another" in done.stderr
+
+
 BROKEN = [
     ("    def location(", "    def place_of(", "lacks the method location(data)"),
     ('    unit_word = "place"', "    unit_word = 3", "has unit_word: 3, which is no str"),

@@ -11,7 +11,7 @@ from rootstock.commands import cli
 from rootstock.job.job import spec_of
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
-from rootstock.store.model_files import in_store, recorded_sha256, require_recorded
+from rootstock.store.model_files import after_its_end, in_store, recorded_sha256, require_recorded
 from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
 from rootstock.tasks.registry import TASKS
@@ -42,7 +42,7 @@ def main() -> int:
     if "optimizer" in content:
         cli.say(f"can be trained on: resume_training.py --checkpoint {args.file}")
     else:
-        cli.say("cannot be trained on: it holds no state of an optimizer")
+        cli.say(f"cannot be trained on: it is a finished model, {after_its_end(args.file, args.store)}")
     cli.say(json.dumps(content["spec"], indent=1))
     return 0
 

@@ -56,13 +56,14 @@ def shown(report: dict, plan: Plan) -> str:
     """The analysis as a person reads it."""
     unit = plan.study.task.unit_word
     bases, alone = report["base_models"], report["base_trainings_without_sharing"]
+    saved = f" instead of {alone}: {alone - bases} base trainings saved" if alone > bases else ""
     lines = [
         f"study {report['study']} ({report['task']})",
         f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
         f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report[f'{unit}s']} {unit}s",
-        f"  {bases} base model{'s' * (bases != 1)} instead of {alone}: {alone - bases} base trainings saved",
+        f"  {bases} base model{'s' * (bases != 1)}{saved}",
     ]
-    if alone:
+    if saved:
         lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} %")
     lines += [f"  note: {note}" for note in report["notes"]]
     if plan.bases:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..machine.private import is_there, read_json
 from ..study import paths
+from ..study.identity import is_hash
 from ..study.problems import Refusal
 from ..study.run import Run
 from ..study.told import printable
@@ -104,15 +105,30 @@ def _in_folder(folder: Path) -> Path:
     raise Refusal(f"{folder}: holds neither best_model.pt nor model.pt; give an experiment's folder, a file or a hash")
 
 
-def described(path: Path) -> ModelFile:
-    """What is written beside one file of a store. `Refusal` where nothing is."""
-    kind = {"model.pt": "model", "state.pt": "state"}.get(path.name)
-    beside = _finished(path.parent) if kind else _checkpoint(path.with_suffix(".json"), "checkpoint")
-    found = next((file for file in beside if kind in (None, file.kind)), None)
+def described(path: Path, store: str | Path | None = None) -> ModelFile:
+    """What is written beside a checkpoint of a store, or beside the last state of a finished training. `Refusal` says why there
+    is none, and from which file of `store` a training goes on."""
+    if not _exists(path):
+        raise Refusal(f"{path}: no such file; list_checkpoints.py shows what there is")
+    if path.is_dir():
+        raise Refusal(f"{path}: is a folder; name a checkpoint in it, see list_checkpoints.py")
+    if path.name in ("model.pt", "best_model.pt") or is_hash(path.stem):
+        raise Refusal(f"{path}: is a finished model, {after_its_end(path, store or paths.STORE)}")
+    is_state = path.name == "state.pt"
+    beside = _finished(path.parent) if is_state else _checkpoint(path.with_suffix(".json"), "checkpoint")
+    found = next((file for file in beside if not is_state or file.kind == "state"), None)
     if found is None:
         fix = "give a checkpoint of the store, see list_checkpoints.py"
         raise Refusal(f"{path}: nothing beside it says what it holds; {fix}")
     return found
+
+
+def after_its_end(model: Path, store: str | Path) -> str:
+    """How the training of a finished model, whose file holds no optimizer, goes on all the same."""
+    folder = Path(store) / model.stem if is_hash(model.stem) else model.parent
+    if (folder / "state.pt").is_file():
+        return f"its training goes on from {folder / 'state.pt'} with another --max-epochs or --max-steps"
+    return "which kept no state to go on from; a study of a larger budget trains it anew"
 
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
@@ -146,7 +162,17 @@ def in_store(path: Path, store: str | Path) -> tuple[Path, Path | None]:
 def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) -> None:
     """`Refusal` where a file's sha256 is another than the one written down."""
     if recorded and found != recorded[1]:
-        raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}")
+        raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}; {_mended(file)}")
+
+
+def _mended(file: Path) -> str:
+    """What to do about a damaged file."""
+    match file.name:
+        case "model.pt" | "state.pt":
+            return f"base_models.py forget {file.parent.name}, and train it again"
+        case "best_model.pt":
+            return f"delete {file.parent} and run again: its store hands it out anew"
+    return f"delete {file}" + (" and run again: its store hands it out anew" if is_hash(file.stem) else "")
 
 
 def _of_object(folder: Path) -> Iterator[Callable[[], list[ModelFile]]]:

@@ -166,13 +166,18 @@ def opened_verified(model: Path, metadata: Path, name: str, below: Path | None =
     """A model whose file is unharmed and whose spec hashes to its name; else `Refusal` says why."""
     with ExitStack() as files:
         described, content = _metadata(files, model, metadata, name, below)
+        fix = (
+            f"forget {name} and train it again"
+            if below
+            else f"delete {model} and run again: its store hands it out anew"
+        )
         try:
             file = files.enter_context(opened(model, below))
             found = sha256_of(file)
         except OSError as error:
-            raise Refusal(f"{model}: cannot be read ({error.strerror}); forget {name} and train it again") from None
+            raise Refusal(f"{model}: cannot be read ({error.strerror}); {fix}") from None
         if found != content.get("model_sha256"):
-            raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; forget {name} and train it again")
+            raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; {fix}")
         yield Verified(file, described, content)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -124,6 +124,11 @@ def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: ty
     }
     made = create_model(f"Optional{section.__name__}", __base__=base, __doc__=doc, **fields)
     return cast(type[S], made)
+
+
+def never_null(section: type[Section]) -> tuple[str, ...]:
+    """The fields that have a value in every section of a kind."""
+    return tuple(n for n, field in section.model_fields.items() if type(None) not in get_args(field.annotation))
 
 
 def inherited(section: type[Section], base: Section, wish: Section, **renamed: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A training that goes on from one of its checkpoints: as it was, or changed."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .identity import digest
 from .spec import TrainingSpec
@@ -19,6 +20,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
+
+    common: str
+    amount: int
+    field: str  # of the spec
+    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
+    counts: Literal["epochs", "steps"] = "epochs"  # of the engine: what `amount` is a number of
+
+    def done(self, place: Place) -> int:
+        """How much of it a training that stands there has behind it, in whole ones."""
+        return place.epoch - 1 if self.counts == "epochs" else place.step
+
+
+@dataclass(frozen=True)
 class Resumption:
     """The spec to train on with, its hash, and what that means for the result, a line each."""
 
@@ -33,10 +49,10 @@ def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
     return Resumption(spec, digest(spec), [told])
 
 
-def straight(before: TrainingSpec, after: TrainingSpec, field: str) -> list[str]:
+def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str) -> list[str]:
     """What a longer training that goes on exactly is told to its user as."""
     amount = getattr(after, field)
     return [
         f"{field}: {getattr(before, field)} becomes {amount}",
-        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {field.rpartition('_')[2]} gives",
+        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {counts} gives",
     ]

@@ -6,7 +6,6 @@ and `report`, and where there is such a thing `prepare`, `export` and `baselines
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from .fields import Section
@@ -15,22 +14,12 @@ from .identity import canonical, digest
 from .parts import Baselines, Exporter, Preparer, Reporter, Trainer, load_part
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
-from .resumption import Place, Resumption, straight, unchanged
+from .resumption import Budget, Place, Resumption, straight, unchanged
 from .spec import BaseSpec, FinetuneSpec, TrainingSpec
 
 BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
 FinetuneSpecT = TypeVar("FinetuneSpecT", bound=FinetuneSpec)
 Settings = dict[str, Any]  # of an experiment: a column of summary.csv and its value
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
-
-    common: str
-    amount: int
-    field: str  # of the spec
-    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
 
 
 class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpecT]):
@@ -245,14 +234,18 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         if not changes:
             return unchanged(spec, place)
         budget = self.budget(spec)
-        if budget is None or set(changes) != {budget.field} or not budget.is_exact:
-            told = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        told = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        if budget is None:
+            raise Refusal(
+                f"{told}: task {self.name} has no budget that could be another; train it anew in a study of its own"
+            )
+        if set(changes) != {budget.field} or not budget.is_exact:
             raise Refusal(f"{told}: changes what is trained, not only how long; train it anew in a study of its own")
-        done = place.epoch - 1 if "epoch" in budget.field else place.step
+        done = budget.done(place)
         if changes[budget.field] <= done:
             raise Refusal(f"{budget.field}: {changes[budget.field]} is not beyond {done}, where {place.path} stands")
         longer = spec.model_copy(update=changes)
-        return Resumption(longer, digest(longer), straight(spec, longer, budget.field))
+        return Resumption(longer, digest(longer), straight(spec, longer, budget.field, budget.counts))
 
     # --- The heavy side, each loaded when it is asked for --------------------------------------------------------------
 

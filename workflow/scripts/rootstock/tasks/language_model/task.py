@@ -131,7 +131,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))
         if spec.max_steps % spec.eval_every:
             common = canonical(spec)
-        return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant")
+        return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant", "steps")
 
     def cost(self, base: BaseSpec) -> float:
         """Steps × tokens × weights of its matrices."""
