@@ -22,11 +22,12 @@ def readable_name(
         if any(LARGE.search(form or "") for _, _, form, _ in parts):
             raise ValueError  # of a million letters, say: a name has at most 80
         fields = [str(name) for _, name, _, _ in parts]
-        for name in fields:
-            if name not in settings:
+        if unknown := [name for name in fields if name not in settings]:
+            for name in unknown:
                 problems.add("prefix", template, f"{{{name}}} unknown; {nearest(name, settings)}")
+            return "setting"
         values = {name: f"{v:g}" if isinstance(v, float) else v for name, v in settings.items()}
-        return readable(template.format(**{name: values.get(name, "") for name in fields}))
+        return readable(template.format(**{name: values[name] for name in fields}))
     except (ValueError, IndexError, AttributeError, KeyError):
         problems.add("prefix", template, "is not a template; write text and {setting}, with a width below 100")
         return "setting"
