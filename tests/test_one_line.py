@@ -126,7 +126,7 @@ def test_a_folder_in_the_place_of_a_study(place, capsys, script, flags):
         ("export_model", ("--hash", "0" * 16, "--study", "latin.json", "--output", "x"), "latin.json: cannot be read"),
         ("generate_jobs", ("--keys", "latin.json"), "latin.json: cannot be read as UTF-8"),
         ("cluster", ("check", "--cluster-config", "latin.json"), "latin.json: cannot be read as UTF-8"),
-        ("resume_training", ("--gpus", "abc", "--checkpoint", LONG), "File name too long"),
+        ("resume_training", ("--gpus", "abc", "--checkpoint", LONG), "no such file; list_checkpoints.py shows"),
         ("check_checkpoint", (LONG,), f"{LONG}: File name too long"),
         ("interactive_inference", (LONG,), "holds no language model"),
         ("interactive_inference", ("--prompt", NO_TEXT), "--prompt: b'\\xff' is no text in UTF-8"),

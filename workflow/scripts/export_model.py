@@ -21,9 +21,9 @@ def main() -> int:
     parser.add_argument("--output", required=True, type=cli.new_folder, help="folder to write")
     args = parser.parse_args()
     kept = stored(args.store, args.hash)
+    study = content_of_workflow([args.study], None) if args.study else {}
     if not kept.is_whole():
         raise Refusal(f"--hash: {args.hash} is not in {args.store}; base_models.py list shows what is")
-    study = content_of_workflow([args.study], None) if args.study else {}
     output = Path(args.output)
     with kept.opened() as files:
         task = TASKS.of_file(files.content["task"])
