@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests r
 import pytest
 from tiny import PEOPLE, write_people
 
+from rootstock.commands import cli
 from rootstock.job.job import Job
 from rootstock.job.prepare import prepare
 from rootstock.job.train import train
@@ -26,7 +27,7 @@ from rootstock.study.planner import make_plan
 from rootstock.study.run import Run
 from rootstock.tasks.registry import TASKS
 
-__all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "write_people"]
+__all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "ran", "refused", "write_people"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -112,6 +113,29 @@ class Project:
             for p in found
             if p.parts[0] not in (".snakemake", "workflow", "profiles", "config", "local", "slurm")
         }
+
+
+def ran(project, capsys, script: str, *flags) -> tuple[int, str, str]:
+    """Exit status, output and errors of a script, run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        patch.setattr(sys, "argv", [f"workflow/scripts/{script}.py", *map(str, flags)])
+        module = importlib.import_module(script)
+        try:
+            status = cli._status_of(getattr(module, "run", module.main))
+        except SystemExit as end:
+            status = end.code
+    return status, *capsys.readouterr()
+
+
+def refused(project, capsys, script: str, *flags) -> str:
+    """The one line with which a script ends, having written nothing (but what it remembers of the data's identity)."""
+    remembered = {".rootstock/fingerprints.json"}
+    before = project.files() | remembered
+    status, _, err = ran(project, capsys, script, *flags)
+    assert status == 1 and len(err.strip().splitlines()) == 1, err
+    assert project.files() | remembered == before
+    return err
 
 
 def job_of(training: Planned, store: str = "store", run: Run | None = None) -> Job:

@@ -2,7 +2,12 @@
 
 import json
 
+import pytest
 from conftest import PEOPLE, plan
+from tiny import TINY
+
+from rootstock.job.job import read_spec
+from rootstock.study.problems import Refusal
 
 FLAGS = (
     "--fold", "0", "--device", "cpu", "--batch_size", "16", "--model", "test", "--lr", "0.01", "--max_epochs", "2",
@@ -27,6 +32,23 @@ def test_flags_train_the_model_that_a_study_would(project, people):
     )
     again = project.script("train_finetune", *FLAGS, "--base_model_hash", base_hash, *mode, "--prefix", "try1")
     assert "nothing to train" in again.stdout
+
+
+def test_a_damaged_published_model_is_handed_out_anew(project, people):
+    name = project.here("train_base", *FLAGS).split()[-1]
+    model = project / f"base_models/{name}.pt"
+    content = model.read_bytes()
+    model.unlink()  # a hard link
+    middle = len(content) // 2
+    model.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    mode = ("--base_model_hash", name, "--mode", "last_layer_only", "--prefix", "x")
+    for flags in (("train_finetune", *FLAGS, *mode), ("check_checkpoint", model.relative_to(project.folder))):
+        done = project.script(*flags, check=False)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert f"delete base_models/{name}.pt and run again: its store hands it out anew" in done.stderr
+    model.unlink()
+    project.here("train_finetune", *FLAGS, *mode)
+    assert model.read_bytes() == content
 
 
 def test_a_base_of_other_settings_can_be_named_by_its_hash(project, people):
@@ -63,6 +85,35 @@ def test_a_spec_file_trains_without_other_flags(project, people):
     (project / "spec.json").write_text(training.json)
     done = project.script("train_base", "--spec", "spec.json", "--data_path", "data/tiny", "--output", "out/m.pt")
     assert done.stdout.split()[-1] == training.hash and (project / "out/m_metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "mode", "change", "line"),
+    [
+        ("activity", "full_fine_tuning", {"lr": None}, "mode full_fine_tuning needs lr"),
+        ("activity", "full_fine_tuning", {"base": None}, "mode full_fine_tuning needs base"),
+        ("activity", "target_only", {"model": None, "base": "0" * 16}, "mode target_only needs model"),
+        ("activity", "target_only", {"base": "0" * 16}, "mode target_only has no base"),
+        ("activity", "last_layer_only", {"target_data_pct": None}, "mode last_layer_only needs target_data_pct"),
+        ("language_model", "full_fine_tuning", {"max_steps": None, "domain": None}, "needs max_steps"),
+        ("language_model", "full_fine_tuning", {"domain": None}, "mode full_fine_tuning needs domain"),
+        ("language_model", "last_layers_only", {"trained_layers": None}, "mode last_layers_only needs trained_layers"),
+        ("language_model", "cool_down", {"domain": "animals"}, "mode cool_down has no domain"),
+        ("distillation", "phase2", {"temperature": None}, "mode phase2 needs temperature"),
+        ("distillation", "phase2", {"base": None}, "mode phase2 needs base"),
+    ],
+)
+def test_a_fine_tune_by_hand_has_what_its_mode_needs(tmp_path, monkeypatch, task, mode, change, line):
+    monkeypatch.chdir(tmp_path)
+    TINY[task].write(tmp_path / "data/tiny")
+    own = {"max_steps": 20} if task == "language_model" else {}
+    spec = json.loads(
+        next(iter(plan(**TINY[task].study | {"finetune": own | {"mode": mode}}).experiments.values())).json
+    )
+    read_spec(json.dumps(spec), "fine-tune")
+    with pytest.raises(Refusal, match=f"^--spec: not a FinetuneSpec: .*{line}") as refusal:
+        read_spec(json.dumps(spec | change), "fine-tune")
+    assert "\n" not in str(refusal.value)
 
 
 def test_help_explains_itself(project):

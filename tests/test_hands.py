@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,11 +19,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PEOPLE, job_of, plan
+from conftest import PEOPLE, job_of, plan, ran, refused
 from test_engine import start, wait_for_line
 
-from rootstock.cluster import daemons, packages, unpacked
+from rootstock.cluster import cluster, daemons, packages, unpacked
+from rootstock.cluster.slurm_files import Layout
 from rootstock.commands import cli
+from rootstock.controller.status import JobStatus
 from rootstock.engine import checkpoint, files
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint, read_state
 from rootstock.engine.files import to_bytes
@@ -33,6 +34,7 @@ from rootstock.job.job import Job
 from rootstock.job.node_cache import on_this_node
 from rootstock.job.start import load_start
 from rootstock.job.train import train
+from rootstock.machine import private
 from rootstock.machine.private import cluster_root
 from rootstock.slurm import executor
 from rootstock.store.files import write_atomically
@@ -48,6 +50,7 @@ from rootstock.study.identity import HASH_LENGTH, canonical, sha256_text
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.resumption import Resumption
 from rootstock.study.run import Run
+from rootstock.tasks.registry import TASKS
 
 SPEC = '{"lr":1.0}'
 NAME = sha256_text(SPEC)[:HASH_LENGTH]
@@ -186,6 +189,24 @@ def test_only_a_folder_of_ours_is_the_cluster_of_a_run(root, place, stranger, mo
     (root / "etc/slurm.conf").touch()
     executor.use_own_cluster()
     assert os.environ.pop("SLURM_CONF") == str(root / "etc/slurm.conf")
+
+
+def test_a_folder_that_a_stranger_makes_after_it_was_looked_for_is_not_used(root, place, stranger, monkeypatch):
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    looked = private.is_own
+
+    def too_early(folder, fix):
+        found = looked(folder, fix)
+        if not root.exists():
+            planted(root, place / "ran", "theirs", stranger)
+        return found
+
+    monkeypatch.setattr(private, "is_own", too_early)
+    for use in (executor.use_own_cluster, lambda: cluster.node_states(Layout(cluster_root()))):
+        with pytest.raises(Refusal, match="belongs to user"):
+            use()
+        shutil.rmtree(root)
+    assert "SLURM_CONF" not in os.environ and not (place / "ran").exists()
 
 
 def test_the_folder_of_the_cluster_is_ours_or_not_there(root):
@@ -602,29 +623,6 @@ def test_a_model_that_is_swapped_after_it_was_verified_is_not_published(kept, pl
 # Names that become paths
 
 
-def ran(project, capsys, script: str, *flags) -> tuple[int, str, str]:
-    """Exit status, output and errors of a script, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.folder)
-        patch.setattr(sys, "argv", [f"workflow/scripts/{script}.py", *map(str, flags)])
-        module = importlib.import_module(script)
-        try:
-            status = cli._status_of(getattr(module, "run", module.main))
-        except SystemExit as end:
-            status = end.code
-    return status, *capsys.readouterr()
-
-
-def refused(project, capsys, script: str, *flags) -> str:
-    """The one line with which a script ends, having written nothing (but what it remembers of the data's identity)."""
-    remembered = {".rootstock/fingerprints.json"}
-    before = project.files() | remembered
-    status, _, err = ran(project, capsys, script, *flags)
-    assert status == 1 and len(err.strip().splitlines()) == 1, err
-    assert project.files() | remembered == before
-    return err
-
-
 BASE = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "1")
 TUNE = (*BASE, "--mode", "target_only")
 
@@ -735,6 +733,52 @@ def test_a_branch_of_no_hash_is_not_published(project):
     resume = importlib.import_module("resume_training")
     with pytest.raises(Refusal, match="is none"):
         resume.published("../../x", "store")
+
+
+@pytest.mark.parametrize("script", ["check_checkpoint", "interactive_inference"])
+def test_a_link_in_a_store_is_not_followed_to_a_model_or_to_what_is_recorded_of_it(
+    project, kept, place, plant, capsys, script
+):
+    model = to_bytes({"spec": json.loads(SPEC) | {"task": "language_model"}, "hash": NAME, "model": {}})
+    kept.model.write_bytes(model)
+    kept.metadata.rename(place / "elsewhere")
+    plant(kept.metadata, place / "elsewhere")
+    assert f"{kept.metadata}: is a link" in refused(project, capsys, script, kept.model, "--store", kept.store)
+    kept.model.rename(place / "model")
+    plant(kept.model, place / "model")
+    assert f"{kept.model}: is a link" in refused(project, capsys, script, kept.model, "--store", kept.store)
+
+
+def test_metadata_whose_two_specs_differ_is_refused(kept):
+    """The one names the object, the other is what lists and planners read."""
+    kept.metadata.write_text(json.dumps(json.loads(kept.metadata.read_text()) | {"spec": {"lr": 2.0}}))
+    with pytest.raises(Refusal, match="its spec is not what its spec_json says"):
+        kept.read()
+
+
+def test_a_file_that_its_task_cannot_describe_hides_no_other(project, capsys, monkeypatch):
+    for number in (1, 2):
+        checkpoint_of(project, hash=str(number) * 16, spec={"task": "activity", "number": number})
+        (project / f"store/{NAME}").rename(project / f"store/{str(number) * 16}")
+    listing = importlib.import_module("list_checkpoints")
+
+    def spec_of(spec):
+        return spec if spec["number"] == 2 else None
+
+    monkeypatch.setattr(listing, "spec_of", spec_of)
+    monkeypatch.setattr(type(TASKS.find("activity")), "about", lambda self, spec: f"a\x1b[2J\nb{spec['number']}")
+    monkeypatch.setattr(type(TASKS.find("activity")), "passes", lambda *_: None)
+    status, out, err = ran(project, capsys, "list_checkpoints", "--store", "store")
+    assert status == 0 and "a?[2J b2" in out and len(out.splitlines()) == 3
+    assert err.startswith(f"store/{'1' * 16}/checkpoints/step_1.pt: left out, activity cannot say what it is")
+    assert len(err.splitlines()) == 1
+
+
+def test_what_a_job_left_commands_no_terminal(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("Loss \x1b]0;title\x07\nepoch 1/2  loss \x1b[2J\n")
+    job = JobStatus("n", "base", "failed", log, {"user": "\x1b[2J", "host": "h"}, log, log)
+    assert "\x1b" not in "".join([job.where, job.progress(), *job.last_lines()])
 
 
 def test_lists_of_models_follow_no_link(project, kept, place, plant, capsys):
@@ -950,6 +994,28 @@ def test_a_fine_tune_refuses_a_base_that_is_not_signed(project, people, pair, mo
     (tuned,) = planned.experiments.values()
     with pytest.raises(Refusal, match=r"is not signed; run\.trust"):
         train(replace(job_of(tuned), run=planned.study.run))
+
+
+@pytest.mark.parametrize(("owner", "signs"), [("mine", False), ("theirs", True), ("theirs", False)])
+def test_a_fine_tune_that_a_stranger_wrote_is_handed_out_only_where_it_is_signed(
+    project, people, pair, monkeypatch, stranger, owner, signs
+):
+    monkeypatch.chdir(project.folder)
+    run = {"trust": str(pair / "public1.pem")} | ({"sign_with": str(pair / "private1.pem")} if signs else {})
+    study = {"data": {"path": "data/tiny"}, "participants": list(PEOPLE), "folds": [0], "base": {"max_epochs": 1}}
+    planned = plan(**study, finetune={"mode": "target_only"}, run=run | {"device": "cpu"})
+    (tuned,) = planned.experiments.values()
+    job = replace(job_of(tuned), run=planned.study.run)
+    kept = train(job)
+    kept.publish_experiment(Path("experiments/mine"))  # what we trained ourselves needs no signature
+    if owner == "theirs":
+        shutil.chown(kept.model, STRANGER)
+    if owner == "mine" or signs:
+        train(job).publish_experiment(Path("experiments/again"))
+    else:
+        with pytest.raises(Refusal, match=r"is not signed; run\.trust"):
+            train(job).publish_experiment(Path("experiments/again"))
+        assert not Path("experiments/again").exists()
 
 
 def test_a_longer_training_refuses_a_shorter_one_that_is_not_signed(project, people, pair, monkeypatch):

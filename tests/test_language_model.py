@@ -369,3 +369,20 @@ def test_a_file_with_code_or_another_vocabulary_is_refused(text, tmp_path):
     torch.save(content, tmp_path / "wide.pt")
     with pytest.raises(Refusal, match="vocabulary of"):
         load_model_from_checkpoint(tmp_path / "wide.pt", "cpu")
+
+
+def test_a_branch_at_where_no_trunk_ends_is_told(tmp_path):
+    write_texts(tmp_path)
+    data = {"data": {"path": str(tmp_path), "vocab_size": 300}}
+    base = {"base": {"max_steps": [24, 12], "schedule": "constant", "warmup_steps": 0}}
+    line = "finetune.branch_at: 18 is the max_steps of no trunk; here they have 12, 24"
+    for branch in ({"branch_at": 18}, {"branch_at": [12, 18]}, {"mode": "cool_down", "branch_at": 18}):
+        with pytest.raises(StudyError) as told:
+            plan(**TINY["language_model"].content(data, base) | {"finetune": branch})
+        assert told.value.lines == [line]
+    planned = plan(**TINY["language_model"].content(data, base) | {"finetune": {"branch_at": [12, 24]}})
+    assert len(planned.experiments) == 2
+    with pytest.raises(
+        StudyError, match=r"jobs\[0\] finetune.branch_at: 18 is not max_steps of its trunk: 24; change one"
+    ):
+        plan(task="language_model", **data, jobs=[{"domain": "animals", "max_steps": 24, "branch_at": 18}])

@@ -248,13 +248,44 @@ def test_a_killed_training_is_taken_up_again(project, monkeypatch):
     assert "processes: 1 become 2" in said and "schedule is now one over 60 steps" in said and name != base.hash
 
 
+def test_a_damaged_newest_checkpoint_is_passed_over_and_what_was_picked_is_said(project):
+    name = model_of(project)
+    before = weights(project, name)
+    folder = project / f".rootstock/store/{name}"
+    for file in ("metadata.json", "model.pt", "state.pt"):
+        (folder / file).unlink()
+    shutil.copytree(folder, project / f"other/{name}")
+    other = project / f".rootstock/store/{'a' * 16}"
+    other.mkdir()
+    for suffix in ("pt", "json"):  # of another training, written long ago
+        shutil.copy(folder / f"checkpoint_step_8.{suffix}", other)
+        os.utime(other / f"checkpoint_step_8.{suffix}", (1, 1))
+    described = json.loads((other / "checkpoint_step_8.json").read_text())
+    (other / "checkpoint_step_8.json").write_text(json.dumps(described | {"hash": other.name}))
+    newest = folder / "checkpoint_step_24.pt"
+    newest.write_bytes(newest.read_bytes()[:-10])
+    said, again = resumed(project)
+    assert f"{name} was written last, of 2 that could go on; --checkpoint names another" in said
+    assert f"passed over: .rootstock/store/{name}/checkpoint_step_24.pt: damaged" in said
+    assert "step 16; what is trained goes into .rootstock/store" in said
+    assert again == name and weights(project, name) == before
+    said, _ = resumed(project, "--checkpoint", f"other/{name}/checkpoint_step_8.pt")
+    assert "step 8; what is trained goes into other" in said and (project / f"other/{name}/metadata.json").exists()
+
+
 def test_what_cannot_be_resumed_is_told(project):
+    kept = f".rootstock/store/{model_of(project)}"
+    published = f"base_models/{model_of(project)}.pt"
     for flags, line in (
         ((), "every training here is finished; give --max-steps"),
         (("--max-steps", "10"), "--max-steps: 10 is not beyond step 24"),
         (("--max-steps", "0"), "--max-steps: 0 needs a whole number of at least 1"),
         (("--gpus", "99", "--max-steps", "30"), "--gpus: 99 are not there"),
-        (("--checkpoint", "nowhere.pt"), "nowhere.pt: nothing beside it says what it holds"),
+        (("--checkpoint", "nowhere.pt"), "nowhere.pt: no such file; list_checkpoints.py"),
+        (("--checkpoint", "data"), "data: is a folder; name a checkpoint in it"),
+        (("--checkpoint", published), f"{published}: is a finished model, its training goes on from .rootstock/store/"),
+        (("--checkpoint", f"{kept}/model.pt"), f"is a finished model, its training goes on from {kept}/state.pt with"),
+        (("--checkpoint", "data/tiny/animals.txt"), "nothing beside it says what it holds"),
         (("--store", "empty"), "empty: holds no checkpoint; train one first"),
     ):
         done = project.script("resume_training", *flags, check=False)

@@ -11,8 +11,8 @@ import torch
 from conftest import ROOT, Project
 from tiny import TINY
 
-from rootstock import load_model
-from rootstock.study.problems import Refusal
+from rootstock import Refusal, load_model
+from rootstock.study.problems import StudyError
 
 
 @pytest.fixture(params=sorted(TINY), scope="module")
@@ -61,6 +61,12 @@ def test_a_flipped_bit_in_an_experiment_is_noticed(trained, monkeypatch):
     done = project.script("check_checkpoint", file, check=False)
     assert done.returncode == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
     file.write_bytes(whole)
+
+
+def test_one_exception_is_all_that_a_user_catches():
+    with pytest.raises(Refusal):
+        load_model("x", task="no.such:Task")
+    assert issubclass(StudyError, Refusal)
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path, monkeypatch):

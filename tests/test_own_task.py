@@ -62,6 +62,14 @@ def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):
     assert wrong.returncode == 1 and "has no such setting; give --max-epochs" in wrong.stderr
 
 
+def test_a_task_without_a_budget_says_so(own):
+    file = own / "curves/task.py"
+    file.write_text(file.read_text().replace("def budget(", "def other_budget("))
+    own.script("train_base", "--task", TASK, "--place", "south", "--max_epochs", "2", "--batch_size", "8")
+    done = own.script("resume_training", "--task", TASK, "--max-epochs", "4", check=False)
+    assert done.returncode == 1 and f"--max-epochs: 4: task {TASK} has no budget that could be another" in done.stderr
+
+
 BROKEN = [
     ("    def location(", "    def place_of(", "lacks the method location(data)"),
     ('    unit_word = "place"', "    unit_word = 3", "has unit_word: 3, which is no str"),
@@ -100,6 +108,37 @@ def test_what_its_heavy_modules_lack_is_told_without_loading_them(own):
     refused(own, "lacks the function load_model(content, where) in train.py")
     (own / "curves/report.py").unlink()
     refused(own, "lacks the module report.py")
+
+
+FAILS = [
+    ("    def base_spec(self, request, parent, fingerprints, problems):", "base_spec"),
+    ("    def budget(self, spec):", "budget"),
+    ("    def settings(self, request, base, finetune):", "settings"),
+]
+
+
+@pytest.mark.parametrize(("method", "name"), FAILS)
+def test_an_error_of_a_method_while_planning_is_one_line_that_names_the_task(own, method, name):
+    file = own / "curves/task.py"
+    file.write_text(file.read_text().replace(method, f"{method}\n        None.nothing"))
+    study = own.study("broken", STUDY)
+    line = f"this is a bug, of curves.task:Curves, in {name}: see .rootstock/last_error.txt"
+    for run, first in ((own.snakemake, "-n"), (own.script, "generate_jobs")):
+        done = run(first, "--configfile", study, check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert [told for told in done.stderr.splitlines() if "AttributeError" in told and told.endswith(line)]
+        details = own / ".rootstock/last_error.txt"
+        assert f"in {name}" in details.read_text() and "None.nothing" in details.read_text()
+        details.unlink()
+
+
+def test_an_error_after_planning_is_one_line_too(own):
+    """`cost` is asked for the headline of a run."""
+    file = own / "curves/task.py"
+    file.write_text(file.read_text() + "\n    def cost(self, base):\n        raise LookupError('x')\n")
+    done = own.snakemake("-n", "--configfile", own.study("broken", STUDY), check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "LookupError: x; this is a bug, of curves.task:Curves, in cost" in done.stderr
 
 
 def refused(project, line: str) -> None:

@@ -20,6 +20,22 @@ DATA = {"pad": True}
 SEVEN = [f"s{n:02d}" for n in range(1, 8)]
 
 
+def test_a_null_of_a_fine_tune_is_told_where_the_base_has_a_value():
+    base = {"gradient_clip": 1.0, "early_stopping_patience": 5, "weight_decay": 0.1}
+    null = {
+        "gradient_clip": None,
+        "pos_weight": None,
+        "early_stopping_patience_target": None,
+        "mode": "last_layer_only",
+    }
+    planned = plan(data={"pad": True}, folds=[0], base=base, finetune=null)
+    assert [note for note in planned.notes if "null" in note] == [
+        "finetune.early_stopping_patience_target: null is as the base has it, 5",
+        "finetune.gradient_clip: null is as the base has it, 1.0",
+    ]
+    assert not plan(data={"pad": True}, folds=[0], base=base, finetune={"mode": "last_layer_only"}).notes
+
+
 def test_the_grid_of_1008_needs_54_bases():
     found = analysis(plan_content(content_of_workflow([str(ROOT / "config/studies/shared_base_grid.yaml")], None)))
     assert (found["experiments"], found["base_models"], found["folds"]) == (1008, 54, 7)

@@ -12,7 +12,7 @@ from rootstock.controller.run_log import RunLog
 from rootstock.controller.time_left import TimeLeft
 from rootstock.controller.turns import take_turn, turn_of
 from rootstock.slurm.executor import prepare_run
-from rootstock.study.problems import Refusal, StudyError
+from rootstock.study.told import printable, told_as_lines
 
 PLAN_LINES = headline(PLAN)
 HELD = ExitStack()  # this run's turn in the folder
@@ -22,7 +22,7 @@ logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
 
 def tell_plan():
     """What the run is about, and how much of it the store hands back."""
-    say(*PLAN_LINES, in_store(PLAN), sep="\n")
+    say(*map(printable, PLAN_LINES), in_store(PLAN), sep="\n")
 
 
 def end_of_dry_run():
@@ -39,19 +39,17 @@ def start_of_run(scheduler, jobs):
     """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
     end, however it ends."""
     tell_plan()
-    try:
+    with told_as_lines():
         if any(job.rule.name in ("train_base", "train_finetune") for job in jobs):
             require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
-        HELD.enter_context(take_turn(turn_of(STUDY, jobs), say, RUN.wait_seconds))
+        try:
+            HELD.enter_context(take_turn(turn_of(STUDY, jobs), say, RUN.wait_seconds))
+        except KeyboardInterrupt:
+            sys.exit(130)
         atexit.register(HELD.close)
         begin_run(PLAN)
         make_room(PLAN, say)
         prepare_run(scheduler._executor, say=say)
-    except (Refusal, StudyError) as refusal:
-        say(refusal)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
     run_log = RunLog(PLAN)
     shorten_failures(logger)
     logger.addHandler(TimeLeft(sys.stderr))

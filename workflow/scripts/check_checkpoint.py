@@ -10,7 +10,7 @@ from pathlib import Path
 from rootstock.commands import cli
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
-from rootstock.store.model_files import recorded_sha256, require_recorded
+from rootstock.store.model_files import after_its_end, in_store, recorded_sha256, require_recorded
 from rootstock.study.identity import sha256_of
 from rootstock.study.problems import Refusal
 from rootstock.tasks.code import require_code
@@ -29,7 +29,7 @@ def main() -> int:
     from rootstock.engine.models import count_parameters
     from rootstock.tasks.loading import content_of
 
-    with opened(args.file) as file:
+    with opened(*in_store(args.file, args.store)) as file:
         content = content_of(file)  # first: a damaged file is told as such
         vouched = recorded(args.file, content["hash"], sha256_of(file), args.store)
     spec = spec_of(content["spec"])
@@ -44,7 +44,7 @@ def main() -> int:
     if "optimizer" in content:
         cli.say(f"can be trained on: resume_training.py --checkpoint {args.file}")
     else:
-        cli.say("cannot be trained on: it holds no state of an optimizer")
+        cli.say(f"cannot be trained on: it is a finished model, {after_its_end(args.file, args.store)}")
     cli.say(json.dumps(content["spec"], indent=1))
     return 0
 

@@ -63,7 +63,8 @@ def main() -> int:
         case "clean":
             return _clean(config)
     left = cluster.down(config)
-    print(*left, sep="\n", end="\n" if left else "")
+    for line in left:
+        cli.say(line)
     return 1 if left else 0
 
 
@@ -94,7 +95,7 @@ def _show(probes: list[Probe], with_slurm: bool = False) -> int:
     Console(soft_wrap=True).print(table)
     for found in probes:
         for fault in found.faults:
-            print(f"{found.server.host}: {fault}")
+            cli.say(f"{found.server.host}: {fault}")
     return 1 if any(found.faults for found in probes) else 0
 
 
@@ -103,7 +104,7 @@ def _logs(config: ClusterConfig, host: str | None) -> int:
     if host not in servers:
         raise Refusal(f"logs: {host!r} is no server of the configuration; {nearest(host, servers)}")
     try:
-        print(daemons.last_lines(servers[host], cluster.layout()), end="")
+        print(cli.printable(daemons.last_lines(servers[host], cluster.layout())), end="")
     except Unreachable as error:
         raise Refusal(f"{host}: not reachable: {error}") from None
     return 0
@@ -117,7 +118,7 @@ def _clean(config: ClusterConfig) -> int:
             packages.forget_others(server, cluster.layout())
         except (Unreachable, subprocess.CalledProcessError) as error:
             status = 1
-            print(f"{server.host}: {daemons.reason_of(error)}")
+            cli.say(f"{server.host}: {daemons.reason_of(error)}")
     return status
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Write a trained model of the store as a folder in the form that others use; its export.json is written last."""
 
-import json
 from pathlib import Path
 
 from rootstock.commands import cli
+from rootstock.controller.planning import content_of_workflow
 from rootstock.store.files import write_json
 from rootstock.store.objects import stored
 from rootstock.study.problems import Refusal
@@ -18,11 +18,13 @@ def main() -> int:
     cli.add_store_flag(parser)
     cli.add_own_task_flag(parser)
     parser.add_argument("--data_path", help="the data folder of its training")
-    parser.add_argument("--study", type=Path, help="file with the study as JSON, for the record")
+    parser.add_argument("--study", help="file with the study as JSON, for the record")
     parser.add_argument("--output", required=True, type=cli.new_folder, help="folder to write")
     args = parser.parse_args()
     kept = stored(args.store, args.hash)
-    study = json.loads(args.study.read_text(encoding="utf-8")) if args.study else {}
+    study = content_of_workflow([args.study], None) if args.study else {}
+    if not kept.is_whole():
+        raise Refusal(f"--hash: {args.hash} is not in {args.store}; base_models.py list shows what is")
     output = Path(args.output)
     with kept.opened() as files:
         task = TASKS.of_file(files.content["task"])

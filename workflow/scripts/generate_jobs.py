@@ -12,6 +12,7 @@ from rootstock.controller.planning import analysis, content_of_workflow, headlin
 from rootstock.study.fields import readable
 from rootstock.study.plan import Plan, job_lists
 from rootstock.study.problems import Refusal, StudyError
+from rootstock.study.reading import text_of
 from rootstock.study.schema import study_schema
 from rootstock.study.tables import with_tables
 from rootstock.tasks.registry import TASKS
@@ -38,7 +39,7 @@ def main() -> int:
         print(json.dumps(study_schema(TASKS), indent=1))
         return 0
     if args.keys:
-        args.keys.write_text(with_tables(args.keys.read_text(encoding="utf-8"), TASKS), encoding="utf-8")
+        args.keys.write_text(with_tables(text_of(args.keys), TASKS), encoding="utf-8")
         return 0
     plan = plan_content(content_of_flags(args))
     if not plan.study.train_bases:
@@ -51,7 +52,7 @@ def main() -> int:
         tell_checked(plan)
         return 0
     report = analysis(plan)
-    print(json.dumps(report, indent=1) if args.json else shown(report, plan))
+    cli.say(json.dumps(report, indent=1) if args.json else shown(report, plan))
     if args.output_dir:
         from rootstock.store.files import write_json
 
@@ -92,13 +93,14 @@ def shown(report: dict, plan: Plan) -> str:
     """The analysis as a person reads it."""
     unit = plan.study.task.unit_word
     bases, alone = report["base_models"], report["base_trainings_without_sharing"]
+    saved = f" instead of {alone}: {alone - bases} base trainings saved" if alone > bases else ""
     lines = [
         f"study {report['study']} ({report['task']})",
         f"  {report['experiments']} experiments: {report['fine_tunes']} fine-tunes, "
         f"{report['experiments'] - report['fine_tunes']} measurements of a base model; {report[f'{unit}s']} {unit}s",
-        f"  {bases} base model{'s' * (bases != 1)} instead of {alone}: {alone - bases} base trainings saved",
+        f"  {bases} base model{'s' * (bases != 1)}{saved}",
     ]
-    if alone:
+    if saved:
         lines.append(f"  base compute saved: {report['base_compute_saved_pct']:.1f} %")
     lines += [f"  note: {note}" for note in report["notes"]]
     if plan.bases:

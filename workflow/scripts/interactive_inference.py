@@ -16,7 +16,14 @@ TRAIN_FIRST = "train one first: make run STUDY=config/studies/language_model_qui
 def main() -> int:
     args = parse()
     from rootstock.store.model_files import find_file
-    from rootstock.tasks.language_model.chat import Session, converse, read_settings, typed_lines, write_now
+    from rootstock.tasks.language_model.chat import (
+        Session,
+        converse,
+        piped_lines,
+        read_settings,
+        typed_lines,
+        write_now,
+    )
     from rootstock.tasks.language_model.generate import load_model_from_checkpoint
     from rootstock.tasks.language_model.sampling import Sampling
 
@@ -25,14 +32,12 @@ def main() -> int:
         args.store, args.model, ("model", "checkpoint", "kept"), "language_model", "language model", TRAIN_FIRST
     )
     model, config = load_model_from_checkpoint(path, args.device, args.store)
-    print(f"{config}, {model.embedding.weight.device}", file=sys.stderr)
+    print(cli.printable(f"{config}, {model.embedding.weight.device}"), file=sys.stderr)
     session = Session(model, config, settings, write_now)
     if args.prompt is not None:
         session.go_on(args.prompt)
-    elif sys.stdin.isatty():
-        converse(session, typed_lines())
     else:
-        converse(session, (line.rstrip("\n") for line in sys.stdin))
+        converse(session, typed_lines() if sys.stdin.isatty() else piped_lines())
     return 0
 
 

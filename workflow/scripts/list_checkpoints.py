@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Every model and checkpoint of the store, the newest first: what it is, how far it is, where it lies."""
 
+import sys
 from typing import Any
 
 from tabulate import tabulate
@@ -21,15 +22,22 @@ def main() -> int:
     found = model_files(args.store, args.task)
     if not found:
         raise Refusal(f"{args.store}: holds no model{f' of {args.task}' if args.task else ''}; {TRAIN_FIRST}")
-    cli.say(tabulate([row(file) for file in found], headers="keys", disable_numparse=True))
+    rows = list(filter(None, map(row, found)))
+    cli.say(tabulate(rows, headers="keys", disable_numparse=True))
     return 0
 
 
-def row(file: ModelFile) -> dict[str, Any]:
-    about, passes = known(file)
+def row(file: ModelFile) -> dict[str, Any] | None:
+    """What is shown of a file; None, and a line, where its task cannot say what it is: one file hides no other."""
+    try:
+        about, passes = known(file)
+    except Exception as error:  # of a task of the user's own, or of one that reads what anybody wrote
+        reason = f"{file.path}: left out, {file.task} cannot say what it is ({type(error).__name__}: {error})"
+        print(cli.printable(" ".join(reason.split())), file=sys.stderr)
+        return None
     return {
         "task": file.task,
-        "training": about,
+        "training": " ".join(about.split()),
         "kind": file.kind,
         "step": file.step,
         "epoch": "" if passes is None else f"{passes:.2f}",

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from rootstock.commands import cli
+from rootstock.study.problems import StudyError
 from rootstock.study.reading import read_file
 
 
@@ -11,9 +12,19 @@ def main() -> int:
     cli.parser(__doc__).parse_args()
     files = [Path("config/config.yaml"), *sorted(Path("config/studies").glob("*.yaml"))]
     for file in files:
-        study = read_file(file)
-        print(f"{file!s:<45} {study.get('description', study.get('study', ''))}")
+        cli.say(f"{file!s:<45} {about(file)}")
     return 0
+
+
+def about(file: Path) -> str:
+    """What a study says of itself, or why nothing is known of it: one that cannot be read hides no other."""
+    try:
+        study = read_file(file)
+    except StudyError as error:
+        return str(error)
+    if not isinstance(study, dict):
+        return "is not a study; it needs keys and values"
+    return str(study.get("description", study.get("study", "")))
 
 
 if __name__ == "__main__":

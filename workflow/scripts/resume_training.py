@@ -6,14 +6,14 @@ another training with a hash of its own; what stays equal and what does not is p
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rootstock.commands import cli
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
-from rootstock.store.objects import require_hash, stored
+from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
 from rootstock.study.identity import canonical, with_whereabouts
@@ -30,34 +30,56 @@ CHANGES = ("max_epochs", "max_steps", "batch_size")
 def main() -> int:
     args = parse()
     changes = {name: value for name in CHANGES if (value := getattr(args, name)) is not None}
-    file = described(Path(args.checkpoint)) if args.checkpoint else newest(args.store, bool(changes))
-    args.run = json.dumps({name: value for name, value in file.run.items() if name not in ("sign_with", "trust")})
+    chosen = args.checkpoint and Path(args.checkpoint)
+    store = args.store or (str(store_of(chosen)) if chosen else paths.STORE)
+    file, state = whole_of([described(chosen, args.store)] if chosen else newest(store, bool(changes)))
+    args.run = {name: value for name, value in file.run.items() if name not in ("sign_with", "trust")}
     args.gpus = gpus(args)
     run = cli.read_run(args)
-    resumption = resumed(file, changes)
-    cli.say(f"from {file.path}: {TASKS.of_file(file.task).about(resumption.spec)}, step {file.step}")
+    resumption = resumed(file, state, changes)
+    about = TASKS.of_file(file.task).about(resumption.spec)
+    cli.say(f"from {file.path}: {about}, step {file.step}; what is trained goes into {store}")
     for line in resumption.says:
         cli.say(line)
     if file.world_size != run.world_size:
         same = "the batches stay the same, losses up to the order of float sums"
         cli.say(f"processes: {file.world_size} become {run.world_size}; {same}")
-    command = command_of(file, resumption, run, args.store)
+    command = command_of(file, resumption, run, store)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # one process: signals and exit status are the training's own
 
 
-def newest(store: str, with_finished: bool) -> ModelFile:
-    """The checkpoint that is furthest in the training that was written to last; with changes a finished one too."""
+def newest(store: str, with_finished: bool) -> list[ModelFile]:
+    """The checkpoints of the training that was written to last, the newest first; with changes a finished one too."""
     kinds = ("checkpoint", "kept", "state") if with_finished else ("checkpoint", "kept")
     found = model_files(store)
     finished = {file.hash for file in found if file.kind in ("model", "state")}
     usable = [file for file in found if file.kind in kinds and (file.kind == "state" or file.hash not in finished)]
     if usable:
-        return usable[0]
+        others = {file.hash for file in usable} - {usable[0].hash}
+        if others:
+            cli.say(
+                f"{usable[0].hash} was written last, of {len(others) + 1} that could go on; --checkpoint names another"
+            )
+        return [file for file in usable if file.hash == usable[0].hash]
     if finished:
         fix = "give --max-steps or --max-epochs to train one further, or name a --checkpoint"
         raise Refusal(f"every training here is finished; {fix}")
     raise Refusal(f"{store}: holds no checkpoint; {TRAIN_FIRST}")
+
+
+def whole_of(files: list[ModelFile]) -> tuple[ModelFile, dict[str, Any]]:
+    """The first of these files that is whole, and what it holds; each that is damaged is named and passed over."""
+    from rootstock.engine.checkpoint import read_state
+
+    for file in files:
+        try:
+            return file, read_state(file.path)
+        except Refusal as reason:
+            if file is files[-1]:
+                raise
+            cli.say(f"passed over: {reason}")
+    raise AssertionError  # there is one
 
 
 def gpus(args: argparse.Namespace) -> int:
@@ -74,18 +96,18 @@ def gpus(args: argparse.Namespace) -> int:
     return wanted
 
 
-def resumed(file: ModelFile, changes: dict[str, int]) -> Resumption:
-    """The training that goes on from a file, which is read whole and verified on the way."""
-    from rootstock.engine.checkpoint import read_state
-
-    state, spec = read_state(file.path), spec_of(file.spec)
+def resumed(file: ModelFile, state: dict[str, Any], changes: dict[str, int]) -> Resumption:
+    """The training that goes on from a file, whose content is `state`."""
+    spec = spec_of(file.spec)
     for name in changes:
         if name not in type(spec).model_fields:
             other = next(own for own in CHANGES if own in type(spec).model_fields)
             raise Refusal(f"{flag(name)}: a training of {file.task} has no such setting; give {flag(other)}")
     changed = {name: value for name, value in changes.items() if value != getattr(spec, name)}
-    is_finished = file.kind == "state"
-    place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], is_finished)
+    try:
+        place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], file.kind == "state")
+    except (KeyError, TypeError):
+        raise Refusal(f"{file.path}: holds no state of a training; see check_checkpoint.py") from None
     try:
         return TASKS.of_file(file.task).resumed(spec, place, changed)
     except Refusal as refusal:  # in the words of the spec
@@ -156,7 +178,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-epochs", type=int, help="another budget, in epochs from the start")
     parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")
     parser.add_argument("--batch-size", type=int, help="another global batch")
-    cli.add_store_flag(parser)
+    parser.add_argument(
+        "--store",
+        type=cli.store_folder,
+        help=f"folder of trained models (default: where --checkpoint lies, else {paths.STORE})",
+    )
     cli.add_own_task_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()

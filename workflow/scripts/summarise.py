@@ -6,17 +6,17 @@ After a failed run, with --partial: of what is there. The table begins with who 
 
 import csv
 import io
-import json
 from dataclasses import astuple
 from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.controller.missing import missing_of, told, without
-from rootstock.controller.planning import plan_content
+from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.store.files import write_atomically
 from rootstock.study import paths
 from rootstock.study.plan import Plan
 from rootstock.study.problems import Refusal
+from rootstock.study.reading import read_file
 
 
 def main() -> int:
@@ -30,14 +30,14 @@ def main() -> int:
     from rootstock.results.summary import summary_of
 
     output = Path(args.output)
-    plan = plan_content(json.loads(args.study.read_text(encoding="utf-8")))
+    plan = plan_content(content_of_workflow([str(args.study)], None))
     preface = ""
     if args.partial:
         plan, preface = what_is_there(plan, output.with_name("missing.csv"))
     report = plan.study.task.reporter()
     summary = summary_of(plan, report.result_columns)
     files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
-    table = preface + report.render(summary, [row for file in files for row in json.loads(file.read_text())])
+    table = preface + report.render(summary, [row for file in files for row in read_file(file)])
     write_atomically(output.with_name("table.txt"), table.encode())
     report.draw(summary, output.with_name("figure.svg"))
     write_atomically(output, summary.to_csv(index=False).encode())

@@ -14,11 +14,13 @@ Each folder is a room; its first lines say who lives there. Imports go downward 
 
 from typing import TYPE_CHECKING
 
+from .study.problems import Refusal
+
 if TYPE_CHECKING:
     from .tasks.loading import load_model
 
 __version__ = "0.1.0"
-__all__ = ["load_model"]
+__all__ = ["Refusal", "load_model"]
 
 
 def __getattr__(name: str) -> object:

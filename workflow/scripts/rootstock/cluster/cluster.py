@@ -12,8 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from ..machine.private import cluster_root
+from ..machine.private import cluster_root, own_cluster
 from ..study.problems import Refusal
 from . import daemons, packages
 from .config import ClusterConfig, Server
@@ -147,7 +148,9 @@ def _wait_for_nodes(started: list[Probe], place: Layout, seconds: float = 30) ->
 
 def node_states(place: Layout) -> dict[str, str]:
     """What Slurm says of each node; empty where no slurmctld answers."""
-    if not place.slurm_conf.exists():  # Slurm's commands would look for a cluster in the DNS, for half a minute
+    if (
+        not own_cluster() or not place.slurm_conf.exists()
+    ):  # Slurm's commands would look for a cluster in the DNS, for half a minute
         return {}
     try:
         told = subprocess.run(
@@ -194,12 +197,15 @@ def _end(servers: list[Server], place: Layout) -> list[str]:
 
 def _servers_before(place: Layout) -> list[Server]:
     """The servers of the last `up`."""
-    try:
-        before = json.loads(place.slurm_conf.with_name("servers.json").read_text())
-    except FileNotFoundError:
-        return []
+    before = _noted(place, "servers.json")
     paths = ("ssh_key", "known_hosts")
     return [Server(**server | {name: server[name] and Path(server[name]) for name in paths}) for server in before]
+
+
+def _noted(place: Layout, name: str) -> list[Any]:
+    """What the last `up` noted; nothing where there was none."""
+    file = place.slurm_conf.with_name(name)
+    return json.loads(file.read_text()) if own_cluster() and file.exists() else []
 
 
 def _takes_part(state: str) -> bool:
@@ -209,10 +215,7 @@ def _takes_part(state: str) -> bool:
 
 def _nodes(probes: list[Probe], here: str, place: Layout) -> list[Node]:
     """All servers that can take part, and as they were those that are away: their jobs are still theirs, they may come back."""
-    try:
-        before = json.loads(place.slurm_conf.with_name("nodes.json").read_text())
-    except FileNotFoundError:
-        before = []
+    before = _noted(place, "nodes.json")
     known = {node["name"]: Node(**node | {"devices": tuple(node["devices"])}) for node in before}
     nodes = [
         known.get(found.server.name) if not found.reachable else _node(found, number, here)

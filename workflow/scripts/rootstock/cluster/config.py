@@ -11,7 +11,7 @@ from typing import Annotated, Any, LiteralString
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from ..study.fields import Int, Natural, Section
+from ..study.fields import Int, Natural, PathText, Section, is_path
 from ..study.problems import Problems, StudyError
 from ..study.reading import read_file
 from ..study.validate import read_section
@@ -38,7 +38,7 @@ class Entry(Section):
     user: Annotated[str, _matching(USER, "a user name of letters, digits, '.', '_' and '-'")] = ""
     gpus: Natural = 0
     port: Annotated[Int, Field(ge=1, le=65535)] = 22
-    ssh_key: str | None = None
+    ssh_key: PathText | None = None
 
     model_config = Section.model_config | {"validate_default": False}
 
@@ -109,7 +109,7 @@ def _file(given: Any, key: str, problems: Problems) -> Path | None:
     if given is None:
         return None
     path = Path(os.path.expanduser(str(given)))
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not is_path(str(given)) or not path.is_file() or not os.access(path, os.R_OK):
         problems.add(key, given, "is no file that can be read; check the path")
         return None
     return path.resolve()

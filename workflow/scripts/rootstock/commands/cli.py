@@ -1,34 +1,24 @@
 """What the command-line scripts share: flags made from the fields of a study, and errors as plain lines."""
 
 import argparse
-import errno
 import gc
-import json
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..machine.private import json_object
 from ..study import paths
-from ..study.fields import NAME_RULE, Section, is_name
+from ..study.fields import NAME_RULE, PATH_RULE, Section, is_name, is_path, is_text
 from ..study.jobs import fields_of
 from ..study.parts import section_of
-from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest
+from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest, show
 from ..study.run import Run
 from ..study.task import Task
+from ..study.told import printable, told
 from ..study.validate import is_list_field, read_section, words_of
 from ..tasks.registry import TASKS
-
-FIXES = {
-    errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
-    errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
-    errno.EROFS: "; name a store and a project folder that can be written",
-    errno.EACCES: "; name a store and a project folder that you may read and write",
-}
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -47,65 +37,31 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _status_of(main: Callable[[], int | None]) -> int:
     try:
+        _require_text(sys.argv[1:])
         return main() or 0
-    except (StudyError, Refusal) as error:
-        print(printable(str(error)), file=sys.stderr)
-        return 1
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            return 0
-        fix = FIXES.get(error.errno or 0, "")
-        print(printable(f"{error.filename or 'file'}: {error.strerror or error}{fix}"), file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        requirements = _requirements_of(error.name or "")
-        if requirements is None:
-            return _told_as_bug(error)
-        print(
-            f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task",
-            file=sys.stderr,
-        )
-        return 1
+    except BrokenPipeError:
+        return 0
     except KeyboardInterrupt:
         return 130
     except Interrupted as reason:
         print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED
-    except Exception as error:  # what nobody foresaw
-        return _told_as_bug(error)
+    except Exception as error:
+        print(printable(told(error)), file=sys.stderr)
+        return 1
 
 
-def _told_as_bug(error: Exception) -> int:
-    """One line for what nobody foresaw; its traceback goes where it can be sent from."""
-    details = Path(".rootstock/last_error.txt")
-    with suppress(OSError):
-        details.parent.mkdir(exist_ok=True)
-        details.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    print(
-        f"{printable(what)}; this is a bug, of Rootstock or of a task or model of your own: see {details}",
-        file=sys.stderr,
-    )
-    return 1
-
-
-def _requirements_of(module: str) -> str | None:
-    """The file of what one task needs that names a package, where one does."""
-    for file in sorted(Path(__file__).parents[4].glob("requirements-*.txt")):
-        names = {re.split(r"[=\s]", line)[0].replace("-", "_") for line in file.read_text().splitlines()}
-        if module.partition(".")[0] in names:
-            return file.name
-    return None
+def _require_text(words: list[str]) -> None:
+    """`Refusal` names the first word of a command line whose bytes are no text, and the flag before it."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not is_text(word):
+            flag = f"{before}: " if before.startswith("-") else ""
+            raise Refusal(f"{flag}{os.fsencode(word)!r} is no text in UTF-8; write it in UTF-8")
 
 
 def say(line: str) -> None:
     """A line of a job's log, written at once."""
     print(printable(line), flush=True)
-
-
-def printable(text: str) -> str:
-    """The text without what commands a terminal: parts of it may come from a file of somebody else's."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -135,25 +91,40 @@ def safe_name(text: str) -> str:
     return text
 
 
+def path_text(text: str) -> str:
+    """A flag's value that is a path."""
+    if not is_path(text):
+        raise argparse.ArgumentTypeError(f"{show(text)} needs {PATH_RULE}")
+    return text
+
+
 def store_folder(text: str) -> str:
     """A flag's value that is a folder of trained models."""
-    if not text.strip() or Path(text) == Path():
+    if not text.strip() or Path(path_text(text)) == Path():
         raise argparse.ArgumentTypeError(f"{text!r} is the project itself; give a folder, such as {paths.STORE}")
     return text
 
 
 def new_file(text: str) -> str:
     """A flag's value that is a file to write: known to be none before anything is computed for it."""
-    if not text.strip() or Path(text).is_dir():
+    if not text.strip() or Path(path_text(text)).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the name of a file")
     return text
 
 
 def new_folder(text: str) -> str:
     """A flag's value that is a folder to write."""
-    if not text.strip() or (Path(text).exists() and not Path(text).is_dir()):
+    if not text.strip() or (Path(path_text(text)).exists() and not Path(text).is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r} is no folder; give the name of one")
     return text
+
+
+def json_flag(text: str) -> dict[str, Any]:
+    """A flag's value that is a JSON object."""
+    try:
+        return json_object(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{show(text)} cannot be read: {error}") from None
 
 
 def add_store_flag(parser: argparse._ActionsContainer) -> None:
@@ -167,14 +138,16 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Where things lie and how they run: nothing here changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
     add_store_flag(group)
-    group.add_argument("--expect", type=json.loads, default={}, help="what the data must be like, as JSON")
+    group.add_argument("--expect", type=json_flag, default={}, help="what the data must be like, as JSON")
     group.add_argument("--asked_by", type=safe_name, default="", help="name of the study, for the records")
     add_run_settings(group)
 
 
 def add_run_settings(group: argparse._ActionsContainer) -> None:
     """The run settings, as JSON and as flags of their own."""
-    group.add_argument("--run", default="{}", help="the run settings as JSON, as the workflow passes them")
+    group.add_argument(
+        "--run", type=json_flag, default={}, help="the run settings as JSON, as the workflow passes them"
+    )
     for name, field in Run.model_fields.items():
         told = field.description or ""
         told += "" if "(default: " in told else f" (default: {field.default})"
@@ -185,11 +158,7 @@ def add_run_settings(group: argparse._ActionsContainer) -> None:
 
 def read_run(arguments: argparse.Namespace) -> Run:
     """The run settings of `--run` and of single flags, checked."""
-    problems = Problems()
-    try:
-        given = json.loads(arguments.run)
-    except ValueError:
-        raise Refusal("--run: is not JSON") from None
+    problems, given = Problems(), dict(arguments.run)
     given |= {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}
     run = read_section(Run, given, "run", problems)
     problems.raise_if_any()
@@ -246,8 +215,8 @@ def spec_text(given: str) -> str:
         return given
     try:
         return Path(given).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"--spec: {given} is neither JSON nor a readable file ({error})") from None
+    except (OSError, ValueError) as error:
+        raise Refusal(f"--spec: {show(given)} is neither JSON nor a readable file ({error})") from None
 
 
 def add_task_flag(parser: argparse.ArgumentParser) -> None:
@@ -277,8 +246,8 @@ def task_of(arguments: list[str]) -> Task:
     name, flag = known.task, "--"
     if known.spec:
         try:
-            name, flag = json.loads(spec_text(known.spec)).get("task", known.task), "--spec: "
-        except (ValueError, AttributeError):
+            name, flag = json_object(spec_text(known.spec)).get("task", known.task), "--spec: "
+        except ValueError:
             raise Refusal("--spec: is not the JSON object of a spec") from None
     try:
         return TASKS.find(name)

@@ -15,6 +15,7 @@ from ..study.config import load_content, merge, parse_study
 from ..study.plan import Plan
 from ..study.planner import make_plan
 from ..study.problems import Refusal, StudyError
+from ..study.told import told_as_lines
 from ..tasks.registry import TASKS
 
 DEFAULT_STUDY = "config/config.yaml"
@@ -25,19 +26,16 @@ def put_this_python_first() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
+@told_as_lines()
 def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> Plan:
     """The plan of `--configfile F` or of `--config jobs=F`, else of the default study; `--config` values go on top.
 
     A user's mistake ends the run here with one line a fault, before anything is written.
     """
-    try:
-        plan = plan_content(content_of_workflow(configfiles, overrides))
-        if not plan.study.train_bases:
-            require_bases(plan)
-        return plan
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    plan = plan_content(content_of_workflow(configfiles, overrides))
+    if not plan.study.train_bases:
+        require_bases(plan)
+    return plan
 
 
 def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | None) -> dict[str, Any]:
@@ -94,6 +92,7 @@ def require_bases(plan: Plan) -> None:
         )
 
 
+@told_as_lines()
 def headline(plan: Plan) -> list[str]:
     """What a run is about, in a line, and what its user should know."""
     count = analysis(plan)

@@ -13,6 +13,7 @@ from ..store.objects import stored
 from ..study import paths
 from ..study.plan import Plan
 from ..study.problems import EXIT_INTERRUPTED
+from ..study.told import printable
 from .turns import is_under_way
 
 STATES = ("running", "failed", "interrupted", "waiting", "not begun", "done")
@@ -33,7 +34,7 @@ class JobStatus:
 
     @property
     def where(self) -> str:
-        return ", ".join(places(self.record)) if self.record else ""
+        return printable(", ".join(places(self.record))) if self.record else ""
 
     @property
     def seconds(self) -> float:
@@ -42,12 +43,12 @@ class JobStatus:
 
     def progress(self) -> str:
         """The last epoch and its loss, as the log says."""
-        return last_epoch(_read(self.log))
+        return printable(last_epoch(_read(self.log)))
 
     def reason(self) -> str:
         """Why it failed, in a line: what it recorded of that, else the last line of its log."""
         lines = f"{self.record.get('stderr', '')}".strip().splitlines() or self.last_lines(1)
-        return lines[-1] if lines else "it left no word"
+        return printable(lines[-1]) if lines else "it left no word"
 
     def last_lines(self, count: int = 3) -> list[str]:
         return last_lines(self.log, count)
@@ -110,7 +111,7 @@ def is_running(job: JobStatus) -> bool:
 
 def last_lines(log: Path, count: int) -> list[str]:
     """The end of a log; nothing where there is none."""
-    return _read(log).splitlines()[-count:]
+    return [printable(line) for line in _read(log).splitlines()[-count:]]
 
 
 def _status(

@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from ..study.fields import never_null
 from ..study.problems import Interrupted, Refusal
-from ..study.spec import TrainingSpec
+from ..study.spec import Optimisation, TrainingSpec
 from .checkpoint import StopRequest
 from .compiling import compiled
 from .curves import Curves
@@ -74,12 +75,20 @@ def untrained(content: dict[str, Any], metrics: dict[str, Any]) -> Outcome:
     return Outcome(own, metrics, Fitted(content["model"], [], 0, 0, 0.0))
 
 
+def require_settings(spec: TrainingSpec) -> None:
+    """`Refusal` where a spec that was written by hand trains without what every training has."""
+    missing = [name for name in never_null(Optimisation) if getattr(spec, name) is None]
+    if missing:
+        raise Refusal(f"--spec: it trains, and has no {', '.join(missing)}; copy a spec that a plan made")
+
+
 def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     """Train as `spec` says until it is over; hand back the best epoch's weights, which the model then has.
 
     Interrupted and resumed, with the same or another number of processes, it sees the same batches in the same order.
     Raises `Interrupted` after one of `STOP_SIGNALS`, with a checkpoint saved.
     """
+    require_settings(spec)
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
     optimizer = make_optimizer(model, spec, course, compiled=context.run.compile)
     steps = course.steps or course.epochs * len(trainee.batches(1))

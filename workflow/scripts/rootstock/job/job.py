@@ -43,7 +43,7 @@ class Job:
     @property
     def kept(self) -> StoredObject:
         """Its place in the store."""
-        return stored(self.store, self.hash)
+        return stored(self.store, self.hash, self.run.trust)
 
     def about(self, base: BaseSpec | None) -> dict[str, Any]:
         """What a checkpoint says of its training, so that it can be resumed from the file alone; `base` is the base model of a

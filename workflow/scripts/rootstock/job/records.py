@@ -1,6 +1,5 @@
 """What each job leaves behind about itself: where it ran, on which GPUs, since when, how it ended. Light: no torch."""
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..machine.private import read_json
 from ..machine.this import host_name, user_name
 from ..store.files import write_json
 from ..study.problems import EXIT_INTERRUPTED, Interrupted, Refusal
@@ -63,10 +63,11 @@ def record_path(study: str, phase: str, name: str, folder: Path = FOLDER) -> Pat
 
 def read_record(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except (OSError, ValueError, Refusal):
         return None
-    return content if isinstance(content, dict) else None
+    numbers = (content.get(name) for name in ("started", "ended", "attempt", "returncode"))
+    return content if all(isinstance(number, int | float | None) for number in numbers) else None
 
 
 def places(record: dict[str, Any]) -> list[str]:

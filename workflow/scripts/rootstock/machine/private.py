@@ -32,11 +32,22 @@ def model_cache(root: Path) -> Path:
 def cluster_root() -> Path:
     """Where a user's cluster lies on every server: the same path everywhere, off the home, which may be shared.
 
-    Whoever asks may use it: it is ours alone, or not there. `Refusal` says what is in its place.
+    It is ours alone, or not there; `Refusal` says what is in its place. What is not there may be made by anybody at any
+    time: whoever reads something in it asks `own_cluster`.
     """
     root = Path(os.environ.get(ROOT) or f"/var/tmp/rootstock-cluster-{os.getuid()}")
-    is_own(root, f"remove it, or set {ROOT} to another folder")
+    _is_own_cluster(root)
     return root
+
+
+def own_cluster() -> Path | None:
+    """The same folder where it is there and ours alone, so that nobody else can change it any more; None where it is not there."""
+    root = cluster_root()
+    return root if _is_own_cluster(root) else None
+
+
+def _is_own_cluster(root: Path) -> bool:
+    return is_own(root, f"remove it, or set {ROOT} to another folder")
 
 
 def is_own(folder: Path, fix: str) -> bool:
@@ -44,15 +55,28 @@ def is_own(folder: Path, fix: str) -> bool:
     something in it is a link or another user's: it may have been open before. `fix` is what its user can do."""
     try:
         status = folder.lstat()
+        if fault := _fault(status) or _too_open(status):
+            raise Refusal(f"{folder}: {fault}; {fix}")
+        descriptor = os.open(folder, FOLDER | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
+    try:
+        _require_own(folder, descriptor, fix)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _require_own(folder: Path, descriptor: int, fix: str) -> None:
+    """`Refusal` unless the folder that is open is ours alone, and all in it ours."""
+    status = os.fstat(descriptor)
     if fault := _fault(status) or _too_open(status):
         raise Refusal(f"{folder}: {fault}; {fix}")
-    for part in sorted(folder.iterdir()):
+    for name in sorted(os.listdir(descriptor)):
         with suppress(FileNotFoundError):  # gone meanwhile
-            if fault := _fault(part.lstat(), is_folder=False):
-                raise Refusal(f"{part}: {fault}; {fix}")
-    return True
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if fault := _fault(status, is_folder=False):
+                raise Refusal(f"{folder / name}: {fault}; {fix}")
 
 
 def make_own(folder: Path, fix: str) -> None:
@@ -117,7 +141,7 @@ def read_json(path: Path, below: Path | None = None) -> dict[str, Any]:
     return json_object(read_small(path, below))
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes | str) -> dict[str, Any]:
     """The object that a JSON text holds; `ValueError` where it is none, however odd it is."""
     try:
         found = json.loads(content)

@@ -1,6 +1,5 @@
 """`summary.csv`: a row an experiment, its settings and its results; read from the published folders. Knows no task."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from ..machine.private import read_json
 from ..study.plan import Experiment, Plan
 from ..study.problems import Refusal
 
@@ -56,8 +56,10 @@ def columns_of(table: pd.DataFrame) -> list[str]:
 
 def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, Any]:
     try:
-        done = json.loads((Path(experiment.path) / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
+        done = read_json(Path(experiment.path) / "metrics.json")
+        went = {"epochs": done["epochs"], "seconds": done["seconds"], "path": experiment.path}
+        measured = columns(done["metrics"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, Refusal) as error:
         raise Refusal(
             f"{experiment.path}/metrics.json: cannot be read ({error}); delete the folder and run again"
         ) from None
@@ -65,8 +67,7 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
         raise Refusal(
             f"{experiment.path}: holds {done.get('hash')}, the plan wants {experiment.hash}; run the study again"
         )
-    went = {"epochs": done["epochs"], "seconds": done["seconds"], "path": experiment.path}
-    return _scalars(experiment.settings) | {RESULTS_START: experiment.base} | columns(done["metrics"]) | went
+    return _scalars(experiment.settings) | {RESULTS_START: experiment.base} | measured | went
 
 
 def _scalars(settings: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cluster.slurm_files import JOB_MARK, Layout
-from ..machine.private import cluster_root
+from ..machine.private import own_cluster
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
 
@@ -40,8 +40,9 @@ def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
 
 def use_own_cluster() -> None:
     """Where nothing says which Slurm is meant, it is the one that `cluster.py up` made here."""
-    own = Layout(cluster_root()).slurm_conf
-    if "SLURM_CONF" not in os.environ and not SYSTEM_CONF.exists() and own.exists():
+    root = own_cluster()
+    own = root and Layout(root).slurm_conf
+    if own and "SLURM_CONF" not in os.environ and not SYSTEM_CONF.exists() and own.exists():
         os.environ["SLURM_CONF"] = str(own)
 
 

@@ -1,16 +1,20 @@
 """Every file of a store that holds a model, from what is written beside it: nothing is loaded. Light: no torch."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..machine.private import is_there, read_json
 from ..study import paths
+from ..study.identity import is_hash
 from ..study.problems import Refusal
 from ..study.run import Run
+from ..study.told import printable
 from .inventory import inventory
 from .objects import require_hash, store_of, stored
 
@@ -46,17 +50,18 @@ class ModelFile:
 
 
 def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
-    """All of a store, or of one task, the newest first. A file whose description cannot be read is not listed; an object that
-    is damaged or has a link in it is named on stderr."""
-    found = []
+    """All of a store, or of one task, the newest first. Named on stderr and not listed: an object that is damaged or has a link
+    in it, and a file whose description cannot be read."""
+    found, faults = [], []
     for entry in inventory(store):
-        try:
-            found += [] if entry.fault else _of_object(Path(store) / entry.name)
-            fault = entry.fault
-        except Refusal as reason:
-            fault = str(reason)
-        if fault:
-            print(fault, file=sys.stderr)
+        faults += [entry.fault] if entry.fault else []
+        for read in () if entry.fault else _of_object(Path(store) / entry.name):
+            try:
+                found += read()
+            except Refusal as reason:
+                faults.append(str(reason))
+    for fault in faults:
+        print(printable(fault), file=sys.stderr)
     mine = [file for file in found if task in (None, file.task)]
     return sorted(mine, key=lambda file: (file.written, file.step), reverse=True)
 
@@ -100,15 +105,30 @@ def _in_folder(folder: Path) -> Path:
     raise Refusal(f"{folder}: holds neither best_model.pt nor model.pt; give an experiment's folder, a file or a hash")
 
 
-def described(path: Path) -> ModelFile:
-    """What is written beside one file of a store. `Refusal` where nothing is."""
-    kind = {"model.pt": "model", "state.pt": "state"}.get(path.name)
-    beside = _finished(path.parent) if kind else _checkpoint(path.with_suffix(".json"), "checkpoint")
-    found = next((file for file in beside if kind in (None, file.kind)), None)
+def described(path: Path, store: str | Path | None = None) -> ModelFile:
+    """What is written beside a checkpoint of a store, or beside the last state of a finished training. `Refusal` says why there
+    is none, and from which file of `store` a training goes on."""
+    if not _exists(path):
+        raise Refusal(f"{path}: no such file; list_checkpoints.py shows what there is")
+    if path.is_dir():
+        raise Refusal(f"{path}: is a folder; name a checkpoint in it, see list_checkpoints.py")
+    if path.name in ("model.pt", "best_model.pt") or is_hash(path.stem):
+        raise Refusal(f"{path}: is a finished model, {after_its_end(path, store or paths.STORE)}")
+    is_state = path.name == "state.pt"
+    beside = _finished(path.parent) if is_state else _checkpoint(path.with_suffix(".json"), "checkpoint")
+    found = next((file for file in beside if not is_state or file.kind == "state"), None)
     if found is None:
         fix = "give a checkpoint of the store, see list_checkpoints.py"
         raise Refusal(f"{path}: nothing beside it says what it holds; {fix}")
     return found
+
+
+def after_its_end(model: Path, store: str | Path) -> str:
+    """How the training of a finished model, whose file holds no optimizer, goes on all the same."""
+    folder = Path(store) / model.stem if is_hash(model.stem) else model.parent
+    if (folder / "state.pt").is_file():
+        return f"its training goes on from {folder / 'state.pt'} with another --max-epochs or --max-steps"
+    return "which kept no state to go on from; a study of a larger budget trains it anew"
 
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
@@ -123,7 +143,7 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
     ]
     for description, key in places:
         try:
-            return description, str(read_json(description).get(key))
+            return description, str(read_json(*in_store(description, store)).get(key))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -131,17 +151,36 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
     return None
 
 
+def in_store(path: Path, store: str | Path) -> tuple[Path, Path | None]:
+    """A path, and the store where it lies below that: there no link is followed (see `machine.private.opened`)."""
+    inner = os.path.relpath(os.path.abspath(path), os.path.abspath(store))
+    if inner.split(os.sep)[0] == os.pardir:
+        return path, None
+    return Path(store) / inner, Path(store)
+
+
 def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) -> None:
     """`Refusal` where a file's sha256 is another than the one written down."""
     if recorded and found != recorded[1]:
-        raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}")
+        raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}; {_mended(file)}")
 
 
-def _of_object(folder: Path) -> Iterator[ModelFile]:
-    yield from _finished(folder)
+def _mended(file: Path) -> str:
+    """What to do about a damaged file."""
+    match file.name:
+        case "model.pt" | "state.pt":
+            return f"base_models.py forget {file.parent.name}, and train it again"
+        case "best_model.pt":
+            return f"delete {file.parent} and run again: its store hands it out anew"
+    return f"delete {file}" + (" and run again: its store hands it out anew" if is_hash(file.stem) else "")
+
+
+def _of_object(folder: Path) -> Iterator[Callable[[], list[ModelFile]]]:
+    """What reads each description in an object's folder."""
+    yield partial(_finished, folder)
     for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
         for file in folder.glob(pattern):
-            yield from _checkpoint(file, kind)
+            yield partial(_checkpoint, file, kind)
 
 
 def _finished(folder: Path) -> list[ModelFile]:
@@ -153,19 +192,23 @@ def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
 
 
 def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
-    """The files that a description is of; none where it cannot be read, or a file is gone."""
+    """The files that a description is of; none where it or a file is gone. `Refusal` where it is none of ours."""
     try:
         content = read_json(description, store_of(description))
         return [_typed(file) for file in make(content | {"folder": description.parent})]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise Refusal(
+            f"{description}: cannot be read ({type(error).__name__}: {error}); what it describes is passed over"
+        ) from None
 
 
 def _typed(file: ModelFile) -> ModelFile:
     """The same, where every value is what a list of models can show; `TypeError` or `OverflowError` otherwise."""
     counts = (file.step, file.epochs, file.world_size)
     mappings = (file.spec, file.run, file.asked_by)
-    if not all(isinstance(word, str) for word in (file.hash, file.task, file.resumed_from)):
+    if not all(isinstance(word, str) and word.isprintable() for word in (file.hash, file.task, file.resumed_from)):
         raise TypeError("a text is none")
     if not all(isinstance(mapping, dict) for mapping in mappings) or not isinstance(file.data, str | None):
         raise TypeError("a mapping is none")

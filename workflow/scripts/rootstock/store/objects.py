@@ -23,7 +23,7 @@ from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
 from .lock import hold, is_held
-from .signatures import signed
+from .signatures import require_signature, signed
 
 FORMAT = 1
 
@@ -42,6 +42,7 @@ class StoredObject:
     """One trained model: `model.pt`, `metadata.json` and, while it is trained, `lock`. No link below its store is followed."""
 
     folder: Path
+    trust: str | None = None  # the key of `run.trust`: whose signature what other users wrote must have
 
     @property
     def store(self) -> Path:
@@ -119,7 +120,13 @@ class StoredObject:
     def opened(self) -> Iterator[Verified]:
         """A whole object, verified, to load or to copy."""
         with opened_verified(self.model, self.metadata, self.hash, self.store) as files:
+            self._require_trusted(files)
             yield files
+
+    def _require_trusted(self, files: Verified) -> None:
+        is_mine = all(os.fstat(file.fileno()).st_uid == os.geteuid() for file in (files.model, files.metadata))
+        if self.trust and not is_mine:
+            require_signature(files.content, self.trust, self.hash)
 
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""
@@ -157,9 +164,9 @@ class StoredObject:
         write_json(folder / "metrics.json", {key: metadata[key] for key in keys if key in metadata})
 
 
-def stored(store: str | Path, name: str) -> StoredObject:
-    """An object by its hash."""
-    return StoredObject(Path(store) / require_hash(name))
+def stored(store: str | Path, name: str, trust: str | None = None) -> StoredObject:
+    """An object by its hash. With the key `trust`, what others wrote is not opened unless it is signed."""
+    return StoredObject(Path(store) / require_hash(name), trust)
 
 
 def require_hash(name: str) -> str:
@@ -186,13 +193,18 @@ def opened_verified(model: Path, metadata: Path, name: str, below: Path | None =
     """A model whose file is unharmed and whose spec hashes to its name; else `Refusal` says why."""
     with ExitStack() as files:
         described, content = _metadata(files, model, metadata, name, below)
+        fix = (
+            f"forget {name} and train it again"
+            if below
+            else f"delete {model} and run again: its store hands it out anew"
+        )
         try:
             file = files.enter_context(opened(model, below))
             found = sha256_of(file)
         except OSError as error:
-            raise Refusal(f"{model}: cannot be read ({error.strerror}); forget {name} and train it again") from None
+            raise Refusal(f"{model}: cannot be read ({error.strerror}); {fix}") from None
         if found != content.get("model_sha256"):
-            raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; forget {name} and train it again")
+            raise Refusal(f"{model}: damaged, its sha256 is not the one recorded; {fix}")
         yield Verified(file, described, content)
 
 
@@ -212,9 +224,12 @@ def _metadata(
         raise Refusal(f"{metadata}: cannot be read ({error}); forget {name} and train it again") from None
     if content.get("format") != FORMAT:
         raise Refusal(f"{metadata}: not of format {FORMAT}; it was written by another version of Rootstock")
-    spec_hash = text_digest(str(content.get("spec_json")))
+    spec_json = str(content.get("spec_json"))
+    spec_hash = text_digest(spec_json)
     if content.get("hash") != name or spec_hash != name:
         raise Refusal(
             f"{metadata}: its spec hashes to {spec_hash}, not to {name}; the file was renamed or edited; forget {name}"
         )
+    if content.get("spec") != json_object(spec_json):  # it is JSON: its text hashes to the name of a training
+        raise Refusal(f"{metadata}: its spec is not what its spec_json says; the file was edited; forget {name}")
     return file, content

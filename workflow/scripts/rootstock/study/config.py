@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from . import paths
-from .fields import NAME, Section
+from .fields import NAME, PATH_RULE, Section, is_path, is_text
 from .general import GENERAL
 from .problems import Problems, StudyError
 from .reading import read_file
@@ -83,6 +83,7 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
         if key not in GENERAL and key not in scope_keys:
             problems.unknown_key(str(key), (*GENERAL, *scope_keys))
     scope = read_section(task.scope_section, {k: v for k, v in content.items() if k in scope_keys}, "", problems)
+    _text(content, "description", problems)
     study = Study(
         name=_name(content.get("study", "study"), problems),
         task=task,
@@ -155,7 +156,7 @@ def _mapping(value: Any, key: str, problems: Problems) -> dict:
 
 def _text(content: dict, key: str, problems: Problems) -> str | None:
     value = content.get(key)
-    if value is not None and (not isinstance(value, str) or not value.strip() or "\n" in value):
+    if value is not None and not (isinstance(value, str) and value.strip() and "\n" not in value and is_text(value)):
         problems.add(key, value, "needs one line of text")
         return None
     return value
@@ -163,6 +164,8 @@ def _text(content: dict, key: str, problems: Problems) -> str | None:
 
 def _store(content: dict, problems: Problems) -> str:
     store = _text(content, "store", problems) or paths.STORE
+    if not is_path(store):
+        problems.add("store", store, f"needs {PATH_RULE}")
     if Path(store) == Path():  # objects would lie among the project's own folders
         problems.add("store", store, f"is the project itself; give a folder for trained models, such as {paths.STORE}")
     return store

@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -54,6 +54,12 @@ def _fifteen_digits(value: float) -> float:
     return value if math.isinf(rounded) else rounded  # the largest of all would become infinite
 
 
+def _of_64_bits(value: int) -> int:
+    if abs(value) >= 2**63:
+        raise PydanticCustomError("phrase", "a whole number below 2^63")
+    return value
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -93,6 +99,32 @@ def _label(value: str) -> str:
     return value
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: a flag whose bytes are no text cannot, nor can half a character of JSON."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+PATH_RULE = "a path: text without NUL, no name in it longer than 255 bytes, 4095 in all"
+
+
+def is_path(value: str) -> bool:
+    """Whether a text can be the path of something, be it there or not."""
+    if not is_text(value) or "\0" in value:
+        return False
+    encoded = value.encode()
+    return len(encoded) < 4096 and all(len(part) < 256 for part in encoded.split(b"/"))
+
+
+def _possible_path(value: str) -> str:
+    if not is_path(value):
+        raise PydanticCustomError("phrase", PATH_RULE)
+    return value
+
+
 def _safe_name(value: str) -> str:
     if not is_name(value):
         raise PydanticCustomError("phrase", NAME_RULE)
@@ -105,7 +137,7 @@ def _whole(shares: tuple[float, ...]) -> tuple[float, ...]:
     return shares
 
 
-Int = Annotated[int, BeforeValidator(_not_bool)]
+Int = Annotated[int, BeforeValidator(_not_bool), AfterValidator(_of_64_bits)]
 # 15 digits: all that survive the way through text, and too few to tell 0.1 + 0.2 from 0.3.
 Float = Annotated[float, BeforeValidator(_not_bool), AfterValidator(_fifteen_digits), Field(allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1)]
@@ -116,6 +148,7 @@ Probability = Annotated[Float, Field(ge=0, le=1)]
 Fraction = Annotated[Float, Field(gt=0, le=1)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_safe_name)]
 Label = Annotated[str, BeforeValidator(_text), AfterValidator(_label)]  # what people call something, in NFC
+PathText = Annotated[str, AfterValidator(_possible_path)]
 Shares = Annotated[tuple[Fraction, Fraction, Fraction], AfterValidator(_whole)]  # of train, val and test
 
 
@@ -131,6 +164,11 @@ def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: ty
     }
     made = create_model(f"Optional{section.__name__}", __base__=base, __doc__=doc, **fields)
     return cast(type[S], made)
+
+
+def never_null(section: type[Section]) -> tuple[str, ...]:
+    """The fields that have a value in every section of a kind."""
+    return tuple(n for n, field in section.model_fields.items() if type(None) not in get_args(field.annotation))
 
 
 def inherited(section: type[Section], base: Section, wish: Section, **renamed: str) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Fingerprints:
     def _load(self) -> dict[str, str]:
         try:
             known = json.loads(self.cache.read_text())
-        except (OSError, ValueError):
+            return {file: content for file, content in known.items() if isinstance(content, str)}
+        except (OSError, ValueError, AttributeError, RecursionError):
             return {}  # a cache: what is missing or damaged is computed again
-        return known if isinstance(known, dict) else {}
 
     def save(self) -> None:
         """Write what was learned, whole or not at all."""

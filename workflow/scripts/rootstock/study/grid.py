@@ -24,6 +24,8 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
     finetunes = [None]
     if study.finetune is not None:
         finetunes = [finetune for grid in study.finetune for finetune in _combinations(task.finetune_section, grid)]
+        if not problems.concern(("base",)):
+            task.check_grid(bases, finetunes, problems)
     for data in _combinations(task.data_section, study.data):
         before = len(problems.lines)
         data = task.complete_data(data, "data", problems)

@@ -13,7 +13,7 @@ from .identity import canonical, digest, short_digest
 from .jobs import ignored_fields
 from .plan import BaseTraining, Experiment, Plan, Planned
 from .prefixes import readable_name
-from .problems import Problems
+from .problems import Problems, show
 from .request import Artefact, Export, Request
 from .spec import BaseSpec, FinetuneSpec
 from .task import Task
@@ -62,7 +62,7 @@ class _Planner:
         if resolved is None or problems.lines:
             return
         base, base_hash = resolved
-        self._note(self.task.notes(request, base))
+        self._note([*self.task.notes(request, base), *_nulls(request)])
         if request.finetune is None:
             self._keep_base(base, base_hash, request)
             vouched = paths.BASE_METADATA.format(hash=base_hash)
@@ -253,6 +253,14 @@ class _Bases:
         self.task.check(stage, faults)
         problems.lines += [line.replace("base.", "base.parent.", 1) for line in faults.lines if line not in said.lines]
         return self.resolve(stage, problems)
+
+
+def _nulls(request: Request) -> Iterator[str]:
+    """What a null in `finetune` means, where somebody could take it for a value: the base's own value is another one."""
+    wish, base = request.finetune, request.base
+    for name in wish.model_fields_set if wish else ():
+        if getattr(wish, name) is None and (value := getattr(base, name, None)) is not None:
+            yield f"finetune.{name}: null is as the base has it, {show(value)}"
 
 
 def _of_all_processes(section: Any, processes: int) -> Any:

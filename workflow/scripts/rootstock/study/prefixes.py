@@ -1,11 +1,14 @@
 """The readable part of an experiment's folder: a template of the study, a job's own name, or the task's default."""
 
+import re
 import string
 from collections.abc import Callable
 from typing import Any
 
 from .fields import readable
 from .problems import Problems, nearest
+
+LARGE = re.compile(r"\d{3}|\{")  # in how a value is to be written: a width of hundreds, or one out of another value
 
 
 def readable_name(
@@ -15,12 +18,16 @@ def readable_name(
     if template is None:
         return readable(default(settings))
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-        for name in fields:
-            if name not in settings:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+        if any(LARGE.search(form or "") for _, _, form, _ in parts):
+            raise ValueError  # of a million letters, say: a name has at most 80
+        fields = [str(name) for _, name, _, _ in parts]
+        if unknown := [name for name in fields if name not in settings]:
+            for name in unknown:
                 problems.add("prefix", template, f"{{{name}}} unknown; {nearest(name, settings)}")
+            return "setting"
         values = {name: f"{v:g}" if isinstance(v, float) else v for name, v in settings.items()}
-        return readable(template.format(**{name: values.get(name, "") for name in fields}))
+        return readable(template.format(**{name: values[name] for name in fields}))
     except (ValueError, IndexError, AttributeError, KeyError):
-        problems.add("prefix", template, "is not a template; write text and {setting}")
+        problems.add("prefix", template, "is not a template; write text and {setting}, with a width below 100")
         return "setting"

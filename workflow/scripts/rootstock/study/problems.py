@@ -7,7 +7,11 @@ import signal
 from collections.abc import Callable, Iterable
 
 
-class StudyError(Exception):
+class Refusal(Exception):
+    """What its user reads where a program cannot go on: bad input, a damaged or foreign model. In one line."""
+
+
+class StudyError(Refusal):
     """What is wrong with the input, one line a fault: key, value, fix."""
 
     def __init__(self, lines: Iterable[str]):
@@ -56,10 +60,6 @@ def show(value: object) -> str:
         text = repr(value)
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return text if len(text) <= 300 else text[:200] + " … " + text[-80:]
-
-
-class Refusal(Exception):
-    """Why a job cannot go on, in one line for its user: bad data, a damaged or foreign model."""
 
 
 def refusals(checks: Iterable[Callable[[], object]]) -> list[str]:

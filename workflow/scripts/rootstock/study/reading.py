@@ -7,9 +7,13 @@ from typing import Any
 
 import yaml
 
-from .problems import StudyError
+from .fields import is_text
+from .problems import StudyError, show
 
 OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+DEEPEST = 50  # levels of a study
+MOST_VALUES = 2_000_000  # of a study or a job list
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,6 +43,12 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
     return getattr(yaml.SafeLoader, f"construct_yaml_{kind}")(loader, node)
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """A date is the text that stands there, as in YAML 1.2: no setting is a date."""
+    return loader.construct_yaml_str(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -50,13 +60,38 @@ _Loader.add_implicit_resolver(
 def read_file(path: str | Path) -> Any:
     """The content of a .yaml, .yml or .json file; `StudyError` names file and line where it is malformed."""
     path = Path(path)
+    text = text_of(path)
+    content = _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, path)
+    if fault := _fault(content):
+        raise StudyError([f"{path}: {fault}"])
+    return content
+
+
+def text_of(path: Path) -> str:
+    """The text in a file; `StudyError` where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError([f"{path}: no such file; check the path (it is taken from the project's folder)"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError([f"{path}: cannot be read as UTF-8 text ({error}); check the file"]) from None
-    return _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, path)
+    except (OSError, ValueError) as error:  # or a path that holds NUL
+        raise StudyError([f"{show(str(path))[1:-1]}: cannot be read as UTF-8 text ({error}); check the file"]) from None
+
+
+def _fault(content: Any) -> str | None:
+    """Why nothing can be made of what was read: YAML's anchors make a long list of a short file, a deep one, or an endless one."""
+    left, count = [(content, 0)], 0
+    while left:
+        value, depth = left.pop()
+        count += 1
+        if depth > DEEPEST or count > MOST_VALUES:
+            return f"nests deeper than {DEEPEST} levels, or holds more than {MOST_VALUES} values; write a smaller file"
+        if not isinstance(value, str | dict | list | int | float | None):
+            return f"{value!r} is of a kind that no setting has ({type(value).__name__}); write text, numbers or lists"
+        if isinstance(value, str) and not is_text(value):
+            return f"{value!r} is no text; write whole characters"
+        inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+        left += [(one, depth + 1) for one in inner]
+    return None
 
 
 def _parse_yaml(text: str, path: Path) -> Any:
@@ -65,8 +100,9 @@ def _parse_yaml(text: str, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise StudyError([f"{path}:{mark.line + 1 if mark else 1}: malformed YAML: {error.problem}"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StudyError([f"{path}: malformed YAML: {str(error).splitlines()[0]}"]) from None
+    except Exception as error:  # what a tag promises and its value is not can fail the reader in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StudyError([f"{path}: malformed YAML: {reason}"]) from None
 
 
 def _parse_json(text: str, path: Path) -> Any:

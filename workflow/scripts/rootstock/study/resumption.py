@@ -1,19 +1,10 @@
 """How long a training lasts, and one that goes on from one of its checkpoints: as it was, or changed."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .identity import digest
 from .spec import TrainingSpec
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
-
-    common: str
-    amount: int
-    field: str  # of the spec
-    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
 
 
 @dataclass(frozen=True)
@@ -26,6 +17,21 @@ class Place:
     epoch: int
     batch: int
     is_finished: bool  # whether it ended there by itself
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
+
+    common: str
+    amount: int
+    field: str  # of the spec
+    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
+    counts: Literal["epochs", "steps"] = "epochs"  # of the engine: what `amount` is a number of
+
+    def done(self, place: Place) -> int:
+        """How much of it a training that stands there has behind it, in whole ones."""
+        return place.epoch - 1 if self.counts == "epochs" else place.step
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,10 @@ def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
     return Resumption(spec, digest(spec), [told])
 
 
-def straight(before: TrainingSpec, after: TrainingSpec, field: str) -> list[str]:
+def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str) -> list[str]:
     """What a longer training that goes on exactly is told to its user as."""
     amount = getattr(after, field)
     return [
         f"{field}: {getattr(before, field)} becomes {amount}",
-        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {field.rpartition('_')[2]} gives",
+        f"the rate is constant, so {digest(after)} is what a straight run of {amount} {counts} gives",
     ]

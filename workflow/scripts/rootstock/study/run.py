@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from .fields import Count, Natural, Positive, Section
+from .fields import Count, Natural, PathText, Positive, Section
 
 
 class Run(Section):
@@ -63,13 +63,13 @@ class Run(Section):
         default=None,
         description="seconds to wait for another process that trains the same model (default: as long as it takes)",
     )
-    sign_with: str | None = Field(
+    sign_with: PathText | None = Field(
         default=None,
         description="a private Ed25519 key (.pem) that signs what is committed to the store; needs requirements-signing.txt (default: not signed)",
     )
-    trust: str | None = Field(
+    trust: PathText | None = Field(
         default=None,
-        description="a public Ed25519 key (.pem): base models that its owner did not sign are refused (default: all are taken)",
+        description="a public Ed25519 key (.pem): base models that its owner did not sign are refused, and whatever other users wrote (default: all are taken)",
     )
 
     def about(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from .fields import Count, Introduced, Natural, NonNegative, Positive, Section, optional
 
@@ -67,6 +68,17 @@ def renewed(spec: T, **changes: Any) -> T:
     if all(getattr(spec, name) == value for name, value in changes.items()):
         return spec
     return type(spec).model_validate(dict(spec) | changes)
+
+
+def require(spec: "FinetuneSpec", *needed: str, unused: tuple[str, ...] = ()) -> None:
+    """Refuse a fine-tune without what its mode needs, or with what it does not use: no plan makes one, but hands write specs."""
+    for names, is_wrong, verb in (
+        (needed, lambda value: value is None, "needs"),
+        (unused, lambda value: value is not None, "has no"),
+    ):
+        if found := [name for name in names if is_wrong(getattr(spec, name))]:
+            context = {"mode": spec.mode, "verb": verb, "names": ", ".join(found)}
+            raise PydanticCustomError("phrase", "mode {mode} {verb} {names}", context)
 
 
 class BaseSpec(TrainingSpec):

@@ -86,6 +86,10 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """Whether a combination of a grid is meant at all. False skips the combination silently."""
         return True
 
+    def check_grid(self, bases: list[BaseT], finetunes: list[FinetuneT], problems: Problems) -> None:
+        """Report fine-tunes of a grid that `is_meant` skips on every one of its bases: their user gets nothing of them."""
+        return
+
     # --- From a request to specs: called by `planner` ------------------------------------------------------------------
 
     def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:
@@ -242,14 +246,18 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         if not changes:
             return unchanged(spec, place)
         budget = self.budget(spec)
-        if budget is None or set(changes) != {budget.field} or not budget.is_exact:
-            told = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        told = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        if budget is None:
+            raise Refusal(
+                f"{told}: task {self.name} has no budget that could be another; train it anew in a study of its own"
+            )
+        if set(changes) != {budget.field} or not budget.is_exact:
             raise Refusal(f"{told}: changes what is trained, not only how long; train it anew in a study of its own")
-        done = place.epoch - 1 if "epoch" in budget.field else place.step
+        done = budget.done(place)
         if changes[budget.field] <= done:
             raise Refusal(f"{budget.field}: {changes[budget.field]} is not beyond {done}, where {place.path} stands")
         longer = spec.model_copy(update=changes)
-        return Resumption(longer, digest(longer), straight(spec, longer, budget.field))
+        return Resumption(longer, digest(longer), straight(spec, longer, budget.field, budget.counts))
 
     # --- The heavy side, each loaded when it is asked for --------------------------------------------------------------
 

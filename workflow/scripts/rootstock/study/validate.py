@@ -92,7 +92,10 @@ def report(error: ValidationError, key: str, value: Any, problems: Problems) -> 
     """One line for all that a value could have been: `base.lr: "fast" needs a number above 0`."""
     literals: list[str] = []
     phrases: list[str] = []
-    for fault in error.errors():
+    faults = error.errors()
+    if any(fault["type"] != "too_short" for fault in faults):  # it counts good items only
+        faults = [fault for fault in faults if fault["type"] != "too_short"]
+    for fault in faults:
         if fault["type"] == "literal_error":
             literals += [word.strip("'") for word in fault.get("ctx", {})["expected"].replace(" or ", ", ").split(", ")]
         elif fault["type"] != "none_required":
@@ -110,6 +113,8 @@ def _phrase(fault: ErrorDetails) -> str:
             return fault["msg"]
         case "int_type" | "int_parsing" | "int_from_float":
             return "a whole number"
+        case "int_parsing_size":
+            return "a whole number below 2^63"
         case "float_type" | "float_parsing" | "finite_number":
             return "a number"
         case "bool_type" | "bool_parsing":
@@ -132,6 +137,8 @@ def _phrase(fault: ErrorDetails) -> str:
             return "more values"
         case "too_long":
             return f"at most {bounds['max_length']} values"
+        case "too_short":
+            return f"at least {bounds['min_length']} values"
         case _:
             return fault["msg"][0].lower() + fault["msg"][1:]
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from ..engine.files import load
 from ..machine.private import opened
-from ..store.model_files import find_file, recorded_sha256, require_recorded
+from ..store.model_files import find_file, in_store, recorded_sha256, require_recorded
 from ..study import paths
 from ..study.identity import sha256_of
 from ..study.problems import Refusal
@@ -31,7 +31,7 @@ def load_model(what: str | Path, store: str | Path = paths.STORE, task: str | No
 
 def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:
     """The same as `content_of`, of a file whose sha256 is the one written down, where one is, and that this code made."""
-    with opened(path) as file:
+    with opened(*in_store(path, store)) as file:
         content = content_of(file)
         require_recorded(path, sha256_of(file), recorded_sha256(path, content["hash"], store))
         require_code(content, path)

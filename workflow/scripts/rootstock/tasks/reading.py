@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from ..machine.private import json_object
 from ..study.fields import Section
 from ..study.problems import Refusal, StudyError
 from ..study.spec import BaseSpec, FinetuneSpec, TrainingSpec
@@ -31,7 +32,7 @@ def read_spec(text: str, kind: str, task: str | None = None) -> Any:
     """A spec from its JSON; `kind` is one of `KINDS`. A spec that does not name its task needs `task`."""
     what = f"spec of a {kind}"
     try:
-        content = json.loads(text)
+        content = json_object(text)
         found = TASKS.find(task or content["task"])
         section: type[Section] | None = getattr(found, KINDS[kind])
         if section is None:

@@ -61,7 +61,7 @@ def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | Pipeline | i
     if spec.method == "svc":
         model = make_pipeline(StandardScaler(), SVC(C=10.0))
     else:
-        model = ExtraTreesClassifier(n_estimators=300, random_state=spec.seed, n_jobs=1)
+        model = ExtraTreesClassifier(n_estimators=300, random_state=spec.seed % 2**32, n_jobs=1)
     return model.fit(features(windows.x), y)
 
 

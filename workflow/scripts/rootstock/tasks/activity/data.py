@@ -38,7 +38,7 @@ def read_windows(folder: str | Path, participant: str, split: str, is_mapped: bo
     content = load(path, is_mapped)
     if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Refusal(f"{path}: needs a tuple (X, y) of two tensors, not {type(content).__name__}")
-    x, y = content
+    x, y = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
     fault = _fault(x, y)
     if fault:
         raise Refusal(f"{path}: {fault}")
@@ -96,8 +96,10 @@ def take_share(windows: Windows, share: float, seed: int) -> Windows:
 
 
 def _fault(x: Tensor, y: Tensor) -> str | None:
-    if x.layout != torch.strided or y.layout != torch.strided:
-        return "holds sparse tensors; needs dense ones"
+    if any(tensor.layout != torch.strided or tensor.is_nested for tensor in (x, y)):
+        return "holds sparse or nested tensors; needs dense ones"
+    if x.is_meta or y.is_meta:
+        return "holds tensors on the device meta, which have no values; save them from the CPU"
     if x.dim() != 3:
         return f"X has shape {list(x.shape)}; needs [N, channels, samples]"
     if x.dtype != torch.float32:
@@ -108,6 +110,8 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
         return "holds no window; needs at least one"
     if 0 in x.shape:
         return f"X has shape {list(x.shape)}; needs channels and samples"
+    if x.numel() * x.element_size() > x.untyped_storage().nbytes():
+        return f"X is a view that repeats values, of shape {list(x.shape)}; save X.clone()"
     if not torch.isfinite(x).all():
         return "X holds NaN or infinite values; clean the recording"
     if y.is_floating_point():

@@ -55,6 +55,15 @@ def saw_target(request: Asked) -> bool:
     return False
 
 
+def null_patience(request: Asked) -> list[str]:
+    """What a patience of null means for a fine-tune, where the base has one; it has a name of its own there."""
+    wish, name = request.finetune, "early_stopping_patience_target"
+    if wish is None or name not in wish.model_fields_set or getattr(wish, name) is not None:
+        return []
+    patience = request.base.early_stopping_patience
+    return [f"finetune.{name}: null is as the base has it, {patience}"] if patience else []
+
+
 def base_people(request: Asked, problems: Problems) -> tuple[str, ...]:
     """The sorted set of people of a base training; empty where a fault was reported."""
     people, wanted = _named_people(request, problems), request.base.n_base_participants

@@ -14,6 +14,7 @@ from ...study.fields import (
     Name,
     Natural,
     NonNegative,
+    PathText,
     Positive,
     Probability,
     Section,
@@ -52,7 +53,7 @@ class Data(Section):
         None,
         description="smartwatch: the recordings that come with the package seglearn (default: smartwatch without path)",
     )
-    path: str | None = Field(
+    path: PathText | None = Field(
         None,
         description="a folder of your own with {participant}_{train,val,test}.pt, each (X float32 [N, channels, samples], y [N])",
     )

@@ -6,7 +6,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from ...study import spec
-from ...study.fields import Section, optional
+from ...study.fields import Section, never_null, optional
 from ...study.spec import Course
 from .settings import AUGMENTATION_DEFAULTS, Mode, Setting, Training
 
@@ -68,10 +68,19 @@ class BaseSpec(Training, spec.BaseSpec):
         return _course(self)
 
 
+def _complete(finetune: "FinetuneSpec") -> "FinetuneSpec":
+    start, other = ("model", "base") if finetune.mode == "target_only" else ("base", "model")
+    spec.require(finetune, start, unused=(other,))
+    if finetune.trains:
+        spec.require(finetune, *never_null(Training), "target_data_pct")
+    return finetune
+
+
 class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.FinetuneSpec):
     """All that determines a fine-tuned model; fields that its mode does not use are None."""
 
     _check = model_validator(mode="after")(_resolved)
+    _whole = model_validator(mode="after")(_complete)
 
     task: Literal["activity"] = "activity"
     data: DataIdentity

@@ -92,6 +92,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         lines = [line for key in ("base", "finetune") for line in _without_augmentation(request, key)]
         given = (name for name in OVERRIDES if getattr(request.base, name) is not None)
         unknown = (name for name in given if name not in base.model.settings)
+        lines += people.null_patience(request)
         lines += [f"base.{name}: has no effect, model {request.base.model} has no such setting" for name in unknown]
         if request.finetune and saw_target(request):
             lines.append(

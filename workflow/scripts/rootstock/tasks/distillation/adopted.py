@@ -50,8 +50,8 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
         dict(content.get(key) or {}) for key in (*SECTIONS, "data", "run")
     )
     data |= {key: model[key] for key in ("teacher", "teacher_dim") if key in model}
-    if "max_length" in phase1:
-        data.setdefault("teacher_max_length", max(_listed(phase1["max_length"])))
+    if lengths := _counts(phase1.get("max_length", [])):
+        data.setdefault("teacher_max_length", max(lengths))
     base = {key: model[key] for key in MODEL if key in model and not key.startswith("teacher")}
     base |= _phase(phase1)
     finetune = _phase(phase2) | {"in_batch_negatives": False}
@@ -75,7 +75,7 @@ def _check(content: dict[str, Any], problems: Problems) -> None:
     """Keys and values of the file's own sections; the rest is checked with the study that it becomes."""
     for key, section in content.items():
         if key not in (*SECTIONS, *BESIDE):
-            problems.unknown_key(key, (*SECTIONS, *BESIDE))
+            problems.unknown_key(str(key), (*SECTIONS, *BESIDE))
         elif key in (*SECTIONS, "data", "run") and not isinstance(section, dict | None):
             problems.add(key, section, "needs keys and values")
         elif key in SECTIONS:
@@ -100,14 +100,14 @@ def _check_field(section: str, field: str, value: Any, problems: Problems) -> No
 def _phase(section: dict[str, Any]) -> dict[str, Any]:
     """The settings of one phase under our names, its batch size that of all accumulated steps of a GPU."""
     ours = {RENAMED.get(key, key): value for key, value in section.items() if key not in STEP}
-    batch, accumulated = (_listed(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
+    batch, accumulated = (_counts(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
     sizes = [b * a for b, a in product(batch, accumulated)]
     return ours | {"batch_size": sizes[0] if len(sizes) == 1 else list(dict.fromkeys(sizes))}
 
 
 def _micro_batch(*phases: dict[str, Any]) -> dict[str, Any]:
     """The pairs at a time in memory that the file's user is used to: the smallest batch of one GPU and step."""
-    sizes = [size for phase in phases for size in _listed(phase.get("batch_size")) if _whole(size)]
+    sizes = [size for phase in phases for size in _counts(phase.get("batch_size", []))]
     return {"micro_batch_size": min(sizes)} if sizes else {}
 
 
@@ -119,5 +119,6 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _counts(value: Any) -> list[int]:
+    """Whole numbers, or one, that were checked, as numbers: a user may write them as text."""
+    return [int(float(one)) for one in _listed(value)]

@@ -1,6 +1,7 @@
 """Where text comes from, whose vectors of it are learned, and the identity of both. Light."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 def pair_files(path: str, key: str, problems: Problems) -> list[Path]:
     """The files of pairs that a path names: itself, or all in a folder; each is a data set."""
-    found = Path(path).expanduser()
+    found = Path(os.path.expanduser(path))
     if found.is_dir():
         files = sorted(file for file in found.iterdir() if file.suffix.lower() in PAIR_FILES)
         if not files:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...machine.private import read_json
+from ...study.fields import is_path
 from ...study.fingerprints import Fingerprints
-from ...study.problems import Problems, Refusal
+from ...study.problems import Problems, Refusal, show
 from .packaged import MODELS, packaged_folder
 from .specs import ModelIdentity
 
@@ -17,6 +19,7 @@ DROPOUT_PAIRS = (  # keys of a config.json, by family: of hidden states, of atte
     {"dropout", "attention_dropout"},
 )
 DROPOUTS = sorted(set().union(*DROPOUT_PAIRS))
+SIZES = ("hidden_size", "dim", "num_hidden_layers", "n_layers")  # in a config.json, as far as they are read here
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class Pretrained:
 
     def _first_of(self, *names: str) -> int | None:
         config = self.config or {}
-        return next((config[name] for name in names if name in config), None)
+        return next((config[name] for name in names if _is_count(config.get(name))), None)
 
 
 def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
     """The model that a name or a folder means; None where a fault was reported."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return _in_folder(name, folder, key, fingerprints, problems)
     full = name if "/" in name else f"sentence-transformers/{name}"
@@ -71,7 +74,7 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
         fix = "is not on this machine and HF_HUB_OFFLINE forbids to fetch it; give a folder, or fetch it first"
         problems.add(key, name, fix)
         return None
-    config = _read_json(cached / "config.json") if cached else None
+    config = _config(cached) if cached else None
     return Pretrained(ModelIdentity(name=full), config, _sentence_dimension(cached, config) if cached else None)
 
 
@@ -81,18 +84,21 @@ def locate(identity: ModelIdentity) -> str:
         return str(packaged_folder(identity.name))
     if identity.name is not None:
         return identity.name
-    folder = Path(identity.folder or "").expanduser()
+    folder = Path(os.path.expanduser(identity.folder or ""))
     if not identity.folder or not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
         raise Refusal(f"{identity.known_as}: is gone or changed since it was planned; plan again")
     return str(folder)
 
 
 def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
-    config = _read_json(folder / "config.json")
+    config = _config(folder)
     if config is None:
-        problems.add(
-            key, name, "holds no config.json; give the folder of a transformers or sentence-transformers model"
-        )
+        fix = "holds no config.json that can be read; give the folder of a transformers or sentence-transformers model"
+        problems.add(key, name, fix)
+        return None
+    if odd := [size for size in SIZES if size in config and not _is_count(config[size])]:
+        fix = f"has in config.json {odd[0]}: {show(config[odd[0]])}, which is no whole number of at least 1"
+        problems.add(key, name, fix)
         return None
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")):
         problems.add(key, name, "holds no tokenizer (tokenizer.json); save the model's tokenizer there too")
@@ -109,7 +115,7 @@ def _fingerprint(folder: Path, fingerprints: Fingerprints) -> str:
 
 def _cached(name: str) -> Path | None:
     """A model's newest snapshot in the hub's cache on this machine."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME", "~/.cache/huggingface")))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     snapshots = [p.parent for p in hub.glob(f"models--{name.replace('/', '--')}/snapshots/*/config.json")]
     return max(snapshots, key=lambda p: p.stat().st_mtime, default=None)
@@ -117,17 +123,29 @@ def _cached(name: str) -> Path | None:
 
 def _sentence_dimension(folder: Path, config: dict[str, Any] | None) -> int | None:
     """Dimensions of the sentence vectors: of the last Dense module, else of the pooling, else of the token vectors."""
-    modules = _read_json(folder / "modules.json") or []
-    for module in reversed(modules):
-        settings = _read_json(folder / module.get("path", "") / "config.json") or {}
+    for module in reversed(_modules(folder)):
+        settings = _config(folder / module) or {}
         for name in ("out_features", "word_embedding_dimension", "embedding_dimension"):
-            if name in settings:
+            if _is_count(settings.get(name)):
                 return settings[name]
     return (config or {}).get("hidden_size")
 
 
-def _read_json(file: Path) -> Any:
+def _modules(folder: Path) -> list[str]:
+    """The folders of a sentence-transformers model, in the order in which they are called."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return [module.get("path", "") for module in modules if is_path(module.get("path", ""))]
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return []  # a plain model of transformers, or a file that its own library will name
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(folder / "config.json")
+    except (OSError, ValueError, Refusal):
         return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31

@@ -11,6 +11,7 @@ from ...study.fields import (
     Name,
     Natural,
     NonNegative,
+    PathText,
     Positive,
     Section,
     Shares,
@@ -30,7 +31,7 @@ class Scope(Section):
     save_to_artifacts: bool = Field(
         False, description="write each fine-tune as a sentence-transformers folder, artifacts/{model}-{config}-{hash}"
     )
-    artifacts_dir: str = Field("artifacts", description="folder of these, in the project")
+    artifacts_dir: PathText = Field("artifacts", description="folder of these, in the project")
     artifact_hash: bool = Field(
         True, description="end the name with the setting's short hash; false suits a study of one setting"
     )
@@ -43,7 +44,7 @@ class Data(Section):
     name: Literal["ontologies"] | None = Field(
         None, description="ontologies: name or synonym of a term, and its definition (default: ontologies without path)"
     )
-    path: str | None = Field(
+    path: PathText | None = Field(
         None,
         description="your own pairs: a .jsonl or .parquet with query, positive and perhaps negatives (a list); or a folder of such files, each a data set",
     )
@@ -58,7 +59,7 @@ class Data(Section):
         description="shares of the passages for train, val and test; near-duplicates and passages with a query in common stay together (default: [0.83, 0.03, 0.14])",
     )
     split_seed: Natural = Field(0, description="which passages fall into which share")
-    teacher: str = Field("all-MiniLM-L6-v2", description="a sentence-transformers model: a name or a folder")
+    teacher: PathText = Field("all-MiniLM-L6-v2", description="a sentence-transformers model: a name or a folder")
     teacher_dim: Count | None = Field(None, description="its dimensions, checked where given")
     teacher_max_length: Annotated[Int, Field(ge=8)] = Field(128, description="tokens of a text that the teacher sees")
     teacher_precision: Precision = Field("float32", description="in which it computes")
@@ -86,7 +87,7 @@ TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields))
 class Base(Training):
     """Phase 1: the student learns the teacher's vectors of any text."""
 
-    student: str = Field("all-MiniLM-L6-v2", description="a transformer: a name or a folder")
+    student: PathText = Field("all-MiniLM-L6-v2", description="a transformer: a name or a folder")
     student_dim: Count | None = Field(None, description="its dimensions, checked where given")
     layers: Annotated[tuple[Natural, ...], Field(min_length=1)] | None = Field(
         None,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from ...study import spec
-from ...study.fields import Section, Whereabouts, optional
+from ...study.fields import Section, Whereabouts, never_null, optional
 from ...study.spec import Course
 from .settings import Mode, Training
 
@@ -113,12 +113,19 @@ class Retrieving(Section):
     max_samples: int | None
 
 
+def _complete(phase2: "FinetuneSpec") -> "FinetuneSpec":
+    spec.require(phase2, "base", *((*never_null(Training), *never_null(Retrieving)) if phase2.trains else ()))
+    return phase2
+
+
 class FinetuneSpec(
     optional(Training, "null: not used by the mode"),
     optional(Retrieving, "null: not used by the mode"),
     spec.FinetuneSpec,
 ):
     """All that determines a phase-2 model; fields that its mode does not use are None."""
+
+    _whole = model_validator(mode="after")(_complete)
 
     task: Literal["distillation"] = "distillation"
     data: DataIdentity

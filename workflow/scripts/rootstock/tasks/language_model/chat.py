@@ -1,5 +1,6 @@
 """A session with a model: prompts in, text out as it comes, settings changed on the way. Terminal or pipe."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -53,7 +54,7 @@ class Session:
             case ["set", name, _] if "did you mean" in (hint := nearest(_shown(name), SETTINGS)):
                 self.write(f"{name}: unknown setting; {hint}\n")
             case _:
-                self.go_on(line)
+                self.try_to_go_on(line)
 
     def change(self, name: str, value: str | None) -> None:
         try:
@@ -62,16 +63,20 @@ class Session:
         except Refusal as fault:
             self.write(f"{fault}\n")
 
+    def try_to_go_on(self, prompt: str) -> None:
+        try:
+            self.go_on(prompt)
+        except Refusal as fault:
+            self.write(f"{fault}\n")
+
     def go_on(self, prompt: str) -> None:
-        """Write the prompt's text piece by piece; Ctrl-C ends the text and nothing else."""
+        """Write the prompt's text piece by piece; Ctrl-C ends the text and nothing else. `Refusal` where nothing goes on from it."""
         try:
             with closing(stream_text(self.model, self.config.tokenizer, prompt, self.settings)) as pieces:
                 self.write(prompt + next(pieces, ""))
                 for piece in pieces:
                     self.write(piece)
             self.write("\n")
-        except Refusal as fault:
-            self.write(f"{fault}\n")
         except KeyboardInterrupt:
             self.write(" …\n")
 
@@ -107,6 +112,11 @@ def typed_lines() -> Iterator[str]:
             continue
         except EOFError:
             return
+
+
+def piped_lines() -> Iterator[str]:
+    """Lines that no terminal sends. Bytes in them that are no text stay what they are: the prompt is then refused, not the rest."""
+    return (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
 
 
 def write_now(text: str) -> None:

@@ -57,6 +57,15 @@ def load_model_from_checkpoint(
     content = verified_content(path, store)
     if content["spec"]["task"] != "language_model":
         raise Refusal(f"{path}: holds no language model, but one of {content['spec']['task']}")
+    try:
+        model, config = _loaded(content, path)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise Refusal(f"{path}: is no language model that can be read ({reason})") from None
+    return model.to(pick_device(device)).eval(), config
+
+
+def _loaded(content: dict[str, Any], path: Path) -> tuple[LanguageModel, Config]:
     spec = content["spec"]
     shape = Model.model_validate(spec["model"])
     model = load_model(content, str(path))
@@ -70,7 +79,7 @@ def load_model_from_checkpoint(
         path, content["hash"], spec.get("mode", "trunk"), spec.get("domain"), **_trained(content), shape=shape,
         tokenizer=tokenizer, spec=spec,
     )  # fmt: skip
-    return model.to(pick_device(device)).eval(), config
+    return model, config
 
 
 def generate_text(

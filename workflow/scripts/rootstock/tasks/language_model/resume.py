@@ -22,7 +22,7 @@ def resumed(before: Spec, place: Place, changes: dict[str, int]) -> Resumption:
     if not changes:
         return unchanged(before, place)
     if _is_on_the_way(before, changes, place):
-        return Resumption(spec, digest(spec), straight(before, spec, "max_steps"))
+        return Resumption(spec, digest(spec), straight(before, spec, "max_steps", "steps"))
     mark = ResumedFrom(
         hash=place.hash, step=place.step, samples=_samples(before, place.step), epoch=place.epoch, batch=place.batch
     )

@@ -23,7 +23,9 @@ def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
     """
     if settings.temperature == 0:
         return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
-    sorted_logits, order = (logits.double() / settings.temperature).sort(dim=1, descending=True, stable=True)
+    logits = logits.double()
+    logits = (logits - logits.max(1, keepdim=True).values) / settings.temperature  # else a tiny one gives infinities
+    sorted_logits, order = logits.sort(dim=1, descending=True, stable=True)
     if settings.top_k:
         sorted_logits[:, settings.top_k :] = -torch.inf
     likely = sorted_logits.softmax(1)

@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...study.fields import Count, Fraction, Int, Label, Natural, NonNegative, Positive, Section, Shares, optional
+from ...study.fields import (
+    Count,
+    Fraction,
+    Int,
+    Label,
+    Natural,
+    NonNegative,
+    PathText,
+    Positive,
+    Section,
+    Shares,
+    optional,
+)
 from ...study.spec import Optimisation
 
 Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
@@ -30,7 +42,7 @@ class Data(Section):
         None,
         description="ontologies: definitions of biomedical terms that come with the package cellxgene-ontology-guide (default: ontologies without path)",
     )
-    path: str | None = Field(
+    path: PathText | None = Field(
         None,
         description="a folder of your own with .txt (an empty line ends a document), .jsonl (a text field) or .parquet (a text column); a subfolder, or else a file, is a domain",
     )
@@ -38,7 +50,7 @@ class Data(Section):
         None,
         description="which domains the text has (default: all; for ontologies diseases, anatomy, cells, chemicals, factors, qualities)",
     )
-    tokenizer: str | None = Field(
+    tokenizer: PathText | None = Field(
         None,
         description="a tokenizer.json, or a folder with one or with GPT-2's vocab.json and merges.txt; it is used as it is (default: a byte-level BPE trained on the train part)",
     )
@@ -113,7 +125,9 @@ class Branch(Section):
         None, description="how many of the last blocks last_layers_only trains, with the last norm (default: 1)"
     )
     seed_finetune: Natural | None = Field(None, description="seed of the branch (default: the base's)")
-    branch_at: Count | None = Field(None, description="only on trunks of so many max_steps (default: on every one)")
+    branch_at: Count | None = Field(
+        None, description="only on trunks of so many max_steps; one of them must have that (default: on every one)"
+    )
 
 
 class Finetune(optional(Training, "null: as the base has it", ("seed",)), Branch):

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
+from pydantic import model_validator
+
 from ...study import spec
-from ...study.fields import Float, Introduced, Section, optional
+from ...study.fields import Float, Introduced, Section, never_null, optional
 from ...study.spec import Course
 from .settings import Mode, Model, Training
 
@@ -54,8 +56,21 @@ class BaseSpec(Training, spec.BaseSpec):
         return _course(self, self.resumed_from)
 
 
+def _complete(branch: "FinetuneSpec") -> "FinetuneSpec":
+    spec.require(branch, "base", *(never_null(Training) if branch.trains else ()))
+    if branch.mode == "cool_down":
+        spec.require(branch, unused=("domain", "target_data_pct"))
+    elif branch.trains:
+        spec.require(branch, "domain", "target_data_pct")
+    if branch.mode == "last_layers_only":
+        spec.require(branch, "trained_layers")
+    return branch
+
+
 class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.FinetuneSpec):
     """All that determines a branch; fields that its mode does not use are None."""
+
+    _whole = model_validator(mode="after")(_complete)
 
     task: Literal["language_model"] = "language_model"
     data: TextIdentity

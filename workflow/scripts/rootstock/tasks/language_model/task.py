@@ -80,6 +80,13 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
             return False
         return (wish.mode == "cool_down") == (request.unit.name == GENERAL)
 
+    def check_grid(self, bases: list[Base], finetunes: list[Finetune], problems: Problems) -> None:
+        steps = sorted({base.max_steps for base in bases})
+        for wanted in dict.fromkeys(wish.branch_at for wish in finetunes):
+            if wanted not in (None, *steps):
+                fix = f"is the max_steps of no trunk; here they have {', '.join(map(str, steps))}"
+                problems.add("finetune.branch_at", wanted, fix)
+
     def check(self, request: Asked, problems: Problems) -> None:
         base = request.base
         if base.d_model % base.n_heads:
@@ -129,7 +136,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))
         if spec.max_steps % spec.eval_every:
             common = canonical(spec)
-        return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant")
+        return Budget(common, spec.max_steps, "max_steps", spec.schedule == "constant", "steps")
 
     def cost(self, base: BaseSpec) -> float:
         """Steps × tokens × weights of its matrices."""
@@ -207,6 +214,9 @@ def _check_branch(request: Asked, problems: Problems) -> None:
     if cools != (request.unit.name == GENERAL):
         fix = "goes on with all text; remove the domain" if cools else "needs a domain"
         problems.add("finetune.mode", wish.mode, fix)
+    if wish.branch_at not in (None, request.base.max_steps):  # in a flat job: a grid has no such request
+        fix = f"is not max_steps of its trunk: {request.base.max_steps}; change one of them"
+        problems.add("finetune.branch_at", wish.branch_at, fix)
     if cools and wish.target_data_pct != 1:
         fix = "is of a domain; a cool_down has none; remove it"
         problems.add("finetune.target_data_pct", wish.target_data_pct, fix)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ...study.fields import is_text
 from ...study.problems import Refusal
 
 END_OF_TEXT = "<|endoftext|>"
@@ -68,6 +69,8 @@ def end_of_text(tokenizer: Tokenizer, where: str = "tokenizer") -> int:
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Token numbers of a prompt; `Refusal` names the characters that the tokenizer does not know."""
+    if not is_text(prompt):
+        raise Refusal(f"prompt: {prompt!r} is no text in UTF-8; write it in UTF-8")
     encoded = tokenizer.encode(prompt, add_special_tokens=False)
     known = [False] * len(prompt)
     unknown_token = getattr(tokenizer.model, "unk_token", None)

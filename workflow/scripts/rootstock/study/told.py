@@ -1,0 +1,77 @@
+"""How a program of ours says that it cannot go on: one line for its user, whatever went wrong. Light: no torch."""
+
+import errno
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .problems import Refusal
+from .task import Task
+
+DETAILS = Path(".rootstock/last_error.txt")
+FIXES = {
+    errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
+    errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
+    errno.EROFS: "; name a store and a project folder that can be written",
+    errno.EACCES: "; name a store and a project folder that you may read and write",
+}
+
+
+@contextmanager
+def told_as_lines() -> Iterator[None]:
+    """Whatever is raised inside is told on stderr, and ends the program with 1."""
+    try:
+        yield
+    except Exception as error:
+        print(printable(told(error)), file=sys.stderr)
+        sys.exit(1)
+
+
+def told(error: Exception) -> str:
+    """What its user reads of an error: a line each fault of theirs, one line for anything else."""
+    match error:
+        case Refusal():
+            return str(error)
+        case OSError():
+            return f"{error.filename or 'file'}: {error.strerror or error}{FIXES.get(error.errno or 0, '')}"
+        case ModuleNotFoundError() if requirements := _requirements_of(error.name or ""):
+            return (
+                f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task"
+            )
+    return _bug(error)
+
+
+def printable(text: str) -> str:
+    """The text without what commands a terminal: parts of it may come from a file of somebody else's."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def _bug(error: Exception) -> str:
+    """One line for what nobody foresaw; its traceback goes where it can be sent from."""
+    with suppress(OSError):
+        DETAILS.parent.mkdir(exist_ok=True)
+        DETAILS.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    what = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:300]
+    return f"{what}; this is a bug, {_whose(error)}: see {DETAILS}"
+
+
+def _whose(error: Exception) -> str:
+    """The last method of a task, by its class, that an error came from; tasks and models may be a user's own."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_tasks = [frame for frame in frames if isinstance(frame.f_locals.get("self"), Task)]
+    if not of_tasks:
+        return "of Rootstock or of a task or model of your own"
+    task = type(of_tasks[-1].f_locals["self"])
+    return f"of {task.__module__}:{task.__qualname__}, in {of_tasks[-1].f_code.co_name}"
+
+
+def _requirements_of(module: str) -> str | None:
+    """The file of what one task needs that names a package, where one does."""
+    for file in sorted(Path(__file__).parents[4].glob("requirements-*.txt")):
+        names = {re.split(r"[=\s]", line)[0].replace("-", "_") for line in file.read_text().splitlines()}
+        if module.partition(".")[0] in names:
+            return file.name
+    return None
