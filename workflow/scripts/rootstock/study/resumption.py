@@ -56,3 +56,11 @@ def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str)
         f"{field}: {getattr(before, field)} becomes {amount}",
         f"the rate is constant, so {digest(after)} is what a straight run of {amount} {counts} gives",
     ]
+
+
+def stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
+    """Whether early stopping, as `spec` has it, would have let `other` go on to its end: as the same patience does, or one that
+    `other` was too short for, which is then not in its spec."""
+    mine, theirs = spec.course(), other.course()
+    same = mine.patience == theirs.patience
+    return same or (theirs.patience is None and mine.patience is not None and mine.patience >= theirs.epochs)

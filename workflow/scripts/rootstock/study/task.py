@@ -15,7 +15,7 @@ from .identity import canonical, digest
 from .parts import Baselines, Checker, Exporter, Preparer, Reporter, Trainer, load_part, package_of
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
-from .resumption import Budget, Place, Resumption, straight, unchanged
+from .resumption import Budget, Place, Resumption, stopped_by_none, straight, unchanged
 from .spec import BaseSpec, FinetuneSpec, TrainingSpec
 
 BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
@@ -239,7 +239,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         mine, theirs = self.budget(spec), self.budget(other)
         if mine is None or theirs is None or type(spec) is not type(other):
             return False
-        return mine.is_exact and theirs.is_exact and mine.common == theirs.common and _stopped_by_none(spec, other)
+        return mine.is_exact and theirs.is_exact and mine.common == theirs.common and stopped_by_none(spec, other)
 
     def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
         """The training that goes on from `place` with other values of some fields. `Refusal` where that is not possible."""
@@ -284,14 +284,6 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     def checker(self) -> Checker | None:
         """How it tells before the first job what the jobs would refuse; None where it cannot."""
         return load_part(self, "check", is_optional=True)
-
-
-def _stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
-    """Whether early stopping, as `spec` has it, would have let `other` go on to its end: as the same patience does, or one that
-    `other` was too short for, which is then not in its spec."""
-    mine, theirs = spec.course(), other.course()
-    same = mine.patience == theirs.patience
-    return same or (theirs.patience is None and mine.patience is not None and mine.patience >= theirs.epochs)
 
 
 _LEARNED = "the base model learned on other data than {folder} holds"
