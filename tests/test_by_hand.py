@@ -6,8 +6,8 @@ import pytest
 from conftest import PEOPLE, plan
 from tiny import TINY
 
-from rootstock.job.job import read_spec
 from rootstock.study.problems import Refusal
+from rootstock.tasks.reading import read_spec
 
 FLAGS = (
     "--fold", "0", "--device", "cpu", "--batch_size", "16", "--model", "test", "--lr", "0.01", "--max_epochs", "2",

@@ -134,3 +134,11 @@ def test_no_two_functions_share_six_lines():
                 for start in range(len(lines) - 5):
                     places["\n".join(lines[start : start + 6])].add(f"{file.name}:{node.name}")
     assert not [sorted(where) for where in places.values() if len(where) > 1]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout of git: what is committed cannot be told")
+def test_what_is_committed_is_text_that_one_can_read():
+    """A wheel of 94 MB that pip left in a working folder was once committed, and a history keeps such a file for ever."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert len(files) > 200 and not [file.name for file in files if file.exists() and file.stat().st_size > 1_000_000]
