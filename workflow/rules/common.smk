@@ -6,12 +6,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from rootstock.controller.code import code_notes, of_other_code
-from rootstock.controller.planning import plan_of_workflow, put_this_python_first
+from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
 from rootstock.study.told import printable
 
 put_this_python_first()
+collect_garbage_rarely()
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
