@@ -1,4 +1,4 @@
-# The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
+# The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
 import re
 import sys
 from pathlib import Path
@@ -7,15 +7,17 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from rootstock.controller.code import code_notes, of_other_code
 from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
+from rootstock.controller.rows import kept_rows
 from rootstock.study import paths
-from rootstock.study.identity import canonical, short_digest, with_whereabouts
+from rootstock.study.identity import short_digest
 from rootstock.study.told import printable
 
 put_this_python_first()
 collect_garbage_rarely()
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
-PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
+PLAN = None if workflow.is_main_process else kept_rows()
+PLAN = PLAN or plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
@@ -26,7 +28,7 @@ EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
-# Each job plans too, but this reads the metadata of every model.
+# This reads the metadata of every model, so jobs do not ask.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
 for note in code_notes(PLAN, OTHER_CODE):
     print(printable(f"note: {note}"), file=sys.stderr)
@@ -48,7 +50,7 @@ wildcard_constraints:
 
 def prepared_for(training):
     """The marker of what a training's data is prepared from; a user's own folder has none."""
-    return paths.prepared_done(training.artefact.name) if training.artefact else []
+    return paths.prepared_done(training.prepared) if training.prepared else []
 
 
 def published(base_hash):

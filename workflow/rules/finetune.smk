@@ -19,7 +19,7 @@ rule train_finetune:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
-        run=canonical(RUN),
+        run=RUN.json,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",

@@ -8,6 +8,7 @@ from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_
 from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.failures import shorten_failures
 from rootstock.controller.planning import begin_run, headline
+from rootstock.controller.rows import keep_rows
 from rootstock.controller.run_log import RunLog
 from rootstock.controller.time_left import TimeLeft
 from rootstock.controller.turns import take_turn, turn_of
@@ -31,8 +32,7 @@ def end_of_dry_run():
         tell_plan()
 
 
-if workflow.is_main_process:
-    atexit.register(end_of_dry_run)
+atexit.register(end_of_dry_run)
 
 
 def start_of_run(scheduler, jobs):
@@ -49,7 +49,8 @@ def start_of_run(scheduler, jobs):
         atexit.register(HELD.close)
         begin_run(PLAN)
         make_room(PLAN, say)
-        prepare_run(scheduler._executor, say=say)
+        if prepare_run(scheduler._executor, say=say):
+            HELD.callback(keep_rows(PLAN).unlink, missing_ok=True)
     run_log = RunLog(PLAN)
     shorten_failures(logger)
     logger.addHandler(TimeLeft(sys.stderr))

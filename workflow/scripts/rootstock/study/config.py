@@ -32,6 +32,10 @@ class Study:
     retrain: bool = False
     run: Run = field(default_factory=Run)
 
+    @property
+    def task_name(self) -> str:
+        return self.task.name
+
 
 def load_content(
     path: str | Path, tasks: Tasks, overrides: dict[str, Any] | None = None, named: bool = True

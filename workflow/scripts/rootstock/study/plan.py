@@ -27,6 +27,11 @@ class Planned(Generic[SpecT]):
     def json(self) -> str:
         return with_whereabouts(self.spec)
 
+    @property
+    def prepared(self) -> str | None:
+        """Name of the artefact that its data is; a user's own folder is none."""
+        return self.artefact.name if self.artefact else None
+
 
 @dataclass(frozen=True)
 class BaseTraining(Planned[BaseSpec]):

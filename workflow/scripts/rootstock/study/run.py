@@ -77,6 +77,11 @@ class Run(Section):
         return self.model_dump(exclude={"sign_with", "trust"})
 
     @property
+    def json(self) -> str:
+        """What a job is told: each setting, for one that is null may have another default."""
+        return self.model_dump_json()
+
+    @property
     def world_size(self) -> int:
         """Processes of one training on one node."""
         return self.processes or max(self.gpus or 0, 1)
