@@ -23,7 +23,7 @@ Check = Callable[[], Any]
 def require_what_runs_need(plan: Plan, is_local: bool, is_this_python: bool) -> None:
     """Raise as `StudyError` all that can be known of the run settings without torch. `is_local`: jobs run on this machine;
     `is_this_python`: with the packages of this process. What the store hands back needs nothing."""
-    if all(_is_whole(plan.study.store, name) for name in plan.reaches):
+    if all(is_whole(plan.study.store, name) for name in plan.reaches):
         return
     checks = [*_of_packages(plan.study.run)] if is_this_python else []
     checks += [*_of_gpus(plan.study.run)] if is_local else []
@@ -48,11 +48,12 @@ def check_all(plan: Plan) -> Checked:
 
 def in_store(plan: Plan) -> str:
     """How much of a plan the store hands back; its objects are looked for, not verified."""
-    there = sum(_is_whole(plan.study.store, name) for name in plan.reaches)
+    there = sum(is_whole(plan.study.store, name) for name in plan.reaches)
     return f"{there} of {len(plan.reaches)} trainings already in the store"
 
 
-def _is_whole(store: str, name: str) -> bool:
+def is_whole(store: str, name: str) -> bool:
+    """Whether a store holds a training; not verified."""
     try:
         return stored(store, name).is_whole()
     except (Refusal, OSError):
