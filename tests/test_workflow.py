@@ -327,6 +327,7 @@ def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(pro
     anew = ("--config", "retrain=true")
     run = project.snakemake("--configfile", "tiny.yaml", *anew)
     assert run.stderr.count("3 trained models made by other code") == 1  # jobs do not look
+    assert "3 of 6 trainings already in the store; 3 made by other code are trained anew" in run.stderr
     assert "made by other code" not in run.stdout
     done = jobs_run(run.stderr + run.stdout)
     assert (done["train_base"], done["train_finetune"], done["summarise"]) == (1, 2, 1), done

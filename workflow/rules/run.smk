@@ -24,7 +24,7 @@ logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
 def tell_plan():
     """What the run is about, and how much of it the store hands back."""
     notes = [f"note: {note}" for note in code_notes(PLAN, OTHER_CODE)]
-    say(*map(printable, [*PLAN_LINES, *notes]), in_store(PLAN), sep="\n")
+    say(*map(printable, [*PLAN_LINES, *notes]), in_store(PLAN, OTHER_CODE), sep="\n")
 
 
 def require_code(jobs):

@@ -3,13 +3,12 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.controller.checking import check_all, in_store
-from rootstock.controller.code import code_notes, of_other_code, require_code_of, to_begin
+from rootstock.controller.code import Training, code_notes, of_other_code, require_code_of, to_begin
 from rootstock.controller.planning import analysis, content_of_workflow, headline, plan_content, require_bases
 from rootstock.study.fields import readable
 from rootstock.study.plan import Plan, job_lists
@@ -52,7 +51,7 @@ def main() -> int:
     other_code = of_other_code(plan)
     plan.notes += code_notes(plan, other_code)
     if args.check:
-        tell_checked(plan, partial(require_code_of, plan, other_code, to_begin(plan)))
+        tell_checked(plan, other_code)
         return 0
     report = analysis(plan)
     cli.say(json.dumps(report, indent=1) if args.json else shown(report, plan))
@@ -83,11 +82,11 @@ def config_of(values: list[str]) -> dict:
         raise Refusal(f"--config: {error}") from None
 
 
-def tell_checked(plan: Plan, require_code: Callable[[], None]) -> None:
+def tell_checked(plan: Plan, other_code: dict[str, Training]) -> None:
     """A table of what the trainings will read, and `ok`; or, as `StudyError`, all that their jobs would refuse."""
     found = check_all(plan)
-    print(cli.printable("\n".join([*headline(plan), *found.table, in_store(plan)])))
-    if faults := [*found.faults, *refusals([require_code])]:
+    print(cli.printable("\n".join([*headline(plan), *found.table, in_store(plan, other_code)])))
+    if faults := [*found.faults, *refusals([partial(require_code_of, plan, other_code, to_begin(plan))])]:
         raise StudyError(faults)
     print("ok")
 
