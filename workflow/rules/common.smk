@@ -5,11 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.controller.code import code_notes, of_other_code
+from rootstock.controller.code import of_other_code
 from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
-from rootstock.study.told import printable
 
 put_this_python_first()
 collect_garbage_rarely()
@@ -28,8 +27,6 @@ EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
 # Each job plans too, but this reads the metadata of every model.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
-for note in code_notes(PLAN, OTHER_CODE):
-    print(printable(f"note: {note}"), file=sys.stderr)
 
 
 localrules:
