@@ -60,6 +60,11 @@ def vouched(*base_hashes):
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
 
 
+def own_class(base_hash):
+    """The class of the user's own that the network of a base model has, as this study names it: no file's word is enough."""
+    return (base_hash and PLAN.bases[base_hash].spec.own_class) or ""
+
+
 def data_of(training, output):
     """What a training's data is prepared from. Called while the graph of jobs is built: what is to be trained anew is then forced
     there, as by --forcerun. A parameter would be recorded, and the next run would differ from it.
