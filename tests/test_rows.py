@@ -11,7 +11,7 @@ from rootstock.controller.rows import VARIABLE, keep_rows, kept_rows
 from rootstock.study.run import Run
 
 ASKED = {  # by the rules, of each kind
-    "bases": ("hash", "json", "data", "expect", "prepared", "parent", "continues"),
+    "bases": ("hash", "json", "data", "expect", "prepared", "parent", "continues", "own_class"),
     "experiments": ("hash", "json", "data", "expect", "prepared", "base"),
     "baselines": ("hash", "json", "data", "prepared"),
     "artefacts": ("json", "need_names", "on_gpu"),
@@ -29,7 +29,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_a_job_reads_of_its_row_what_the_run_knows(elsewhere):
     smartwatch = plan(participants=["s01", "s02", "s03"], baselines=["svc"], base={"max_epochs": [2, 4]})
-    distilled = plan(task="distillation", export="models", data={"name": "toy_text"})
+    distilled = plan(task="distillation", save_to_artifacts=True)
     for planned in (smartwatch, distilled):
         keep_rows(planned)
         stored = kept_rows()
@@ -51,7 +51,7 @@ def test_a_job_is_told_a_setting_that_is_null(elsewhere):
     keep_rows(planned)
     stored = kept_rows()
     assert stored is not None and stored.study.run == planned.study.run and stored.study.run.checkpoint_seconds is None
-    assert Run.model_validate_json(planned.study.run.json) == planned.study.run
+    assert Run.model_validate_json(planned.study.run.told) == planned.study.run
     told = {field.name: getattr(stored.study, field.name) for field in dataclasses.fields(stored.study)}
     assert told == {name: getattr(planned.study, name) for name in told}
 

@@ -25,7 +25,7 @@ rule train_base:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
-        run=RUN.json,
+        run=RUN.told,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",

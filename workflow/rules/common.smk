@@ -5,12 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.controller.code import code_notes, of_other_code
+from rootstock.controller.code import of_other_code
 from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
 from rootstock.controller.rows import kept_rows
 from rootstock.study import paths
 from rootstock.study.identity import short_digest
-from rootstock.study.told import printable
 
 put_this_python_first()
 collect_garbage_rarely()
@@ -30,8 +29,6 @@ EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
 # This reads the metadata of every model, so jobs do not ask.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
-for note in code_notes(PLAN, OTHER_CODE):
-    print(printable(f"note: {note}"), file=sys.stderr)
 
 
 localrules:
@@ -63,6 +60,11 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
+
+
+def own_class(base_hash):
+    """The class of the user's own that the network of a base model has, as this study names it: no file's word is enough."""
+    return (base_hash and PLAN.bases[base_hash].own_class) or ""
 
 
 def data_of(training, output):

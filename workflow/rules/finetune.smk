@@ -19,11 +19,12 @@ rule train_finetune:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
-        run=RUN.json,
+        run=RUN.told,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
         folder=lambda wildcards: paths.experiment(wildcards.prefix, wildcards.unit),
+        own_class=lambda wildcards: own_class(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -34,6 +35,7 @@ rule train_finetune:
         "python workflow/scripts/train_finetune.py"
         " --spec {params.spec:q}"
         " --base {input.base:q}"
+        " --own_class {resources.own_class:q}"
         " --data_path {params.data:q}"
         " --expect {resources.expect:q}"
         " --store {resources.store:q}"

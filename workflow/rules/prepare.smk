@@ -16,7 +16,7 @@ rule prepare:
     resources:
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
         task=PLAN.study.task_name,
-        run=RUN.json,
+        run=RUN.told,
         folder=lambda wildcards: paths.prepared(wildcards.name),
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
         runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),

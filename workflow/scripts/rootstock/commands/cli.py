@@ -12,6 +12,7 @@ from ..machine.private import json_object
 from ..study import paths
 from ..study.fields import NAME_RULE, PATH_RULE, Section, is_name, is_path, is_text
 from ..study.jobs import fields_of
+from ..study.own import name_own
 from ..study.parts import section_of
 from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest, show
 from ..study.run import Run
@@ -235,6 +236,19 @@ def add_own_task_flag(
     parser: argparse._ActionsContainer, about: str = "a task of your own that the file may name"
 ) -> None:
     parser.add_argument("--task", action=_OwnTask, metavar="package.module:Class", help=about)
+
+
+class _OwnClass(argparse.Action):
+    """Notes the network's class that a user names, so that files may name it too."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        name_own(values)
+        setattr(namespace, self.dest, values)
+
+
+def add_own_class_flag(parser: argparse._ActionsContainer) -> None:
+    about = "a network of your own that a model file may name"
+    parser.add_argument("--own_class", action=_OwnClass, nargs="?", metavar="package.module:Class", help=about)
 
 
 def task_of(arguments: list[str]) -> Task:

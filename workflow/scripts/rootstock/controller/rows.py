@@ -32,6 +32,7 @@ class Row:
     parent: str | None = None
     base: str | None = None
     continues: str | None = None
+    own_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,11 @@ def _told(plan: Plan) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     about = {"name": study.name, "task_name": study.task_name, "store": study.store, "retrain": study.retrain}
     yield "about", "", {"study_file": plan.study_file, "study": about | {"run": study.run.model_dump()}}
     for name, base in plan.bases.items():
-        yield "base", name, asdict(_row(base, base.expect, parent=base.parent, continues=base.continues))
+        yield (
+            "base",
+            name,
+            asdict(_row(base, base.expect, parent=base.parent, continues=base.continues, own_class=base.own_class)),
+        )
     for (prefix, unit), experiment in plan.experiments.items():
         yield "experiment", (prefix, unit), asdict(_row(experiment, experiment.expect, base=experiment.base))
     for name, baseline in plan.baselines.items():

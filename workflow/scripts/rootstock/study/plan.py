@@ -46,6 +46,11 @@ class BaseTraining(Planned[BaseSpec]):
         """Hash of the stage before it."""
         return self.spec.parent
 
+    @property
+    def own_class(self) -> str | None:
+        """The class of the user's own that its network has."""
+        return self.spec.own_class
+
 
 @dataclass(frozen=True)
 class Experiment(Planned[FinetuneSpec]):

@@ -77,8 +77,8 @@ class Run(Section):
         return self.model_dump(exclude={"sign_with", "trust"})
 
     @property
-    def json(self) -> str:
-        """What a job is told: each setting, for one that is null may have another default."""
+    def told(self) -> str:
+        """What a job is told, as JSON: each setting, for one that is null may have another default."""
         return self.model_dump_json()
 
     @property
