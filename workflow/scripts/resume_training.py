@@ -16,7 +16,7 @@ from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model
 from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
-from rootstock.study.identity import canonical, with_whereabouts
+from rootstock.study.identity import with_whereabouts
 from rootstock.study.own import require_named
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
@@ -131,7 +131,7 @@ def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) ->
         "data_path": data_of(file),
         "start_from": str(file.path),
         "store": store,
-        "run": canonical(run),
+        "run": run.told,
         "asked_by": "resume_training",
     }
     if is_finetune:

@@ -87,6 +87,10 @@ class Run(Section):
         return self.processes or max(self.gpus or 0, 1)
 
     @property
+    def processes_in_all(self) -> int:
+        return self.world_size * self.nodes
+
+    @property
     def gpus_asked(self) -> int | None:
         """GPUs on each node; None leaves it to the profile, or to what this machine has."""
         return 0 if self.device == "cpu" else self.gpus
