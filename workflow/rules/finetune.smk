@@ -20,6 +20,7 @@ rule train_finetune:
     resources:
         **RUN.resources(),
         run=canonical(RUN),
+        start=RUN.start,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
@@ -41,6 +42,7 @@ rule train_finetune:
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --{resources.retrain}"
+        " --{resources.start}"
         " --asked_by {resources.study:q}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"
