@@ -2,14 +2,16 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, plan, ran, refused
+from conftest import ROOT, job_of, plan, ran, refused
 
 from rootstock import load_model
 from rootstock.engine.files import to_bytes
+from rootstock.job.train import train
 from rootstock.study.code import code_digest, with_imports
 from rootstock.study.identity import canonical, digest
 from rootstock.study.own import NAMED, name_own
@@ -153,6 +155,40 @@ def test_an_own_class_of_other_code_or_of_unknown_code_is_not_built(project, net
 def test_a_network_is_one_of_ours_or_a_class_of_its_user(name):
     with pytest.raises(Refusal, match="is none of ConvBlocks"):
         build_model(Model(architecture=name, settings={}, source="0" * 16), 1, 1)
+
+
+# A model under a name that is not its own
+
+
+def base_job(**base):
+    study = {"data": {"path": "data/tiny"}, "folds": [0], "base": {"max_epochs": 1} | base}
+    (training,) = plan(**study, run={"device": "cpu"}).bases.values()
+    return job_of(training)
+
+
+INDICES = {"another": '{{"{other}": "{wanted}"}}', "deep": "[" * 200_000, "odd": '{{"{other}": [1]}}'}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_an_index_of_former_names_makes_no_model_another(project, people, monkeypatch, index):
+    """Whoever writes into a store writes its index: another seed's model was committed, and signed, under this one's hash."""
+    monkeypatch.chdir(project.folder)
+    other, wanted, said = train(base_job()), base_job(seed=7), []
+    told = index.format(other=other.hash, wanted=wanted.hash)
+    (other.store / "former_names_1.json").write_text(told)
+    kept = train(replace(wanted, say=said.append))
+    assert kept.read()["spec"]["seed"] == 7 and any("epoch 1/" in line for line in said)
+
+
+def test_a_long_chain_of_stages_in_a_store_stops_no_training(project, people, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    before = "0" * 16
+    for _ in range(1200):
+        text = canonical({"task": "activity", "parent": before})
+        before = digest({"task": "activity", "parent": before})
+        (project / f"store/{before}").mkdir(parents=True)
+        (project / f"store/{before}/metadata.json").write_text(json.dumps({"spec_json": text}))
+    assert train(base_job()).is_whole()
 
 
 CODE = "from pathlib import Path\nPath({ran!r}).touch()\nclass Evil: ...\n"

@@ -22,6 +22,7 @@ rule train_finetune:
     resources:
         **RUN.resources(),
         run=RUN.told,
+        start=RUN.start,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
@@ -43,6 +44,7 @@ rule train_finetune:
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --{resources.retrain}"
+        " --{resources.start}"
         " --asked_by {resources.study:q}"
         " --output {params.folder:q}"
         " > {log:q} 2>&1"

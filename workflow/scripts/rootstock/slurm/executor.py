@@ -58,8 +58,9 @@ def start_snakemake_once(executor: Any) -> None:
 
     The plugin's jobstep executor would start a second Snakemake through srun: twice the fixed cost of a job, no
     SLURM_CONF in it (it strips SLURM_*), and a step that Slurm ends before a training has saved its checkpoint.
+    Of several fine-tunes in one job, one that fails does not stop the others.
     """
-    executor.additional_general_args = lambda: "--executor local --jobs 1"
+    executor.additional_general_args = lambda: "--executor local --jobs 1 --keep-going"
 
 
 def poll_steadily(executor: Any) -> None:

@@ -38,6 +38,10 @@ class Run(Section):
         default=False,
         description="torch.compile the model (on CPUs it needs g++); recorded, and kept when a training is resumed",
     )
+    warm: bool = Field(
+        default=True,
+        description="jobs of this machine are forked from a process that has torch loaded, same bits; false: each job loads it; see README, for Slurm too",
+    )
     tensorboard: bool = Field(
         default=False,
         description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard",
@@ -80,6 +84,11 @@ class Run(Section):
     def told(self) -> str:
         """What a job is told, as JSON: each setting, for one that is null may have another default."""
         return self.model_dump_json()
+
+    @property
+    def start(self) -> str:
+        """The flag that says how a job of it starts."""
+        return "warm" if self.warm else "no-warm"
 
     @property
     def world_size(self) -> int:
