@@ -77,7 +77,7 @@ class RunLog(logging.Handler):
         if record.get("started", 0) < self.started:
             record = {}  # of an earlier run: this run's job never got so far
         # Of a Slurm job of several in which one failed, Snakemake says no more than that: the others' records say how they ended.
-        success = job.success or (job.ended is None and record.get("returncode") == 0)
+        success = job.success or record.get("returncode") == 0
         started, ended = record.get("started", job.submitted), record.get("ended") or job.ended or now
         return {
             "job_id": job.name,
