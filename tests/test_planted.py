@@ -1,6 +1,9 @@
 """Files that somebody else made: what they name is not imported, what they hold is not taken for what it is not."""
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +15,12 @@ from conftest import ROOT, job_of, plan, ran, refused
 from rootstock import load_model
 from rootstock.engine.files import to_bytes
 from rootstock.job.train import train
+from rootstock.store.objects import stored
 from rootstock.study.code import code_digest, with_imports
 from rootstock.study.identity import canonical, digest
 from rootstock.study.own import NAMED, name_own
 from rootstock.study.problems import Refusal
+from rootstock.study.run import Run
 from rootstock.tasks.activity.models import build_model
 from rootstock.tasks.activity.specs import Model
 from rootstock.tasks.registry import TASKS
@@ -231,3 +236,101 @@ def test_a_model_file_names_no_code_of_its_transformer():
 
     told = {"model_type": "bert", "auto_map": AUTO, "inner": [{"_attn_implementation": "a/kernel", "n": 1}]}
     assert without_code(told) == {"model_type": "bert", "inner": [{"n": 1}]}
+
+
+# Whose work is taken without a signature
+
+
+@pytest.fixture
+def trust(project, people, tmp_path, monkeypatch) -> Run:
+    """Run settings that name a key whose owner signed nothing here."""
+    monkeypatch.chdir(project.folder)
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "private.pem"], check=True)
+    pair = ["-in", tmp_path / "private.pem", "-pubout", "-out", tmp_path / "public.pem"]
+    subprocess.run(["openssl", "pkey", *pair], check=True)
+    return Run(trust=str(tmp_path / "public.pem"), device="cpu", keep_checkpoints=1)
+
+
+def to_others(file: Path) -> None:
+    """Give a file to the second account."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: no second account to act as")
+    shutil.chown(file, "nobody")
+
+
+def open_to_others(file: Path) -> None:
+    file.chmod(0o664)
+
+
+OTHERS = {to_others: "belongs to user", open_to_others: "others may write .*chmod go-w"}
+
+
+@pytest.mark.parametrize("give", OTHERS)
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint_step_2.pt", "checkpoints/step_2.pt"])
+def test_a_start_that_others_could_write_is_refused_where_a_key_is_named(trust, give, name):
+    """A planted state went into a training whose result was signed afterwards."""
+    shorter, longer = base_job(schedule="constant"), base_job(schedule="constant", max_epochs=2)
+    kept = train(replace(shorter, run=trust))
+    file = kept.folder / name
+    if name.startswith("checkpoints"):
+        file.parent.mkdir()
+        for suffix in (".pt", ".json"):
+            shutil.copy((kept.folder / "checkpoint_step_2.pt").with_suffix(suffix), file.with_suffix(suffix))
+    starts = replace(longer, checkpoint=str(file), run=trust)
+    give(kept.metadata if name == "state.pt" else file)
+    with pytest.raises(Refusal, match=OTHERS[give]) as refusal:
+        train(starts)
+    assert "\n" not in str(refusal.value) and str(file.parent) in str(refusal.value)
+    assert train(replace(starts, run=trust.model_copy(update={"trust": None}))).is_whole()
+
+
+@pytest.mark.parametrize("give", [*OTHERS, None])
+def test_a_checkpoint_that_others_could_write_is_passed_over_where_a_key_is_named(trust, give):
+    job, said = replace(base_job(), run=trust), []
+    kept = train(job)
+    folder = Path("copy")
+    shutil.copytree(kept.folder, folder)
+    kept.metadata.unlink()
+    kept.checkpoints.mkdir()
+    for suffix in (".pt", ".json"):
+        shutil.copy((folder / "checkpoint_step_2.pt").with_suffix(suffix), kept.checkpoints / f"step_2{suffix}")
+    if give:
+        give(kept.checkpoints / "step_2.pt")
+    train(replace(job, say=said.append))
+    passed = [line for line in said if "passed over" in line]
+    assert len(passed) == bool(give) and (not give or "run.trust" in passed[0])
+
+
+def test_a_checkpoint_of_another_training_is_told_by_what_it_holds(project, people, monkeypatch):
+    """Another seed's, renamed, with a description that says it is this one's."""
+    monkeypatch.chdir(project.folder)
+    kept, job, said = train(replace(base_job(), run=Run(keep_checkpoints=1))), base_job(seed=7), []
+    job.kept.checkpoints.mkdir(parents=True)
+    file = job.kept.checkpoints / "step_2.pt"
+    shutil.copy(kept.folder / "checkpoint_step_2.pt", file)
+    described = json.loads((kept.folder / "checkpoint_step_2.json").read_text())
+    file.with_suffix(".json").write_text(json.dumps(described | {"hash": job.hash}))
+    train(replace(job, say=said.append))
+    assert any(f"belongs to {kept.hash}, not to {job.hash}" in line for line in said)
+
+
+@pytest.mark.parametrize("give", OTHERS)
+def test_what_others_could_write_is_handed_out_only_where_it_is_signed(trust, give):
+    job = replace(base_job(), run=trust)
+    kept = train(job)
+    kept.publish_base(Path("mine.pt"), Path("mine.json"))
+    give(kept.model)
+    with pytest.raises(Refusal, match=rf"is not signed; run\.trust.*{OTHERS[give]}"):
+        train(job).publish_base(Path("again.pt"), Path("again.json"))
+    stored(kept.store, kept.hash).publish_base(Path("again.pt"), Path("again.json"))
+    assert not Path("again.pt").samefile(kept.model)  # they could write to it later
+
+
+def test_what_a_job_writes_is_only_its_users_to_write(project, people, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    before = os.umask(0o002)
+    try:
+        kept = train(replace(base_job(), run=Run(keep_checkpoints=1)))
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in kept.folder.rglob("*") if file.is_file()} == {0o644}

@@ -120,7 +120,14 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     say = job.say if world.is_first else (lambda _: None)
     state = state_of(job)
     checkpoints = Checkpoints(
-        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
+        kept.checkpoints,
+        job.hash,
+        run.checkpoint_steps,
+        run.checkpoint_seconds,
+        say,
+        about,
+        run.keep_checkpoints,
+        run.trust,
     )
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)

@@ -189,8 +189,18 @@ def is_alive(pid: int) -> bool:
 
 
 def new_file(name: str, folder: int) -> BinaryIO:
-    """A file of an open folder that was not there before, to write."""
-    return open(os.open(name, NEW, 0o666, dir_fd=folder), "wb")
+    """A file of an open folder that was not there before, to write; nobody else may, whatever the umask: see `not_mine`."""
+    return open(os.open(name, NEW, 0o644, dir_fd=folder), "wb")
+
+
+def not_mine(file: BinaryIO) -> str:
+    """Why an open file may hold what another user wrote; empty where only we could write it."""
+    status = os.fstat(file.fileno())
+    if status.st_uid != os.geteuid():
+        return f"{file.name} belongs to user {status.st_uid}"
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        return f"others may write {file.name}; if none did: chmod go-w {file.name}"
+    return ""
 
 
 def remove_file(name: str, folder: int) -> None:
