@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from rootstock.engine.files import to_bytes
 from rootstock.job.train import train
 from rootstock.store.objects import stored
 from rootstock.study.code import code_digest, with_imports
-from rootstock.study.identity import canonical, digest
+from rootstock.study.identity import canonical, digest, text_digest
 from rootstock.study.own import NAMED, name_own
 from rootstock.study.problems import Refusal
 from rootstock.study.run import Run
@@ -334,3 +335,96 @@ def test_what_a_job_writes_is_only_its_users_to_write(project, people, monkeypat
     finally:
         os.umask(before)
     assert {file.stat().st_mode & 0o777 for file in kept.folder.rglob("*") if file.is_file()} == {0o644}
+
+
+# One object stops nobody
+
+
+def deep_folders(top: Path, depth: int = 1500) -> None:
+    """Folders in each other, deeper than Python recurses and than a path can be long, with a file and a link in the last."""
+    top.mkdir(parents=True)
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("inner", dir_fd=folder)
+        above, folder = folder, os.open("inner", os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(os.open("file", os.O_CREAT, dir_fd=folder))
+    os.symlink("/", "link", dir_fd=folder)
+    os.close(folder)
+
+
+def nested(depth: int) -> str:
+    return '{"spec": ' * depth + "1" + "}" * depth
+
+
+def with_deep_spec(kept) -> None:
+    text = nested(900)
+    whole = json.loads(kept.metadata.read_text())
+    kept.metadata.write_text(json.dumps(whole | {"spec_json": text})[:-1] + f', "spec": {text}}}')
+
+
+def many_files(kept) -> None:
+    kept.checkpoints.mkdir()
+    for number in range(30):
+        (kept.checkpoints / f"{number}").touch()
+
+
+PLANTED = {
+    "deep folders": lambda kept: deep_folders(kept.checkpoints),
+    "many files": many_files,
+    "deep metadata": lambda kept: kept.metadata.write_text("[" * 200_000),
+    "deep spec": with_deep_spec,
+    "huge metadata": lambda kept: os.truncate(kept.metadata, 2**41),
+    "huge model": lambda kept: os.truncate(kept.model, 2**41),
+    "pipe": lambda kept: (kept.model.unlink(), os.mkfifo(kept.model)),
+    "socket": lambda kept: (kept.model.unlink(), socket.socket(socket.AF_UNIX).bind(str(kept.model))),
+    "empty metadata": lambda kept: kept.metadata.write_text("{}"),
+}
+
+
+@pytest.fixture
+def store(project, people, tmp_path_factory, monkeypatch) -> Path:
+    """A store with one object; the path is short, for a socket's name is."""
+    monkeypatch.chdir(project.folder)
+    kept = stored("store", NAME)
+    kept.commit(b"weights", {"kind": "base", "history": []}, SPEC)
+    project.study("s", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}, "store": "store"})
+    return kept.store
+
+
+SPEC = '{"lr":1.0}'
+NAME = text_digest(SPEC)
+OTHER_SPEC = '{"lr":2.0}'
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_one_object_that_somebody_planted_is_one_line_and_the_others_go_on(project, store, capsys, monkeypatch, what):
+    monkeypatch.setattr("rootstock.machine.trees.MANY", 20)
+    other = stored("store", text_digest(OTHER_SPEC))
+    other.commit(b"weights", {"kind": "base", "history": []}, OTHER_SPEC)
+    PLANTED[what](other)
+    for command, *more in (["list"], ["verify"], ["gc", "--configfile", "s.yaml"]):
+        status, out, err = ran(project, capsys, "base_models", command, *more, "--store", "store")
+        told = [line for line in out.splitlines() if other.hash in line and ("delete" in line or "forget" in line)]
+        is_told = command == "verify" or what != "huge model"
+        assert (status, err) == (command == "verify", "") and len(told) == is_told, out
+        assert command != "list" or NAME in out
+    ran(project, capsys, "list_checkpoints", "--store", "store")
+    assert train(replace(base_job(), store="store")).is_whole()
+    status, _, err = ran(project, capsys, "base_models", "forget", other.hash, "--store", "store")
+    assert status == 0 and not other.folder.exists(), err
+
+
+def test_deep_folders_in_the_place_of_checkpoints_cost_no_training(project, people, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    job = base_job()
+    deep_folders(job.kept.checkpoints / "deep")
+    kept = train(job)
+    assert kept.is_whole() and not kept.checkpoints.exists()
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("/")])
+def test_something_in_the_place_of_the_users_is_one_line_and_lists_go_on(project, store, capsys, make):
+    make(store / "users")
+    status, out, err = ran(project, capsys, "base_models", "list", "--store", "store")
+    assert status == 0 and not err and f"{store / 'users'}: is" in out and NAME in out

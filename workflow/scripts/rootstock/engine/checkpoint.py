@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from ..machine.private import entered, not_mine, opened, read_json, remove_file, remove_folder
+from ..machine.private import entered, not_mine, opened, read_json, remove_file
+from ..machine.trees import remove_folder
 from ..store.files import link_or_copy, write_atomically, write_json
 from ..store.objects import StoredObject, store_of
 from ..study.identity import sha256_bytes, sha256_of

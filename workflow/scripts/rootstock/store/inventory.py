@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..machine.private import inside, read_json
+from ..machine.private import read_json
+from ..machine.trees import inside
 from ..study.identity import is_hash
 from ..study.problems import Refusal
 from .lock import is_held
@@ -45,7 +46,7 @@ def _entry(folder: Path, store: Path) -> Entry:
         size = sum(status.st_size for status in found.values() if stat.S_ISREG(status.st_mode))
         fault = next(filter(None, (_fault(folder, path, found[path]) for path in sorted(found))), "")
         return Entry(folder.name, "", size, "refused", "", fault) if fault else _described(folder, store, size)
-    except (Refusal, OSError, RecursionError) as reason:
+    except (Refusal, OSError) as reason:
         fault = str(reason) if isinstance(reason, Refusal) else f"{folder}: cannot be read ({reason})"
         return Entry(folder.name, "", 0, "refused", "", fault)
 

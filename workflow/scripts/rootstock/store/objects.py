@@ -17,9 +17,9 @@ from ..machine.private import (
     opened,
     read_json,
     remove_file,
-    remove_folder,
     small_content,
 )
+from ..machine.trees import remove_folder
 from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text_digest
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json

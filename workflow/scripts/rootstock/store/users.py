@@ -44,7 +44,7 @@ def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) 
     """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage. Who
     frees nothing may `pass_over` it, and is told why."""
     tell, found = pass_over or _refuse, []
-    for file in _files(Path(store)):
+    for file in _files(Path(store), tell):
         try:
             found.append(_user(read_json(file, Path(store))))
         except Refusal as fault:
@@ -84,14 +84,17 @@ def _user(content: dict[str, Any]) -> User:
     return User(*words, frozenset(reaches))
 
 
-def _files(store: Path) -> list[Path]:
+def _files(store: Path, tell: Callable[[str], None]) -> list[Path]:
+    names: list[str] = []
     try:
         with entered(store / FOLDER, store) as folder:
             names = sorted(os.listdir(folder))
     except FileNotFoundError:
-        return []
+        pass
     except NotADirectoryError:
-        raise Refusal(f"{store / FOLDER}: is no folder; delete it") from None
+        tell(f"{store / FOLDER}: is no folder; delete it")
+    except (OSError, Refusal) as fault:
+        tell(str(fault) if isinstance(fault, Refusal) else f"{store / FOLDER}: cannot be read ({fault.strerror})")
     return [store / FOLDER / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
