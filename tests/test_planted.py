@@ -428,3 +428,25 @@ def test_something_in_the_place_of_the_users_is_one_line_and_lists_go_on(project
     make(store / "users")
     status, out, err = ran(project, capsys, "base_models", "list", "--store", "store")
     assert status == 0 and not err and f"{store / 'users'}: is" in out and NAME in out
+
+
+# Studies of strangers
+
+
+YTE = "__use_yte__: true\nstudy: s\n?__import__('pathlib').Path('ran').touch():\n  base: {}\n"
+
+
+@pytest.mark.parametrize("text", [YTE, "x: &x {__use_yte__: 1}\n<<: *x\nstudy: s\n", '{"__use_yte__": true}'])
+def test_a_study_that_is_a_template_is_refused_before_snakemake_reads_it(project, capsys, text):
+    (project / "s.yaml").write_text(text)
+    for flags in (["--task"], ["--check"], []):
+        said = refused(project, capsys, "generate_jobs", "--configfile", "s.yaml", *flags)
+        assert "s.yaml: __use_yte__: is no key of a study" in said
+    assert not (project / "ran").exists()
+
+
+def test_make_reads_a_study_by_our_own_reader_first():
+    rules = (ROOT / "Makefile").read_text()
+    run, check = (rules.partition(f"\n{name}: .venv/installed\n\t")[2] for name in ("run", "check"))
+    assert run.startswith("@$(install_task)\n") and check.startswith("@$(install_task)\n")
+    assert "install_task = task=$$($(generate) --task) && " in rules
