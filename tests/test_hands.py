@@ -525,7 +525,7 @@ def test_what_others_wrote_commands_no_terminal(capsys):
         raise Refusal("a line\nof \x1b[2J\x9b2J\u202eothers")
 
     assert cli._status_of(main) == 1
-    assert capsys.readouterr() == ("user ?]0;title?\n", "a line\nof ?[2J?2J?others\n")
+    assert capsys.readouterr() == ("user ?]0;title?\n", "a line\\nof \\x1b[2J\\x9b2J\\u202eothers\n")
 
 
 # What is verified is what is loaded

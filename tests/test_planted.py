@@ -17,11 +17,13 @@ from rootstock import load_model
 from rootstock.engine.files import to_bytes
 from rootstock.job.train import train
 from rootstock.store.objects import stored
+from rootstock.store.users import record_user
 from rootstock.study.code import code_digest, with_imports
 from rootstock.study.identity import canonical, digest, text_digest
 from rootstock.study.own import NAMED, name_own
-from rootstock.study.problems import Refusal
+from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.run import Run
+from rootstock.study.told import told as told_as
 from rootstock.tasks.activity.models import build_model
 from rootstock.tasks.activity.specs import Model
 from rootstock.tasks.registry import TASKS
@@ -450,3 +452,25 @@ def test_make_reads_a_study_by_our_own_reader_first():
     run, check = (rules.partition(f"\n{name}: .venv/installed\n\t")[2] for name in ("run", "check"))
     assert run.startswith("@$(install_task)\n") and check.startswith("@$(install_task)\n")
     assert "install_task = task=$$($(generate) --task) && " in rules
+
+
+@pytest.mark.parametrize("odd", ["a\nrm -r ~  # run this", "\x1b]0;title\x07", "a\rb", "\u2028", "\u202e"])
+def test_names_of_others_are_one_line_of_plain_letters_in_every_refusal(odd):
+    told = [str(Refusal(f"{odd}: no")), *StudyError([f"{odd}: no", "a: b"]).lines, told_as(OSError(2, "no", odd))]
+    assert all(line.isprintable() for line in told) and str(StudyError(["a", "b"])) == "a\nb"
+    assert "\\" in told[0]
+
+
+def test_a_name_of_two_lines_in_a_store_is_one_line(project, store, capsys):
+    (store / NAME / "a\n\x1b[2Jb").symlink_to("/")
+    status, out, _ = ran(project, capsys, "base_models", "verify", "--store", "store")
+    first, second = out.splitlines()
+    assert status == 1 and "a\\n\\x1b[2Jb: is a link" in first and second == "1 damaged"
+
+
+def test_a_record_of_two_lines_is_no_record(project, store, capsys):
+    record_user(store, Path("/x"), "study", set())
+    (file,) = (store / "users").iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"person": "me\n0 objects"}))
+    status, out, _ = ran(project, capsys, "base_models", "users", "--store", "store")
+    assert status == 0 and len(out.splitlines()) == 1 and "no texts of one line" in out

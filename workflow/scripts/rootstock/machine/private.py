@@ -110,8 +110,12 @@ def opened(path: Path, below: Path | None = None) -> Iterator[BinaryIO]:
     with entered(path.parent, below) as folder:
         follow = 0 if below is None else os.O_NOFOLLOW
         descriptor = _open(path, READ | follow, folder)
-    with open(path, "rb", opener=lambda *_: descriptor) as file:
+    try:
         _require_readable(path, os.fstat(descriptor))
+    except Refusal:
+        os.close(descriptor)
+        raise
+    with open(path, "rb", opener=lambda *_: descriptor) as file:
         yield file
 
 

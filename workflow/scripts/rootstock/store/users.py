@@ -10,7 +10,7 @@ from typing import Any
 from ..machine.private import entered, is_there, read_json, remove_file
 from ..machine.this import user_name
 from ..study.identity import short_digest
-from ..study.problems import Refusal
+from ..study.problems import Refusal, on_one_line
 from .files import write_json
 
 FOLDER = "users"
@@ -50,7 +50,7 @@ def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) 
         except Refusal as fault:
             tell(str(fault))
         except UNREADABLE as error:
-            tell(f"{file}: cannot be read ({error}); run its study again, or delete the record")
+            tell(on_one_line(f"{file}: cannot be read ({error}); run its study again, or delete the record"))
     return found
 
 
@@ -79,8 +79,9 @@ def _reached_before(file: Path, store: Path) -> frozenset[str]:
 def _user(content: dict[str, Any]) -> User:
     """A record's content; `ValueError` where it is none."""
     words, reaches = (content["project"], content["study"], content["person"]), content["reaches"]
-    if not isinstance(reaches, list) or not all(isinstance(word, str) for word in [*words, *reaches]):
-        raise ValueError("project, study, person and what it reaches are no texts")
+    is_text = isinstance(reaches, list) and all(isinstance(word, str) for word in [*words, *reaches])
+    if not is_text or not all(word.isprintable() for word in words):
+        raise ValueError("project, study, person and what it reaches are no texts of one line")
     return User(*words, frozenset(reaches))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .problems import Refusal
+from .problems import Refusal, on_one_line
 from .task import Task
 
 DETAILS = Path(".rootstock/last_error.txt")
@@ -36,7 +36,8 @@ def told(error: Exception) -> str:
         case Refusal():
             return str(error)
         case OSError():
-            return f"{error.filename or 'file'}: {error.strerror or error}{FIXES.get(error.errno or 0, '')}"
+            what = on_one_line(f"{error.filename or 'file'}: {error.strerror or error}")
+            return f"{what}{FIXES.get(error.errno or 0, '')}"
         case ModuleNotFoundError() if requirements := _requirements_of(error.name or ""):
             return (
                 f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from ...study.problems import Problems, Refusal, nearest
+from ...study.problems import Problems, Refusal, StudyError, nearest
 from ...study.validate import read_section
 from .generate import Config, stream_text
 from .model import LanguageModel
@@ -86,9 +86,7 @@ def read_settings(values: dict, flag: str = "--") -> Sampling:
     problems = Problems()
     settings = read_section(Sampling, {name: _number(v) for name, v in values.items() if v is not None}, "", problems)
     if problems.lines:
-        raise Refusal(
-            "\n".join(flag + _shown(line.partition(":")[0]) + line[line.index(":") :] for line in problems.lines)
-        )
+        raise StudyError(flag + _shown(line.partition(":")[0]) + line[line.index(":") :] for line in problems.lines)
     return settings
 
 
