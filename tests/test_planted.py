@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT, job_of, plan, ran, refused
 
 from rootstock import load_model
+from rootstock.commands import cli
 from rootstock.engine.files import to_bytes
 from rootstock.job.train import train
 from rootstock.store.objects import stored
@@ -474,3 +475,19 @@ def test_a_record_of_two_lines_is_no_record(project, store, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"person": "me\n0 objects"}))
     status, out, _ = ran(project, capsys, "base_models", "users", "--store", "store")
     assert status == 0 and len(out.splitlines()) == 1 and "no texts of one line" in out
+
+
+def test_a_home_in_a_path_of_a_study_or_flag_is_a_home(project, people, monkeypatch, capsys):
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("HOME", str(project.folder))
+    planned = plan(data={"path": "~/data/tiny"}, base={"max_epochs": 1}, store="~/x", run={"trust": "~/key.pem"})
+    assert planned.study.store == str(project / "x") and planned.study.run.trust == str(project / "key.pem")
+    assert list(planned.bases) == list(plan(data={"path": "data/tiny"}, base={"max_epochs": 1}).bases)
+    assert {base.data for base in planned.bases.values()} == {str(project / "data/tiny")}
+    assert cli.store_folder("~/x") == str(project / "x") == cli.new_folder("~/x")
+    for study in ({"store": "~nobody_here/x"}, {"data": {"path": "~nobody_here/x"}}):
+        with pytest.raises(StudyError, match="~name is a home that there is"):
+            plan(**study)
+    assert str(project / "x") in refused(project, capsys, "base_models", "show", "0", "--store=~/x")
+    assert "~name is a home" in refused(project, capsys, "base_models", "list", "--store=~nobody_here/x")
+    assert not [name for name in os.listdir() if name.startswith("~")]
