@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -491,3 +492,34 @@ def test_a_home_in_a_path_of_a_study_or_flag_is_a_home(project, people, monkeypa
     assert str(project / "x") in refused(project, capsys, "base_models", "show", "0", "--store=~/x")
     assert "~name is a home" in refused(project, capsys, "base_models", "list", "--store=~nobody_here/x")
     assert not [name for name in os.listdir() if name.startswith("~")]
+
+
+# A folder of all
+
+
+@pytest.mark.parametrize("planted", ["file", "folder"])
+def test_details_of_a_bug_are_written_through_no_link(tmp_path, monkeypatch, planted):
+    """Who looks at a file from /tmp may find .rootstock there, and the details hold what that file says."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").mkdir()
+    precious = tmp_path / "precious/last_error.txt"
+    precious.write_text("years of work")
+    link = tmp_path / ".rootstock"
+    if planted == "file":
+        link.mkdir()
+        link = link / "last_error.txt"
+    link.symlink_to(precious if planted == "file" else precious.parent)
+    assert "this is a bug" in told_as(ZeroDivisionError("x"))
+    assert precious.read_text() == "years of work"
+    assert planted == "folder" or ("ZeroDivisionError" in link.read_text() and not link.is_symlink())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_a_model_writes_commands_no_terminal(monkeypatch, is_terminal):
+    from rootstock.tasks.language_model import chat
+
+    wrote: list[str] = []
+    monkeypatch.setattr(chat, "stream_text", lambda *_: (piece for piece in ("a\x1b]52;c;", "b\n\x07")))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal, raising=False)
+    chat.Session(None, SimpleNamespace(tokenizer=None), None, wrote.append).go_on("> ")
+    assert "".join(wrote) == ("> a?]52;c;b\n?\n" if is_terminal else "> a\x1b]52;c;b\n\x07\n")
