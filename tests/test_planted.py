@@ -21,7 +21,7 @@ from rootstock.job.train import train
 from rootstock.store.objects import stored
 from rootstock.store.users import record_user
 from rootstock.study.code import code_digest, with_imports
-from rootstock.study.identity import canonical, digest, text_digest
+from rootstock.study.identity import canonical, digest, sha256_bytes, text_digest
 from rootstock.study.own import NAMED, name_own
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.run import Run
@@ -523,3 +523,33 @@ def test_what_a_model_writes_commands_no_terminal(monkeypatch, is_terminal):
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal, raising=False)
     chat.Session(None, SimpleNamespace(tokenizer=None), None, wrote.append).go_on("> ")
     assert "".join(wrote) == ("> a?]52;c;b\n?\n" if is_terminal else "> a\x1b]52;c;b\n\x07\n")
+
+
+ODD_STATES = {
+    "nothing": {},
+    "odd counts": {"threads": 1, "compile": False, "epoch": "x", "batch": [], "model": 3},
+    "no list": {"threads": "1"},
+}
+
+
+@pytest.mark.parametrize("state", ODD_STATES.values(), ids=ODD_STATES)
+def test_a_checkpoint_that_is_no_state_is_one_line(project, people, monkeypatch, state):
+    """Its sha256 is right: who wrote it wrote that too."""
+    monkeypatch.chdir(project.folder)
+    job = base_job()
+    job.kept.checkpoints.mkdir(parents=True)
+    content = to_bytes(state | {"hash": job.hash})
+    (job.kept.checkpoints / "step_1.pt").write_bytes(content)
+    told = {"hash": job.hash, "sha256": sha256_bytes(content)}
+    (job.kept.checkpoints / "step_1.json").write_text(json.dumps(told))
+    with pytest.raises(Refusal, match="a checkpoint of this training holds no state"):
+        train(job)
+
+
+def test_metadata_of_no_training_is_named_by_the_job_that_needs_it(project, people, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    job = base_job()
+    job.kept.folder.mkdir(parents=True)
+    job.kept.metadata.write_text('{"code": "x", "spec": {"task": "activity"}}')
+    with pytest.raises(Refusal, match=f"{job.kept.metadata}: .*forget {job.hash}"):
+        train(job)

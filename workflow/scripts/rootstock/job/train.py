@@ -63,7 +63,10 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
     anew: what is handed out under a hash must be what this code would train."""
     if not kept.is_whole():
         return False
-    reason = other_code(kept.described())
+    try:
+        reason = other_code(kept.described())
+    except Refusal as fault:  # of what somebody else may have written
+        raise Refusal(f"{kept.metadata}: {fault}; base_models.py forget {job.hash}") from None
     if reason and not job.retrain:
         raise Refusal(f"{kept.folder}: {reason}; {ANEW.format(name=job.hash)}")
     return not reason
