@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ..machine.private import json_object
 from ..study import paths
-from ..study.fields import NAME_RULE, PATH_RULE, Section, is_name, is_path, is_text
+from ..study.fields import NAME_RULE, PATH_RULE, Section, at_home, is_name, is_path, is_text
 from ..study.jobs import fields_of
 from ..study.own import name_own
 from ..study.parts import section_of
@@ -94,30 +94,30 @@ def safe_name(text: str) -> str:
 
 def path_text(text: str) -> str:
     """A flag's value that is a path."""
-    if not is_path(text):
+    if not is_path(text) or at_home(text).startswith("~"):
         raise argparse.ArgumentTypeError(f"{show(text)} needs {PATH_RULE}")
-    return text
+    return at_home(text)
 
 
 def store_folder(text: str) -> str:
     """A flag's value that is a folder of trained models."""
     if not text.strip() or Path(path_text(text)) == Path():
         raise argparse.ArgumentTypeError(f"{text!r} is the project itself; give a folder, such as {paths.STORE}")
-    return text
+    return path_text(text)
 
 
 def new_file(text: str) -> str:
     """A flag's value that is a file to write: known to be none before anything is computed for it."""
     if not text.strip() or Path(path_text(text)).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the name of a file")
-    return text
+    return path_text(text)
 
 
 def new_folder(text: str) -> str:
     """A flag's value that is a folder to write."""
-    if not text.strip() or (Path(path_text(text)).exists() and not Path(text).is_dir()):
+    if not text.strip() or ((folder := Path(path_text(text))).exists() and not folder.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r} is no folder; give the name of one")
-    return text
+    return path_text(text)
 
 
 def json_flag(text: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def data_of(arguments: argparse.Namespace) -> str:
     """The data folder that goes with `--spec`."""
     if not getattr(arguments, "data_path", None):
         raise Refusal("--data_path: missing; with --spec it says where the data lies")
-    return arguments.data_path
+    return path_text(arguments.data_path)
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, task: Task, sections: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..study.problems import Refusal
 from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
@@ -135,11 +136,22 @@ class Progress:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
         self.compile = context.run.compile
         source = "a shorter training" if state is None else "a checkpoint"
-        if state is not None:
-            self._keep_how(state, context)
-        state = state or context.start
-        if state is None:
-            return
+        try:
+            if state is not None:
+                self._keep_how(state, context)
+            if state := state or context.start:
+                self._take(state, context)
+                context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+        except (torch.cuda.OutOfMemoryError, MemoryError, Refusal):
+            raise
+        except Exception as error:  # what somebody else wrote can fail its reader in any way
+            reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
+            fix = "delete it, or the checkpoints of this training"
+            raise Refusal(
+                f"{source} of this training holds no state that it can go on from ({reason}); {fix}"
+            ) from None
+
+    def _take(self, state: dict[str, Any], context: Context) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -150,7 +162,8 @@ class Progress:
         self.count, self.history, self.seconds = state["count"], state["history"], state["seconds"]
         self.stopping.best_value, self.stopping.best_epoch = state["best"]
         self.stopping.best_state = state["best_state"]
-        context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+        if not all(isinstance(count, int) for count in (self.epoch, self.batch, self.step, self.count)):
+            raise TypeError("a count is none")
 
     def _keep_how(self, state: dict[str, Any], context: Context) -> None:
         """Threads and compilation change the last bits: a training keeps those that it began with."""

@@ -63,7 +63,10 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
     anew: what is handed out under a hash must be what this code would train."""
     if not kept.is_whole():
         return False
-    reason = other_code(kept.described())
+    try:
+        reason = other_code(kept.described())
+    except Refusal as fault:  # of what somebody else may have written
+        raise Refusal(f"{kept.metadata}: {fault}; base_models.py forget {job.hash}") from None
     if reason and not job.retrain:
         raise Refusal(f"{kept.folder}: {reason}; {ANEW.format(name=job.hash)}")
     return not reason
@@ -120,7 +123,14 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     say = job.say if world.is_first else (lambda _: None)
     state = state_of(job)
     checkpoints = Checkpoints(
-        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
+        kept.checkpoints,
+        job.hash,
+        run.checkpoint_steps,
+        run.checkpoint_seconds,
+        say,
+        about,
+        run.keep_checkpoints,
+        run.trust,
     )
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
