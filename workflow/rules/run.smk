@@ -7,9 +7,9 @@ from functools import partial
 from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
 from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.code import code_notes, remember_code, require_code_of
-from rootstock.controller.failures import shorten_failures
 from rootstock.controller.planning import begin_run, headline
 from rootstock.controller.run_log import RunLog
+from rootstock.controller.screen import STOPPED, shorten_screen
 from rootstock.controller.time_left import TimeLeft
 from rootstock.controller.turns import take_turn, turn_of
 from rootstock.slurm.executor import prepare_run
@@ -46,6 +46,7 @@ def end_of_dry_run():
 
 
 if workflow.is_main_process:
+    STOP = shorten_screen(logger)
     atexit.register(end_of_dry_run)
 
 
@@ -67,15 +68,16 @@ def start_of_run(scheduler, jobs):
         make_room(PLAN, say)
         prepare_run(scheduler._executor, say=say)
     run_log = RunLog(PLAN)
-    shorten_failures(logger)
     logger.addHandler(TimeLeft(sys.stderr))
     logger.addHandler(run_log)
     atexit.register(run_log.write)
 
 
 def end_of_failed_run():
-    """What is there all the same."""
-    if PLAN.experiments:
+    """What is there all the same; after a Ctrl-C, how it goes on."""
+    if STOP.is_asked:
+        print(STOPPED)
+    elif PLAN.experiments:
         print(partial_answer(PLAN))
 
 
