@@ -108,6 +108,37 @@ def test_a_file_whose_name_nobody_can_have_is_named(tmp_path, name):
     assert "_train.pt" in line and "rename the file" in line and line.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("zoe.train.pt", "name it zoe_train.pt"),
+        ("zoe-val.pt", "name it zoe_val.pt"),
+        ("zoe test.pt", "name it zoe_test.pt"),
+        ("zoe_Train.PT", "name it zoe_train.pt"),
+        ("zoe_validation.pt", "name it zoe_val.pt"),
+        ("test_zoe.pt", "name it zoe_test.pt"),
+        ("zoe_train.npy", "torch.save it as zoe_train.pt"),
+        ("zoe/val.pt", "name it zoe_val.pt"),
+    ],
+)
+def test_a_file_that_looks_like_a_persons_and_is_not_read_is_named(tmp_path, name, fix):
+    write_people(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    (line,) = faults(data={"path": str(tmp_path)}, base={})
+    assert line == f'data.path: "{tmp_path / name}" looks like windows of zoe and is not read; {fix}'
+    assert faults(data={"path": str(tmp_path)}, participants=["bob", "zoe"], base={}) == [line]
+    plan(data={"path": str(tmp_path)}, participants=list(PEOPLE), base={})
+
+
+def test_a_misspelt_person_is_told_who_may_be_meant(tmp_path):
+    write_people(tmp_path, ("Anna Müller", "bob"))
+    (line,) = faults(data={"path": str(tmp_path)}, participants=["Anna Muller", "bob"], base={})
+    assert line == 'participants: "Anna Muller" unknown; did you mean Anna Müller?'
+    (line,) = faults(data={"path": str(tmp_path)}, participants=["xyz", "bob"], base={})
+    assert line == 'participants: "xyz" unknown; choose Anna Müller, bob'
+
+
 def test_other_files_and_people_who_do_not_take_part_are_left_alone(tmp_path):
     write_people(tmp_path)
     for name in ("notes.txt", "bob_train.npy", "._bob_train.pt", "model.pt", "zoe_val.pt", "x\ny_train.pt"):

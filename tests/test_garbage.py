@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ran
 
 from rootstock.store.garbage import find_garbage, remove
 from rootstock.store.lock import hold
@@ -88,6 +90,8 @@ def test_gc_frees_what_it_said_and_keeps_what_a_study_reaches(project, people):
     assert "0 to free" in project.script("base_models", "gc", *first).stdout  # `second` ran here: it is a user
     project.script("base_models", "retire", "second")
     said = project.script("base_models", "gc", *first).stdout
+    (copies,) = (line for line in said.splitlines() if line.startswith("published copies stay"))
+    assert copies.count("base_models/") == copies.count("experiments/") == 2
     assert said.count("would free") == 4 and "say --yes" in said and stored_names(project) == held
     assert "0 to free" in project.script("base_models", "gc", *first, "--older-than", "1d", "--yes").stdout
     done = project.script("base_models", "gc", *first, "--yes").stdout
@@ -95,6 +99,31 @@ def test_gc_frees_what_it_said_and_keeps_what_a_study_reaches(project, people):
     assert len(stored_names(project)) == 2
     again = project.snakemake("--configfile", "first.yaml")
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+def test_what_stays_published_of_a_forgotten_model_is_said(project, people, capsys):
+    study = {"data": {"path": "data/tiny"}, "folds": [0], "base": {"max_epochs": 1}, "finetune": {"mode": "base_only"}}
+    project.publish_here(study)
+    (base,) = (path.stem for path in project.folder.glob("base_models/*.pt"))
+    project.study("other", study | {"base": {"max_epochs": 2}})
+    gc = ("base_models", "gc", "--configfile", "other.yaml")
+    line = f"published copies stay, and hold their disk space until they are deleted too: base_models/{base}.pt"
+    assert line in ran(project, capsys, *gc)[1]
+    _, said, _ = ran(project, capsys, "base_models", "forget", base)
+    assert (
+        said
+        == f"forgot {base}\npublished copies stay, and a run goes on from them: delete them too: base_models/{base}.pt\n"
+    )
+    shutil.rmtree(project / "base_models")
+    assert "published copies" not in ran(project, capsys, *gc)[1]
+
+
+def test_a_record_of_a_project_that_moved_is_retired_by_its_path(project, capsys, monkeypatch):
+    record_user(project / ".rootstock/store", Path("/gone/a project"), "mine", {"a" * 16})
+    status, _, err = ran(project, capsys, "base_models", "retire", "mine")
+    assert status == 1 and "this project" in err and "retire mine --project '/gone/a project'" in err
+    status, said, _ = ran(project, capsys, "base_models", "retire", "mine", "--project", "/gone/a project/")
+    assert status == 0 and said.startswith("retired mine") and users_of(project / ".rootstock/store") == []
 
 
 def stored_names(project) -> list[str]:

@@ -37,6 +37,7 @@ def done(tmp_path_factory) -> Project:
         "all": 1,
     }
     assert "about 00:00 left" in run.stderr and "Personalised" in run.stdout
+    assert jobs_begun(run) == 9 and "expect=" not in run.stderr
     return project
 
 
@@ -337,7 +338,7 @@ def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(pro
 
 
 def jobs_begun(run) -> int:
-    return run.stderr.count("rule train_") + run.stderr.count("Finished jobid")
+    return run.stderr.count("\ntrain_base base_models/") + run.stderr.count("\ntrain_finetune experiments/")
 
 
 def is_of(folder, architecture: str) -> bool:

@@ -7,10 +7,10 @@ from functools import partial
 from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
 from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.code import code_notes, remember_code, require_code_of
-from rootstock.controller.failures import shorten_failures
 from rootstock.controller.planning import begin_run, headline
 from rootstock.controller.rows import keep_rows
 from rootstock.controller.run_log import RunLog
+from rootstock.controller.screen import STOPPED, shorten_screen
 from rootstock.controller.time_left import TimeLeft
 from rootstock.controller.turns import take_turn, turn_of
 from rootstock.slurm.executor import prepare_run
@@ -46,6 +46,7 @@ def end_of_dry_run():
             require_code(list(workflow.dag.needrun_jobs(exclude_finished=False)) if workflow.dag else [])
 
 
+STOP = shorten_screen(logger)
 atexit.register(end_of_dry_run)
 
 
@@ -68,15 +69,16 @@ def start_of_run(scheduler, jobs):
         if prepare_run(scheduler._executor, say=say):
             HELD.callback(keep_rows(PLAN).unlink, missing_ok=True)
     run_log = RunLog(PLAN)
-    shorten_failures(logger)
     logger.addHandler(TimeLeft(sys.stderr))
     logger.addHandler(run_log)
     atexit.register(run_log.write)
 
 
 def end_of_failed_run():
-    """What is there all the same."""
-    if PLAN.experiments:
+    """What is there all the same; after a Ctrl-C, how it goes on."""
+    if STOP.is_asked:
+        print(STOPPED)
+    elif PLAN.experiments:
         print(partial_answer(PLAN))
 
 

@@ -6,12 +6,13 @@ base_models.py show HASH             one object's spec and results
 base_models.py verify                read every object: its sha256, and that its spec hashes to its name
 base_models.py forget HASH           remove one object; it is trained again when a study asks for it
 base_models.py users                 the studies that ran on this store, from all projects
-base_models.py retire STUDY          this project no longer needs what STUDY reaches
+base_models.py retire STUDY          this project no longer needs what STUDY reaches; --project PATH: one that moved or is gone
 base_models.py gc --configfile F …   show what neither these studies nor any user reaches; --yes removes it
 """
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from rootstock.study import paths
 from rootstock.study.problems import Refusal
 
 NEEDS = {"show": "the hash of an object", "forget": "the hash of an object", "retire": "the name of a study"}
+SHOWN = 4  # of the published copies of what is removed
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -50,6 +52,7 @@ def main() -> int:
     parser.add_argument(
         "--older-than", default="0d", metavar="TIME", help="gc: only what lay untouched so long: 30d, 12h"
     )
+    parser.add_argument("--project", type=cli.path_text, help="retire: the project of the record, as `users` shows it")
     parser.add_argument("--yes", action="store_true", help="gc: remove it; without, it is only shown")
     args = parser.parse_args()
     if args.action in NEEDS and not args.name:
@@ -107,9 +110,27 @@ def verify(args) -> int:
 
 def forget(args) -> int:
     name = the_one(args)
+    copies = published_here([entry for entry in inventory(args.store) if entry.name == name])
     remove(args.store, name)
     cli.say(f"forgot {name}")
+    _say_copies(copies, "and a run goes on from them: delete them too")
     return 0
+
+
+def published_here(entries: list[Entry]) -> list[str]:
+    """What this project shows of some objects: files in base_models/, folders in experiments/."""
+    found = []
+    for entry in entries:
+        folder = entry.asked_by.rpartition(" ")[2]  # of a fine-tune
+        is_mine = folder.startswith("experiments/") and ".." not in folder and Path(folder).is_dir()
+        found += [path for path in (paths.base_model(entry.name), folder * is_mine) if path and Path(path).exists()]
+    return found
+
+
+def _say_copies(copies: list[str], what: str) -> None:
+    if copies:
+        more = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
+        cli.say(f"published copies stay, {what}: {', '.join(copies[:SHOWN])}{more}")
 
 
 def users(args) -> int:
@@ -119,8 +140,11 @@ def users(args) -> int:
 
 
 def retire(args) -> int:
-    if not retire_user(args.store, Path.cwd(), args.name):
-        raise Refusal(f"retire: {args.name!r} has no record of this project in {args.store}; see `users`")
+    project = Path(args.project or Path.cwd())
+    if not retire_user(args.store, project, args.name):
+        others = sorted(user.project for user in users_of(args.store, cli.say) if user.study == args.name)
+        fix = f"retire {args.name} --project {shlex.quote(others[0])}" if others else "see `users`"
+        raise Refusal(f"retire: {args.name!r} has no record of {args.project or 'this project'} in {args.store}; {fix}")
     cli.say(f"retired {args.name}; gc may now free what only it reached")
     return 0
 
@@ -144,6 +168,9 @@ def collect(args) -> int:
         gone = args.yes and free(store, item, reached)
         verb = "freed" if gone else "would free" if not args.yes else "kept, it is needed now:"
         cli.say(f"{verb} {item.text}, {sizes_text(item.size)}")
+    _say_copies(
+        published_here([item.entry for item in garbage]), "and hold their disk space until they are deleted too"
+    )
     total = f"{len(garbage)} to free, {sizes_text(sum(item.size for item in garbage))}"
     cli.say(f"{total}; nothing was removed, say --yes to remove it" if garbage and not args.yes else total)
     return 0

@@ -51,7 +51,7 @@ def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Sc
         if data.path is None and name not in SMARTWATCH_PEOPLE:
             problems.unknown(f"{key}participants", name, SMARTWATCH_PEOPLE)
         elif data.path is not None and Path(data.path).is_dir():
-            check_files(Path(data.path), name, problems)
+            check_files(Path(data.path), name, f"{key}participants", problems)
     return scope.model_copy(update={"participants": tuple(people)})
 
 
