@@ -154,8 +154,8 @@ def _as_newly_started(script: str) -> None:
     importlib.invalidate_caches()
     sys.modules["__main__"] = importlib.import_module(script)
     sys.modules["__main__"].__file__ = os.path.join(os.getcwd(), sys.argv[0])
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
     _name_process(script)
 
 
