@@ -32,6 +32,7 @@ __all__ = [
     "PEOPLE",
     "ROOT",
     "Project",
+    "end_warm",
     "job_of",
     "jobs_run",
     "plan",
@@ -69,6 +70,11 @@ def warm_root(tmp_path_factory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("warm") / "root"
     os.environ[WARM_ROOT] = str(root)
     yield root
+    end_warm(root)
+
+
+def end_warm(root: Path) -> None:
+    """Kill the warm processes that are reached in a folder, their supervisors and jobs, all at once."""
     for pid in warm_processes(root):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The warm process: jobs forked from it are those of a cold start, whoever is killed, and whatever is unusual is done cold."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, WARM_ROOT, Project, plan, prepared, warm_processes
+from conftest import ROOT, WARM_ROOT, Project, end_warm, plan, prepared, warm_processes
 from tiny import TINY
 
 from rootstock.study import paths
@@ -19,7 +20,7 @@ from rootstock.study.identity import canonical
 from rootstock.study.plan import Planned
 from rootstock.study.run import Run
 from rootstock.warm import client, place
-from rootstock.warm.surroundings import surroundings
+from rootstock.warm.surroundings import rights_of, surroundings
 
 QUICK = {"base": {"max_epochs": 2}, "finetune": {"max_epochs": 1}}
 LONG = {"base": {"max_epochs": 5000}, "run": {"checkpoint_steps": 5}}
@@ -39,8 +40,7 @@ def own_root(tmp_path, monkeypatch):
     root = tmp_path / "root"
     monkeypatch.setenv(WARM_ROOT, str(root))
     yield root
-    for pid in warm_processes(root):
-        os.kill(pid, signal.SIGKILL)
+    end_warm(root)
 
 
 def command(training: Planned, *flags: str, run: Run | None = None) -> list[str]:
@@ -342,3 +342,51 @@ def test_another_variable_is_another_warm_process(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv(name, "3")
             assert surroundings() != before
+
+
+def test_killed_in_the_middle_of_many_it_costs_none(project, own_root):
+    tunes = [
+        {"finetune": {"max_epochs": 1, "lr": [0.001 * number for number in range(1, 9)]}},
+        QUICK | {"finetune": {}},
+    ]
+    planned = planned_in(project, *tunes)
+    assert ended(started(project, command(only(planned.bases), "--warm")))[0] == 0
+    words = [command(tuned, "--warm") for tuned in planned.experiments.values()]
+    running = [started(project, one) for one in words[:4]]
+    until(lambda: list(project.folder.glob("experiments/*/*/metrics.json")))
+    end_warm(own_root)
+    running += [started(project, one) for one in words[4:]]
+    statuses = [ended(process)[0] for process in running]
+    assert set(statuses) <= {0, -signal.SIGKILL} and statuses[4:] == [0] * 4
+    again = [ended(started(project, one))[0] for one, status in zip(words, statuses, strict=True) if status]
+    assert not any(again) and len(stored(project)) == 9
+
+
+def test_in_slurm_it_ends_with_the_allocation_that_asked_for_it(project, own_root):
+    task = subprocess.Popen(["sleep", "100"])
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_TASK_PID": str(task.pid), "ROOTSTOCK_WARM_IN_SLURM": "1"}
+    base = only(planned_in(project, QUICK).bases)
+    assert ended(started(project, command(base, "--warm"), env=os.environ | slurm))[0] == 0
+    assert len(warm_processes(own_root, "python")) == 1
+    task.kill()
+    task.wait()
+    until(lambda: not warm_processes(own_root))
+
+
+def test_what_a_client_may_is_asked_of_the_kernel():
+    """It could say anything; who was given fewer rights gets no others by a process that has them."""
+    no_new_rights = lambda: ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # noqa: E731 (PR_SET_NO_NEW_PRIVS)
+    for change, same in ((None, True), (no_new_rights, False), (lambda: os.sched_setaffinity(0, {0}), False)):
+        process = subprocess.Popen(["sleep", "100"], preexec_fn=change)
+        assert (rights_of(process.pid) == rights_of("self")) is same
+        process.kill()
+        process.wait()
+
+
+def test_a_supervisor_outlives_the_signals_that_slurm_sends_to_all(project, own_root):
+    process, checkpoints = one_that_trains(project, "--warm")
+    for pid in warm_processes(own_root, "supervisor") + warm_processes(own_root, "train_base"):
+        os.kill(pid, signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    status, out, _ = ended(process)
+    assert status == 75 and "resum" not in out and list(checkpoints.glob("*.json"))

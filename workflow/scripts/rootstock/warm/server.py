@@ -20,7 +20,7 @@ from pathlib import Path
 from . import place
 from .client import STATUS
 from .supervisor import supervise
-from .surroundings import Request, surroundings
+from .surroundings import Request, rights_of, surroundings
 
 SECONDS = "ROOTSTOCK_WARM_SECONDS"
 IDLE_SECONDS = 300.0
@@ -44,7 +44,6 @@ PARTS = {  # of a task: what a script loads of it
 def serve(name: str) -> None:
     """Fork for each request, until none comes for some minutes or something is not as it was."""
     signal.signal(signal.SIGCHLD, _reap)
-    gc.disable()
     warm = _Warm(name)
     with socket.socket(fileno=LISTENER) as listener:
         for connection in warm.connections(listener):
@@ -83,7 +82,8 @@ class _Warm:
     def answers(self, connection: socket.socket) -> bool:
         """Fork for one connection, where all is as it should be; whether this process is of use any longer. A client that
         hears nothing does its job itself."""
-        if place.peer_of(connection) != os.geteuid():
+        client, user = place.peer_of(connection)
+        if user != os.geteuid():
             return True
         streams: list[int] = []
         try:
@@ -92,7 +92,8 @@ class _Warm:
                 return True
             if self.code != code_stamp(self.scripts):
                 return False
-            if request["surroundings"] == self.surroundings and self._load(request) and _is_safe_to_fork():
+            fits = request["surroundings"] == self.surroundings and rights_of(client) == rights_of("self")
+            if fits and self._load(request) and _is_safe_to_fork():
                 self._fork(connection, streams, request)
         except (OSError, ValueError, EOFError, TypeError, KeyError):  # nothing of ours, or no room
             return True

@@ -6,7 +6,6 @@ gone, and tells the client how the job ended. If it is killed itself the job end
 
 import atexit
 import ctypes
-import gc
 import importlib
 import io
 import os
@@ -20,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from .client import BEGUN, ENDED, STATUS
+from .client import BEGUN, ENDED, PASSED_ON, STATUS
 from .surroundings import Request, take_over
 
 # What a terminal sends goes to all processes of a job, anything else to the one that its user means by a process id.
@@ -33,6 +32,7 @@ def supervise(connection: socket.socket, streams: list[int], request: Request, b
     os.setsid()
     _name_process("supervisor")
     ended, tell = os.pipe()
+    _ignore_signals()  # Slurm sends them to each process of a job, and the job's own are passed on
     _be_told_of_children(tell)
     supervisor = os.getpid()
     job = os.fork()
@@ -45,6 +45,11 @@ def supervise(connection: socket.socket, streams: list[int], request: Request, b
     with suppress(OSError):
         connection.sendall(ENDED + STATUS.pack(status))
     os._exit(0)
+
+
+def _ignore_signals() -> None:
+    for number in PASSED_ON:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _be_told_of_children(tell: int) -> None:
@@ -149,8 +154,7 @@ def _ended(script: str) -> int:
 
 
 def _as_newly_started(script: str) -> None:
-    """What a new process has that a fork has not: collection of garbage, randomness of its own, no knowledge of folders."""
-    gc.enable()
+    """What a new process has that a fork has not: randomness of its own, no knowledge of folders."""
     importlib.invalidate_caches()
     sys.modules["__main__"] = importlib.import_module(script)
     sys.modules["__main__"].__file__ = os.path.join(os.getcwd(), sys.argv[0])
