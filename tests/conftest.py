@@ -27,6 +27,7 @@ from rootstock.study.plan import Plan, Planned
 from rootstock.study.planner import make_plan
 from rootstock.study.run import Run
 from rootstock.tasks.registry import TASKS
+from rootstock.warm.server import PARTS
 
 __all__ = [
     "PEOPLE",
@@ -110,7 +111,8 @@ class Project:
         return path
 
     def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags)]
+        start = ["--warm"] if name in PARTS else []
+        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags), *start]
         return self._run(command, check)
 
     def here(self, name: str, *flags: str) -> str:
