@@ -142,36 +142,39 @@ def prepare(spec, folder, run, say):
 """
 
 
-def test_a_warm_job_inherits_what_a_cold_one_does(project, tmp_path):
+def test_a_warm_job_inherits_what_a_cold_one_does(project, own_root):
     """A user's own task tells what it sees. It is changed between the jobs: nothing of a user's own is kept."""
+    environment = os.environ | {"A_NAME_OF_ITS_OWN": "x"}
+    base = only(planned_in(project, QUICK).bases)
+    assert ended(started(project, command(base, "--warm"), env=environment))[0] == 0  # starts it, with other limits
     TINY["own"].write(project / "data/tiny")
     (project / "curves/prepare.py").write_text(PROBE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.folder)
         artefact = only(plan(**TINY["own"].study).artefacts)
     words = [
-        "--task",
-        "curves.task:Curves",
         "--spec",
         canonical(artefact.spec),
         "--output",
         paths.prepared(artefact.name),
+        "--task",
+        "curves.task:Curves",
     ]
     seen, drawn = {}, []
     for start in ("--no-warm", "--warm", "--warm"):
         before = 'trap "" HUP; umask 027; ulimit -S -n 200; ulimit -S -c 0; exec nice -n 3 "$@"'
         script = ["bash", "-c", before, "bash", sys.executable, "workflow/scripts/prepare_data.py", *words, start]
-        environment = os.environ | {"TERM": start, "A_NAME_OF_ITS_OWN": "x", "CUDA_VISIBLE_DEVICES": ""}
-        status, out, err = ended(started(project, script, env=environment, start_new_session=True))
+        passing = {"TERM": start, "CUDA_VISIBLE_DEVICES": ""}
+        status, out, err = ended(started(project, script, env=environment | passing, start_new_session=True))
         assert (status, err) == (7, "said on stderr\n"), err
         seen[start] = json.loads(out)
         drawn.append(seen[start].pop("drawn"))
-        environment = seen[start]["environment"]
-        assert environment.pop("TERM") == seen[start]["argv"].pop() == start
+        assert seen[start]["environment"].pop("TERM") == seen[start]["argv"].pop() == start
         (project / "curves/prepare.py").write_text(PROBE + "\n# changed\n")
     warm, cold = (seen[start].pop("environment") for start in ("--warm", "--no-warm"))
     assert cold.items() <= warm.items() and warm.keys() - cold.keys() <= {"TORCHINDUCTOR_CACHE_DIR"}
     assert seen["--warm"] == seen["--no-warm"]
+    assert len(warm_processes(own_root, "python")) == 1
     assert len({number for numbers in drawn for number in numbers}) == 9  # whoever does not seed gets another each time
 
 
@@ -180,6 +183,15 @@ def test_a_mistake_is_told_as_by_a_cold_job(project):
     for wrong in (["--lrr", "1"], ["--expect", "{"], ["--data_path", "data/none"]):
         cold, warm = (ended(started(project, [*words, *wrong, start])) for start in ("--no-warm", "--warm"))
         assert warm == cold and cold[0] == 1 and len(cold[2].splitlines()) == 1
+
+
+def test_a_command_line_that_ends_python_ends_no_warm_process(project, own_root):
+    words = command(only(planned_in(project, QUICK).bases))
+    assert ended(started(project, [*words, "--warm"]))[0] == 0
+    servers = warm_processes(own_root, "python")
+    cold, warm = (ended(started(project, [*words, start, "--task"])) for start in ("--no-warm", "--warm"))
+    assert warm == cold and cold[0] == 2
+    assert warm_processes(own_root, "python") == servers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])

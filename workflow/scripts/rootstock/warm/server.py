@@ -128,14 +128,17 @@ class _Warm:
             return False
         from ..tasks.registry import BUILT_IN, TASKS
 
-        with suppress(Exception):  # what is wrong with it the job will say
+        known = len(self.loaded)
+        with suppress(Exception, SystemExit):  # what is wrong with it the job will say
             task = importlib.import_module(script.stem).cli.task_name(request["argv"][1:])
             if task in BUILT_IN and (task, script.stem) not in self.loaded:
                 self.loaded.add((task, script.stem))
                 getattr(TASKS.find(task), PARTS[script.stem])()
                 for module in LATE:
-                    importlib.import_module(module)
-                _settle()
+                    with suppress(ImportError):  # another torch may have other ones
+                        importlib.import_module(module)
+        if len(self.loaded) > known:
+            _settle()
         return True
 
     def _fork(self, connection: socket.socket, streams: list[int], request: Request) -> None:

@@ -154,12 +154,13 @@ def _ended(script: str) -> int:
 
 
 def _as_newly_started(script: str) -> None:
-    """What a new process has that a fork has not: randomness of its own, no knowledge of folders."""
-    importlib.invalidate_caches()
+    """What a new process has that a fork has not: a script of its own, and randomness."""
     sys.modules["__main__"] = importlib.import_module(script)
     sys.modules["__main__"].__file__ = os.path.join(os.getcwd(), sys.argv[0])
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
     _name_process(script)
 
 
