@@ -27,11 +27,13 @@ from rootstock.study.plan import Plan, Planned
 from rootstock.study.planner import make_plan
 from rootstock.study.run import Run
 from rootstock.tasks.registry import TASKS
+from rootstock.warm.server import PARTS
 
 __all__ = [
     "PEOPLE",
     "ROOT",
     "Project",
+    "end_warm",
     "job_of",
     "jobs_run",
     "plan",
@@ -69,6 +71,11 @@ def warm_root(tmp_path_factory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("warm") / "root"
     os.environ[WARM_ROOT] = str(root)
     yield root
+    end_warm(root)
+
+
+def end_warm(root: Path) -> None:
+    """Kill the warm processes that are reached in a folder, their supervisors and jobs, all at once."""
     for pid in warm_processes(root):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -104,7 +111,8 @@ class Project:
         return path
 
     def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags)]
+        start = ["--warm"] if name in PARTS else []
+        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags), *start]
         return self._run(command, check)
 
     def here(self, name: str, *flags: str) -> str:

@@ -1,5 +1,6 @@
 """The warm process: jobs forked from it are those of a cold start, whoever is killed, and whatever is unusual is done cold."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, WARM_ROOT, Project, plan, prepared, warm_processes
+from conftest import ROOT, WARM_ROOT, Project, end_warm, plan, prepared, warm_processes
 from tiny import TINY
 
 from rootstock.study import paths
@@ -19,7 +20,7 @@ from rootstock.study.identity import canonical
 from rootstock.study.plan import Planned
 from rootstock.study.run import Run
 from rootstock.warm import client, place
-from rootstock.warm.surroundings import surroundings
+from rootstock.warm.surroundings import rights_of, surroundings
 
 QUICK = {"base": {"max_epochs": 2}, "finetune": {"max_epochs": 1}}
 LONG = {"base": {"max_epochs": 5000}, "run": {"checkpoint_steps": 5}}
@@ -39,8 +40,7 @@ def own_root(tmp_path, monkeypatch):
     root = tmp_path / "root"
     monkeypatch.setenv(WARM_ROOT, str(root))
     yield root
-    for pid in warm_processes(root):
-        os.kill(pid, signal.SIGKILL)
+    end_warm(root)
 
 
 def command(training: Planned, *flags: str, run: Run | None = None) -> list[str]:
@@ -142,36 +142,39 @@ def prepare(spec, folder, run, say):
 """
 
 
-def test_a_warm_job_inherits_what_a_cold_one_does(project, tmp_path):
+def test_a_warm_job_inherits_what_a_cold_one_does(project, own_root):
     """A user's own task tells what it sees. It is changed between the jobs: nothing of a user's own is kept."""
+    environment = os.environ | {"A_NAME_OF_ITS_OWN": "x"}
+    base = only(planned_in(project, QUICK).bases)
+    assert ended(started(project, command(base, "--warm"), env=environment))[0] == 0  # starts it, with other limits
     TINY["own"].write(project / "data/tiny")
     (project / "curves/prepare.py").write_text(PROBE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.folder)
         artefact = only(plan(**TINY["own"].study).artefacts)
     words = [
-        "--task",
-        "curves.task:Curves",
         "--spec",
         canonical(artefact.spec),
         "--output",
         paths.prepared(artefact.name),
+        "--task",
+        "curves.task:Curves",
     ]
     seen, drawn = {}, []
     for start in ("--no-warm", "--warm", "--warm"):
         before = 'trap "" HUP; umask 027; ulimit -S -n 200; ulimit -S -c 0; exec nice -n 3 "$@"'
         script = ["bash", "-c", before, "bash", sys.executable, "workflow/scripts/prepare_data.py", *words, start]
-        environment = os.environ | {"TERM": start, "A_NAME_OF_ITS_OWN": "x", "CUDA_VISIBLE_DEVICES": ""}
-        status, out, err = ended(started(project, script, env=environment, start_new_session=True))
+        passing = {"TERM": start, "CUDA_VISIBLE_DEVICES": ""}
+        status, out, err = ended(started(project, script, env=environment | passing, start_new_session=True))
         assert (status, err) == (7, "said on stderr\n"), err
         seen[start] = json.loads(out)
         drawn.append(seen[start].pop("drawn"))
-        environment = seen[start]["environment"]
-        assert environment.pop("TERM") == seen[start]["argv"].pop() == start
+        assert seen[start]["environment"].pop("TERM") == seen[start]["argv"].pop() == start
         (project / "curves/prepare.py").write_text(PROBE + "\n# changed\n")
     warm, cold = (seen[start].pop("environment") for start in ("--warm", "--no-warm"))
     assert cold.items() <= warm.items() and warm.keys() - cold.keys() <= {"TORCHINDUCTOR_CACHE_DIR"}
     assert seen["--warm"] == seen["--no-warm"]
+    assert len(warm_processes(own_root, "python")) == 1
     assert len({number for numbers in drawn for number in numbers}) == 9  # whoever does not seed gets another each time
 
 
@@ -180,6 +183,15 @@ def test_a_mistake_is_told_as_by_a_cold_job(project):
     for wrong in (["--lrr", "1"], ["--expect", "{"], ["--data_path", "data/none"]):
         cold, warm = (ended(started(project, [*words, *wrong, start])) for start in ("--no-warm", "--warm"))
         assert warm == cold and cold[0] == 1 and len(cold[2].splitlines()) == 1
+
+
+def test_a_command_line_that_ends_python_ends_no_warm_process(project, own_root):
+    words = command(only(planned_in(project, QUICK).bases))
+    assert ended(started(project, [*words, "--warm"]))[0] == 0
+    servers = warm_processes(own_root, "python")
+    cold, warm = (ended(started(project, [*words, start, "--task"])) for start in ("--no-warm", "--warm"))
+    assert warm == cold and cold[0] == 2
+    assert warm_processes(own_root, "python") == servers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -342,3 +354,51 @@ def test_another_variable_is_another_warm_process(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv(name, "3")
             assert surroundings() != before
+
+
+def test_killed_in_the_middle_of_many_it_costs_none(project, own_root):
+    tunes = [
+        {"finetune": {"max_epochs": 1, "lr": [0.001 * number for number in range(1, 9)]}},
+        QUICK | {"finetune": {}},
+    ]
+    planned = planned_in(project, *tunes)
+    assert ended(started(project, command(only(planned.bases), "--warm")))[0] == 0
+    words = [command(tuned, "--warm") for tuned in planned.experiments.values()]
+    running = [started(project, one) for one in words[:4]]
+    until(lambda: list(project.folder.glob("experiments/*/*/metrics.json")))
+    end_warm(own_root)
+    running += [started(project, one) for one in words[4:]]
+    statuses = [ended(process)[0] for process in running]
+    assert set(statuses) <= {0, -signal.SIGKILL} and statuses[4:] == [0] * 4
+    again = [ended(started(project, one))[0] for one, status in zip(words, statuses, strict=True) if status]
+    assert not any(again) and len(stored(project)) == 9
+
+
+def test_in_slurm_it_ends_with_the_allocation_that_asked_for_it(project, own_root):
+    task = subprocess.Popen(["sleep", "100"])
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_TASK_PID": str(task.pid), "ROOTSTOCK_WARM_IN_SLURM": "1"}
+    base = only(planned_in(project, QUICK).bases)
+    assert ended(started(project, command(base, "--warm"), env=os.environ | slurm))[0] == 0
+    assert len(warm_processes(own_root, "python")) == 1
+    task.kill()
+    task.wait()
+    until(lambda: not warm_processes(own_root))
+
+
+def test_what_a_client_may_is_asked_of_the_kernel():
+    """It could say anything; who was given fewer rights gets no others by a process that has them."""
+    no_new_rights = lambda: ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # noqa: E731 (PR_SET_NO_NEW_PRIVS)
+    for change, same in ((None, True), (no_new_rights, False), (lambda: os.sched_setaffinity(0, {0}), False)):
+        process = subprocess.Popen(["sleep", "100"], preexec_fn=change)
+        assert (rights_of(process.pid) == rights_of("self")) is same
+        process.kill()
+        process.wait()
+
+
+def test_a_supervisor_outlives_the_signals_that_slurm_sends_to_all(project, own_root):
+    process, checkpoints = one_that_trains(project, "--warm")
+    for pid in warm_processes(own_root, "supervisor") + warm_processes(own_root, "train_base"):
+        os.kill(pid, signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    status, out, _ = ended(process)
+    assert status == 75 and "resum" not in out and list(checkpoints.glob("*.json"))

@@ -40,7 +40,7 @@ class Run(Section):
     )
     warm: bool = Field(
         default=True,
-        description="jobs of this machine are forked from a process that has torch loaded, same bits; false: each job loads it; see README, for Slurm too",
+        description="jobs of one machine are forked from a process that has torch loaded, which changes no bit; false: each loads it",
     )
     tensorboard: bool = Field(
         default=False,

@@ -15,12 +15,15 @@ from .place import NotOurs, connected, entered, listening, locked, name_of
 from .surroundings import Request, close_from, handed_over
 
 IN_SLURM = "ROOTSTOCK_WARM_IN_SLURM"
+# Workers of torchrun start by themselves, and so do jobs in containers, each of which is a world of its own.
+ALONE = {"RANK", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}
 BEGUN, ENDED = b"b", b"e"  # what is heard of a job; ENDED is followed by its wait status
 STATUS = struct.Struct("=i")
 BEGIN_SECONDS = 60  # to load torch, for the first; who waited longer does it itself
 SERVER = "warm.py"
-STAYS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGPIPE}
-FATAL = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+OWN = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGPIPE}
+FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+PASSED_ON = signal.valid_signals() - OWN - FAULTS
 
 
 def run_warm() -> None:
@@ -40,9 +43,9 @@ def run_warm() -> None:
 
 
 def _is_wanted() -> bool:
-    """With `--warm`, as the workflow's rules say; not for a worker of torchrun, and in Slurm only where jobs are packed."""
+    """With `--warm`, as the workflow's rules say; in Slurm only where several jobs share one allocation."""
     flags = [word for word in sys.argv if word in ("--warm", "--no-warm")]
-    is_plain = sys.orig_argv[1:] == sys.argv and sys.platform == "linux" and "RANK" not in os.environ
+    is_plain = sys.orig_argv[1:] == sys.argv and sys.platform == "linux" and ALONE.isdisjoint(os.environ)
     may = "SLURM_JOB_ID" not in os.environ or IN_SLURM in os.environ
     return is_plain and may and flags[-1:] == ["--warm"]
 
@@ -107,7 +110,7 @@ class PassedOn:
         self.connection, self.came, self.before = connection, [], {}
 
     def __enter__(self) -> "PassedOn":
-        for number in signal.valid_signals() - STAYS - FATAL:
+        for number in PASSED_ON:
             if (before := signal.getsignal(number)) != signal.SIG_IGN:
                 self.before[number] = before
                 signal.signal(number, self._pass_on)

@@ -64,7 +64,7 @@ def connected(folder: int, name: str) -> socket.socket | None:
     connection.settimeout(5)
     try:
         connection.connect(_address(folder, name))
-        if peer_of(connection) == os.geteuid():
+        if peer_of(connection)[1] == os.geteuid():
             return connection
     except (FileNotFoundError, ConnectionRefusedError):
         pass
@@ -101,10 +101,10 @@ def forget(folder: int, name: str) -> None:
             os.unlink(file, dir_fd=folder)
 
 
-def peer_of(connection: socket.socket) -> int:
-    """Which user is at the other end, as the kernel tells."""
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Which process of which user is at the other end, as the kernel tells."""
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return struct.unpack("3i", told)[1]
+    return struct.unpack("3i", told)[:2]
 
 
 def _address(folder: int, name: str) -> str:

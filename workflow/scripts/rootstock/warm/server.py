@@ -2,6 +2,7 @@
 for each job. It keeps no state of any, so whoever kills it ends none; it ends when idle, or when its code is not that on disk.
 """
 
+import ctypes
 import gc
 import importlib
 import marshal
@@ -11,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 from . import place
 from .client import STATUS
 from .supervisor import supervise
-from .surroundings import Request, surroundings
+from .surroundings import Request, rights_of, surroundings
 
 SECONDS = "ROOTSTOCK_WARM_SECONDS"
 IDLE_SECONDS = 300.0
@@ -26,6 +28,11 @@ REQUEST_SECONDS = 5.0  # for a client to say what it wants: it says all at once
 WATCH_SECONDS = 2.0
 LONGEST = 16 * 2**20  # bytes of a request: a command line and its variables are at most 2 MB
 LISTENER = 3  # the descriptor at which the socket was handed over
+# What trainings load late: most by torch, when a model is saved or a generator seeded; idna by the lock that asks the host's name.
+LARGE_PAGE = 2**21
+COLLAPSE = 25  # MADV_COLLAPSE
+LATE = ("rootstock.engine.device", "numpy.random", "torch.utils.serialization", "torch.profiler._cupti_monitor")
+LATE += ("multiprocessing.synchronize", "encodings.idna")
 PARTS = {  # of a task: what a script loads of it
     "train_base": "trainer",
     "train_finetune": "trainer",
@@ -37,7 +44,6 @@ PARTS = {  # of a task: what a script loads of it
 def serve(name: str) -> None:
     """Fork for each request, until none comes for some minutes or something is not as it was."""
     signal.signal(signal.SIGCHLD, _reap)
-    gc.disable()
     warm = _Warm(name)
     with socket.socket(fileno=LISTENER) as listener:
         for connection in warm.connections(listener):
@@ -76,7 +82,8 @@ class _Warm:
     def answers(self, connection: socket.socket) -> bool:
         """Fork for one connection, where all is as it should be; whether this process is of use any longer. A client that
         hears nothing does its job itself."""
-        if place.peer_of(connection) != os.geteuid():
+        client, user = place.peer_of(connection)
+        if user != os.geteuid():
             return True
         streams: list[int] = []
         try:
@@ -85,7 +92,8 @@ class _Warm:
                 return True
             if self.code != code_stamp(self.scripts):
                 return False
-            if request["surroundings"] == self.surroundings and self._load(request) and _is_safe_to_fork():
+            fits = request["surroundings"] == self.surroundings and rights_of(client) == rights_of("self")
+            if fits and self._load(request) and _is_safe_to_fork():
                 self._fork(connection, streams, request)
         except (OSError, ValueError, EOFError, TypeError, KeyError):  # nothing of ours, or no room
             return True
@@ -120,12 +128,17 @@ class _Warm:
             return False
         from ..tasks.registry import BUILT_IN, TASKS
 
-        with suppress(Exception):  # what is wrong with it the job will say
+        known = len(self.loaded)
+        with suppress(Exception, SystemExit):  # what is wrong with it the job will say
             task = importlib.import_module(script.stem).cli.task_name(request["argv"][1:])
             if task in BUILT_IN and (task, script.stem) not in self.loaded:
                 self.loaded.add((task, script.stem))
                 getattr(TASKS.find(task), PARTS[script.stem])()
-                _settle()
+                for module in LATE:
+                    with suppress(ImportError):  # another torch may have other ones
+                        importlib.import_module(module)
+        if len(self.loaded) > known:
+            _settle()
         return True
 
     def _fork(self, connection: socket.socket, streams: list[int], request: Request) -> None:
@@ -174,13 +187,29 @@ def _received(connection: socket.socket, streams: list[int]) -> Request | None:
 
 
 def _settle() -> None:
-    """After loading: nothing loaded is ever collected, so that pages stay shared; a first fork ends the threads of OpenBLAS."""
+    """After loading: nothing loaded is ever collected, so that pages stay shared, nor taken down by a job, whose it is not; a first
+    fork ends the threads of OpenBLAS."""
     gc.collect()
     gc.freeze()
+    _in_large_pages()
+    for finalizer in weakref.finalize._registry:  # pyright: ignore[reportAttributeAccessIssue]
+        finalizer.atexit = False
     if (child := os.fork()) == 0:
         os._exit(0)
     with suppress(ChildProcessError):  # it may be reaped already
         os.waitpid(child, 0)
+
+
+def _in_large_pages() -> None:
+    """Put what was loaded into pages of 2 MB, where the kernel can (Linux 6.1): a fork copies a table of pages, and this makes it short."""
+    madvise = ctypes.CDLL(None).madvise
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, _, _, _, *name = line.split(maxsplit=5)
+        if rights == "rw-p" and name in ([], ["[heap]"]):
+            start, end = (int(bound, 16) for bound in span.split("-"))
+            start, end = -(-start // LARGE_PAGE) * LARGE_PAGE, end // LARGE_PAGE * LARGE_PAGE
+            if start < end:
+                madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), COLLAPSE)
 
 
 def _is_safe_to_fork() -> bool:

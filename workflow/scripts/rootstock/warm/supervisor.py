@@ -6,7 +6,6 @@ gone, and tells the client how the job ended. If it is killed itself the job end
 
 import atexit
 import ctypes
-import gc
 import importlib
 import io
 import os
@@ -20,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from .client import BEGUN, ENDED, STATUS
-from .surroundings import Request, close_from, take_over
+from .client import BEGUN, ENDED, PASSED_ON, STATUS
+from .surroundings import Request, take_over
 
 # What a terminal sends goes to all processes of a job, anything else to the one that its user means by a process id.
 OF_TERMINALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT}
@@ -32,28 +31,37 @@ def supervise(connection: socket.socket, streams: list[int], request: Request, b
     """Fork the job and be there until it ends."""
     os.setsid()
     _name_process("supervisor")
-    ended = _told_of_children()
+    ended, tell = os.pipe()
+    _ignore_signals()  # Slurm sends them to each process of a job, and the job's own are passed on
+    _be_told_of_children(tell)
     supervisor = os.getpid()
     job = os.fork()
     if job == 0:
-        _be_the_job(connection, streams, request, before, supervisor)
+        _be_the_job(connection, streams, [ended, tell], request, before, supervisor)
     with suppress(ProcessLookupError, PermissionError):
         os.setpgid(job, job)  # both do it: who comes first cannot be told
-    for stream in streams:
-        os.close(stream)
+    _close(streams)
     status = _waited(connection, ended, job)
     with suppress(OSError):
         connection.sendall(ENDED + STATUS.pack(status))
     os._exit(0)
 
 
-def _told_of_children() -> int:
-    """A descriptor that can be read when a child ended."""
-    told, tell = os.pipe()
+def _ignore_signals() -> None:
+    for number in PASSED_ON:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _be_told_of_children(tell: int) -> None:
+    """Let a descriptor say when a child ended."""
     os.set_blocking(tell, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(tell)
-    return told
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _waited(connection: socket.socket, ended: int, job: int) -> int:
@@ -92,7 +100,12 @@ def _send(job: int, number: signal.Signals, whole: bool) -> None:
 
 
 def _be_the_job(
-    connection: socket.socket, streams: list[int], request: Request, before: frozenset[str], supervisor: int
+    connection: socket.socket,
+    streams: list[int],
+    pipe: list[int],
+    request: Request,
+    before: frozenset[str],
+    supervisor: int,
 ) -> None:
     """Become what the cold command would be, and end as it would."""
     try:
@@ -105,8 +118,8 @@ def _be_the_job(
         _take_streams(streams)
         take_over(request, before)
         connection.sendall(BEGUN)
-        connection.detach()
-        close_from(3)
+        connection.close()
+        _close(pipe)
     except (OSError, ValueError):
         os._exit(1)  # nothing was heard of it: the client does the job itself
     os._exit(_ended(Path(request["argv"][0]).stem))
@@ -115,6 +128,7 @@ def _be_the_job(
 def _take_streams(streams: list[int]) -> None:
     for standard, stream in enumerate(streams):
         os.dup2(stream, standard)
+        os.close(stream)
     cast(io.TextIOWrapper, sys.stdout).reconfigure(line_buffering=os.isatty(1))
 
 
@@ -140,13 +154,13 @@ def _ended(script: str) -> int:
 
 
 def _as_newly_started(script: str) -> None:
-    """What a new process has that a fork has not: collection of garbage, randomness of its own, no knowledge of folders."""
-    gc.enable()
-    importlib.invalidate_caches()
+    """What a new process has that a fork has not: a script of its own, and randomness."""
     sys.modules["__main__"] = importlib.import_module(script)
     sys.modules["__main__"].__file__ = os.path.join(os.getcwd(), sys.argv[0])
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
     _name_process(script)
 
 

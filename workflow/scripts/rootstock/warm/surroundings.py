@@ -20,14 +20,20 @@ Request = dict
 
 
 def surroundings() -> str:
-    """All that a job inherits and no client can hand over: program, variables, rights, groups of control, namespaces, CPUs."""
+    """All that a job inherits and no client can hand over."""
     program = [sys.executable, sys.version, os.path.realpath(sys.path[0]), *sys.path[1:]]
     variables = sorted(f"{name}={value}" for name, value in os.environ.items() if name == KEPT or not _is_passing(name))
-    rights = [line for line in _lines("status") if line.startswith(CREDENTIALS)]
-    groups = [*_lines("cgroup"), *_lines("oom_score_adj")]
-    spaces = [_inode(f"/proc/self/ns/{name}") for name in ("mnt", "pid", "net", "user", "ipc", "uts")]
-    cpus = [f"{sorted(os.sched_getaffinity(0))} {os.sched_getscheduler(0)}"]
-    return "\0".join([*program, *variables, *rights, *groups, *spaces, _inode("/"), *cpus])
+    return "\0".join([*program, *variables, rights_of("self")])
+
+
+def rights_of(process: int | str) -> str:
+    """The part of it that the kernel tells of any process, so that nobody need be believed: rights, cgroups, namespaces, CPUs."""
+    rights = [line for line in _lines(process, "status") if line.startswith(CREDENTIALS)]
+    groups = [*_lines(process, "cgroup"), *_lines(process, "oom_score_adj")]
+    spaces = [_inode(f"/proc/{process}/ns/{name}") for name in ("mnt", "pid", "net", "user", "ipc", "uts")]
+    pid = 0 if process == "self" else int(process)
+    cpus = f"{sorted(os.sched_getaffinity(pid))} {os.sched_getscheduler(pid)}"
+    return "\0".join([*rights, *groups, *spaces, _inode(f"/proc/{process}/root/."), cpus])
 
 
 def handed_over() -> Request:
@@ -84,8 +90,8 @@ def _is_passing(name: str) -> bool:
     return name in PASSING or name.startswith(PASSING_BEGINNINGS)
 
 
-def _lines(name: str) -> list[str]:
-    with open(f"/proc/self/{name}") as file:
+def _lines(process: int | str, name: str) -> list[str]:
+    with open(f"/proc/{process}/{name}") as file:
         return file.read().splitlines()
 
 
