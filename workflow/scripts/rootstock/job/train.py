@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.memory import keep_freed_memory
 from ..store.objects import StoredObject
 from ..store.signatures import private_key
 from ..study.identity import canonical
@@ -101,6 +102,7 @@ def _begin(job: Job) -> Any:
     job.task.trainer()  # before torch, which it loads the quicker way
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(job.run.threads)
     torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
     return torch

@@ -36,7 +36,7 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
     )
     trainee = WindowTrainee(model, spec.model, train, check, spec, n_classes, context)
     fitted = fit(trainee, spec, context)
-    return _outcome(trainee, fitted, {"base_test": trainee.measure(check), "n_train": len(train)})
+    return _outcome(trainee, fitted, {"base_test": _measured(trainee, fitted), "n_train": len(train)})
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
@@ -56,7 +56,7 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
     architecture = _architecture(spec, inputs.start)
     trainee = WindowTrainee(target.model, architecture, train, target.val, spec, target.n_classes, context, n_base)
     fitted = fit(trainee, spec, context)
-    metrics = target.measured | {"test": trainee.measure(target.test), "val": trainee.measure(target.val)}
+    metrics = target.measured | {"test": trainee.measure(target.test), "val": _measured(trainee, fitted)}
     return _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
 
 
@@ -165,6 +165,11 @@ def _architecture(spec: FinetuneSpec, start: Start | None) -> Model:
 def _spec_of(start: Start) -> BaseSpec:
     assert isinstance(start.spec, BaseSpec)
     return start.spec
+
+
+def _measured(trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
+    """The kept weights on what chose their epoch: they were measured there when they were the best."""
+    return fitted.measured or trainee.evaluate()
 
 
 def _outcome(trainee: WindowTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:
