@@ -4,14 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import ROOT, job_of, plan, prepared
 from tiny import TINY
+from torch.nn import functional as F
 
 from rootstock.engine.files import load
 from rootstock.engine.progress import Context
 from rootstock.job.train import train
+from rootstock.tasks.activity.augment import TAPE, keyed_noise
 from rootstock.tasks.activity.data import read_people
+from rootstock.tasks.activity.models import CentredNormReLU, build_model
+from rootstock.tasks.activity.presets import PRESETS
+from rootstock.tasks.activity.specs import Model
 from rootstock.tasks.activity.train import load_model
 from rootstock.tasks.activity.trainee import Measure
 
@@ -49,3 +55,69 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     environment = {"PYTHONPATH": str(ROOT / "workflow/scripts"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50_000  # of 512,000
+
+
+def as_written(model, x):
+    """The network of the `test` preset as its description says it, one operation after the other."""
+    for block in model.network.blocks:
+        y = block.conv(x)
+        y = F.relu(F.layer_norm(y.transpose(1, 2), y.shape[1:2]).transpose(1, 2))
+        if block.residual:
+            y = y + (x if block.project is None else block.project(x))
+        x = F.max_pool1d(y, 2) if block.pool else y
+    return model.network.classifier(model.network.dropout(x).mean(dim=2))
+
+
+SHAPES = [
+    {},
+    {"use_dilation": True},
+    {"use_residual": True},
+    {"use_dilation": True, "use_residual": True},
+    {"num_blocks": 5},
+]
+
+
+@pytest.mark.parametrize("samples", [40, 43])
+@pytest.mark.parametrize("settings", SHAPES)
+def test_the_fast_network_is_the_one_that_its_description_says(settings, samples):
+    architecture, defaults = PRESETS["test"]
+    model = build_model(Model(architecture=architecture, settings=defaults | settings), 6, 2).double()
+    windows = torch.randn(5, 6, samples, dtype=torch.float64, requires_grad=True)
+    found = []
+    for forward in (model, lambda x: as_written(model, x)):
+        outputs = forward(windows)
+        grads = torch.autograd.grad(outputs.square().sum(), [*model.parameters(), windows])
+        found.append([outputs, *grads])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
+
+
+def test_of_equal_time_steps_one_learns():
+    """A sensor that stands still: MaxPool2 hands the gradient to one of two equal values."""
+    y = torch.tensor([[[[1.0, -1.0], [1.0, -1.0]]]], dtype=torch.float64, requires_grad=True)  # (n, t, 2, c)
+    CentredNormReLU.apply(y * torch.tensor([1.0, 2.0], dtype=torch.float64)).sum().backward()
+    assert ((y.grad != 0).any(3).sum(2) == 1).all()
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_norms_are_taken_in_whole_precision(precision):
+    values = torch.randn(3, 4, 2, 8, dtype=precision, requires_grad=True)
+    with torch.autocast("cpu", precision):
+        norm = CentredNormReLU.apply(values)
+    norm.sum().backward()
+    assert norm.dtype == torch.float32 and values.grad.dtype == precision
+
+
+def test_noise_is_white_and_of_its_sample_alone():
+    noise = keyed_noise(7, torch.arange(3000), 60, torch.device("cpu"))
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    pairs = [
+        (noise[:, :-1], noise[:, 1:]),
+        (noise[:-1], noise[1:]),
+        (noise, keyed_noise(8, torch.arange(3000), 60, noise.device)),
+    ]
+    for one, other in pairs:
+        assert abs((one * other).mean()) < 0.02
+    order = torch.randperm(3000)
+    assert torch.equal(keyed_noise(7, order, 60, noise.device), noise[order])
+    assert keyed_noise(7, torch.arange(2), TAPE, noise.device).std() > 0.9  # longer than the tape

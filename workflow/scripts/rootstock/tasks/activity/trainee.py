@@ -59,7 +59,8 @@ class WindowTrainee:
     ):
         self.model, self.spec, self.n_classes, self.n_base = model.to(context.device), spec, n_classes, n_base
         self.device = context.device
-        self.x, self.y = train.x.to(self.device), train.y.to(self.device)
+        self.x, self.y = train.x.to(self.device), train.y
+        self.targets = _soft(train.y, n_classes).to(self.device)
         self.check = check
         self.rebuilds = {
             "architecture": json.loads(canonical(architecture)),
@@ -104,11 +105,10 @@ class WindowTrainee:
                     layer.eval()
 
     def _inputs(self, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        samples = samples.to(self.device)
-        x = self.x[samples]
+        x = self.x[samples.to(self.device)]  # a copy, which may be changed
         if self.augmentation:
             x = self.augmentation(x, self.model.std, samples, epoch_key(self.spec.seed, epoch))
-        return x, _soft(self.y[samples], self.n_classes)
+        return x, self.targets[samples.to(self.device)]
 
     def _mixup(self, alpha: float, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
         if self.mixup is None or self.mixup[0] != epoch:
