@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from rootstock.engine.files import load
 from rootstock.engine.metrics import classification_metrics, confusion_counts
+from rootstock.engine.rows import Rows
 from rootstock.job.train import train
 from rootstock.study.problems import Refusal
 from rootstock.study.run import Run
@@ -162,8 +163,8 @@ def test_mixup_pairs_every_sample_once():
     st.integers(0, 5),
 )
 def test_shares_are_nested_and_as_near_as_whole_windows_allow(labels, shares, seed):
-    windows = Windows(torch.arange(len(labels)).float()[:, None, None], torch.tensor(labels))
-    taken = [set(take_share(windows, share, seed).x.flatten().tolist()) for share in sorted(shares)]
+    windows = Windows(Rows([torch.arange(len(labels)).float()[:, None, None]]), torch.tensor(labels))
+    taken = [set(take_share(windows, share, seed).x.all().flatten().tolist()) for share in sorted(shares)]
     assert all(small <= large for small, large in pairwise(taken))
     for share, chosen in zip(sorted(shares), taken, strict=True):
         assert len(chosen) == max(1, round(share * len(labels)))

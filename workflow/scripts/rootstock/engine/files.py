@@ -18,6 +18,11 @@ def to_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
+def can_be_mapped(source: str | Path | BinaryIO) -> bool:
+    """Whether a file has the form that torch writes since 1.6, whose tensors can stay on disk until they are used."""
+    return zipfile.is_zipfile(source)
+
+
 def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
     """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run.
 
@@ -25,7 +30,7 @@ def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
     """
     path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
-        mmap = is_mapped and zipfile.is_zipfile(source)
+        mmap = is_mapped and can_be_mapped(source)
         return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file") from None
