@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,16 @@ from torch.nn import functional as F
 from rootstock.engine.files import load
 from rootstock.engine.progress import Context
 from rootstock.job.train import train
+from rootstock.study.code import code_digest
+from rootstock.study.problems import Refusal
 from rootstock.tasks.activity.augment import TAPE, keyed_noise
 from rootstock.tasks.activity.data import read_people
 from rootstock.tasks.activity.models import CentredNormReLU, build_model
-from rootstock.tasks.activity.presets import PRESETS
+from rootstock.tasks.activity.presets import PRESETS, sources_of
 from rootstock.tasks.activity.specs import Model
 from rootstock.tasks.activity.train import load_model
 from rootstock.tasks.activity.trainee import Measure
+from rootstock.tasks.registry import TASKS
 
 
 def tiny_base(folder: Path, monkeypatch, **base):
@@ -32,7 +36,7 @@ def tiny_base(folder: Path, monkeypatch, **base):
 
 def test_the_kept_weights_are_not_measured_twice_on_the_same_windows(tmp_path, monkeypatch):
     training, calls, whole = tiny_base(tmp_path, monkeypatch, max_epochs=4), [], Measure.__call__
-    monkeypatch.setattr(Measure, "__call__", lambda self, windows: calls.append(len(windows)) or whole(self, windows))
+    monkeypatch.setattr(Measure, "__call__", lambda self, windows: calls.append(windows) or whole(self, windows))
     kept = train(job_of(training))
     assert len(calls) == 4
     content = load(kept.model)
@@ -68,23 +72,30 @@ def as_written(model, x):
     return model.network.classifier(model.network.dropout(x).mean(dim=2))
 
 
-SHAPES = [
+def pooled_as_written(model, x):
+    """That of the `pooled` preset."""
+    x = model.network.blocks(F.avg_pool1d(x, model.network.downsample))
+    return model.network.classifier(model.network.dropout(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)))
+
+
+SETTINGS = [
     {},
     {"use_dilation": True},
     {"use_residual": True},
     {"use_dilation": True, "use_residual": True},
     {"num_blocks": 5},
 ]
+NETWORKS = [*(("test", as_written, settings) for settings in SETTINGS), ("pooled", pooled_as_written, {"dropout": 0.0})]
 
 
-@pytest.mark.parametrize("samples", [40, 43])
-@pytest.mark.parametrize("settings", SHAPES)
-def test_the_fast_network_is_the_one_that_its_description_says(settings, samples):
-    architecture, defaults = PRESETS["test"]
+@pytest.mark.parametrize("samples", [80, 83])
+@pytest.mark.parametrize(("preset", "written", "settings"), NETWORKS)
+def test_a_fast_network_is_the_one_that_its_description_says(preset, written, settings, samples):
+    architecture, defaults = PRESETS[preset]
     model = build_model(Model(architecture=architecture, settings=defaults | settings), 6, 2).double()
     windows = torch.randn(5, 6, samples, dtype=torch.float64, requires_grad=True)
     found = []
-    for forward in (model, lambda x: as_written(model, x)):
+    for forward in (model, lambda x: written(model, x)):
         outputs = forward(windows)
         grads = torch.autograd.grad(outputs.square().sum(), [*model.parameters(), windows])
         found.append([outputs, *grads])
@@ -121,3 +132,33 @@ def test_noise_is_white_and_of_its_sample_alone():
     order = torch.randperm(3000)
     assert torch.equal(keyed_noise(7, order, 60, noise.device), noise[order])
     assert keyed_noise(7, torch.arange(2), TAPE, noise.device).std() > 0.9  # longer than the tape
+
+
+def test_an_object_of_an_earlier_recipe_stays_what_it_is(tmp_path, monkeypatch):
+    """It is handed out and fine-tuned as it is, and never becomes one of today's name; none is trained any more."""
+    training = tiny_base(tmp_path, monkeypatch, max_epochs=1)
+    earlier = replace(job_of(training), spec=training.spec.model_copy(update={"recipe": 1}))
+    with pytest.raises(Refusal, match=r"its spec is of recipe 1 of activity, this version trains recipe 2; plan again"):
+        train(earlier)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(earlier.task), "recipe", 1)
+        kept = train(earlier)
+    assert kept.hash != training.hash and train(earlier) == kept
+    today = train(job_of(training))
+    assert today.hash == training.hash and "former_name" not in today.read()
+    kept.publish_base(tmp_path / "it.pt", tmp_path / "it_metadata.json")
+    (tuned,) = plan(**TINY["activity"].content()).experiments.values()
+    spec = tuned.spec.model_copy(update={"base": kept.hash, "max_epochs": 1})
+    assert (
+        train(replace(job_of(tuned), spec=spec, start_model=str(tmp_path / "it.pt"))).read()["base_hash"] == kept.hash
+    )
+
+
+def test_networks_are_known_as_the_code_of_recipe_1():
+    """What `same_code` says: models of then load, and so the digests below stay."""
+    task = TASKS.find("activity")
+    known = {"test": "8105b01905472d60", "pooled": "4bd36a11bfef6e68", "medium": "f0ec3abb8e3f0e74"}
+    for preset, code in known.items():
+        architecture, settings = PRESETS[preset]
+        found = code_digest(sources_of(Model(architecture=architecture, settings=settings)))
+        assert task.same_code.get(found, found) == code, (preset, found)

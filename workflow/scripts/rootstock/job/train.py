@@ -68,6 +68,7 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
 
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
+    _require_recipe(job)
     key = _key_of(job)  # a wrong one costs no training
     torch = _begin(job)
     start = start_of(job)
@@ -89,6 +90,16 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         checkpoints.clear()
         fitted = outcome.fitted
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+
+
+def _require_recipe(job: Job) -> None:
+    """`Refusal` where a spec was made for an earlier recipe: what is trained now would not be what its name promises."""
+    wanted, recipe = job.spec.recipe, job.task.recipe
+    if wanted != recipe:
+        raise Refusal(
+            f"{job.hash}: its spec is of recipe {wanted} of {job.spec.task}, this version trains recipe {recipe}; plan again, "
+            "or train it with the version of then"
+        )
 
 
 def _key_of(job: Job) -> Any:
