@@ -1,4 +1,4 @@
-# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make studies
+# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make bench     make studies
 # Tools run as `python -m …`: that goes on in a project that was moved, where the commands in .venv/bin name the old folder.
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
@@ -10,7 +10,7 @@ generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY
 install_task = task=$$($(generate) --task) && $(MAKE) --no-print-directory .venv/installed-$$task
 extras = $(wildcard requirements-*.txt)
 
-.PHONY: run check test test-kill studies lint clean-venv
+.PHONY: run check test test-kill bench studies lint clean-venv
 
 run: .venv/installed
 	@$(install_task)
@@ -26,6 +26,10 @@ test: .venv/installed-tests
 
 test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)
+
+# BENCH=name: one of them; ARGS=--full: at their whole size.
+bench: .venv/installed-tests
+	@$(BIN)/python benchmarks/bench.py $(BENCH) $(ARGS)
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py

@@ -1,4 +1,4 @@
-"""Random changes of windows. Every random number is a hash of (seed, epoch, sample): batches and processes don't matter."""
+"""Random changes of windows. Every choice is a hash of (seed, epoch, sample): batches and processes don't matter."""
 
 import math
 from dataclasses import dataclass
