@@ -46,13 +46,18 @@ def main() -> None:
 
 def write_table(results: dict) -> None:
     """The table of the README: ratios as least – median – most over repeats, and what one run costs at least."""
-    lines = ["| what | ratio | least – median – most | CPU s, least of each |", "|---|---|---|---|"]
+    lines = ["| what | ratio | least – median – most | least of each |", "|---|---|---|---|"]
     for title, found in results.items():
-        least = ", ".join(f"{name} {min(c['cpu'] for c in costs):.3g}" for name, costs in found["costs"].items())
+        least = ", ".join(f"{name} {_least(costs)}" for name, costs in found["costs"].items())
         for ratio, (low, middle, high) in found["ratios"].items():
             lines.append(f"| {title} | {ratio} | {low:.2f} – **{middle:.2f}** – {high:.2f} | {least} |")
     before, _, rest = README.read_text().partition(BEGIN)
     README.write_text("\n".join([before + BEGIN, *lines, END]) + rest.partition(END)[2])
+
+
+def _least(costs: list[dict]) -> str:
+    cpu, private = (min(cost[what] for cost in costs) for what in ("cpu", "private"))
+    return f"{cpu:.3g} CPU s" + (f" and {private:.0f} MB private" if private else "")
 
 
 if __name__ == "__main__":
