@@ -9,8 +9,13 @@ study_flags = $(if $(jobs),,--configfile '$(STUDY)') $(if $(strip $(jobs) $(CONF
 generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)'
 install_task = task=$$($(generate) --task) && $(MAKE) --no-print-directory .venv/installed-$$task
 extras = $(wildcard requirements-*.txt)
+TARGETS := run check test test-kill bench studies lint clean-venv
 
-.PHONY: run check test test-kill bench studies lint clean-venv
+# A study named without STUDY= would be a target of its own, and the default study would run in its place.
+odd = $(firstword $(filter-out $(TARGETS) .venv/%,$(MAKECMDGOALS)))
+$(if $(odd),$(error $(odd) is no target; a study is named by STUDY=: make $(firstword $(filter $(TARGETS),$(MAKECMDGOALS)) run) STUDY=$(odd)))
+
+.PHONY: $(TARGETS)
 
 run: .venv/installed
 	@$(install_task)

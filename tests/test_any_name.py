@@ -6,9 +6,10 @@ import unicodedata
 
 import pandas as pd
 import pytest
-from conftest import PEOPLE, plan, write_people
+from conftest import PEOPLE, plan, ran, write_people
 from tiny import TINY, write_texts
 
+from rootstock.controller.missing import missing_of
 from rootstock.results.figure import dots_by_row
 from rootstock.study import paths
 from rootstock.study.problems import StudyError
@@ -37,6 +38,26 @@ def test_people_of_any_name_are_trained_and_shown_under_it(project):
     assert any(folder.startswith("fold1_Anna-Muller_") for folder in folders) and not (project / "pwned").exists()
     again = project.snakemake("--configfile", "names.yaml")
     assert "Nothing to be done" in again.stderr
+
+
+def test_what_is_missing_of_people_of_any_name_is_told_with_its_reason(project, capsys, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    write_people(project / "data/tiny", NAMES)
+    study = {"data": {"path": "data/tiny"}, "base": {}, "finetune": {"mode": "target_only"}}
+    planned = plan(study="t", **study)
+    prefix, unit = next(iter(planned.experiments))
+    record = project / f".rootstock/jobs/t/finetune/{prefix}/{unit}.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"started": 1.0, "ended": 2.0, "returncode": 1, "stderr": "X holds NaN"}))
+    found = {item.who: item.why for item in missing_of(planned)}
+    assert list(found) == [f"fold{fold}_{name}" for fold, name in enumerate(NAMES)]
+    assert found.pop(f"fold0_{NAMES[0]}") == "X holds NaN" and all("is not begun" in why for why in found.values())
+    log = project / f"logs/finetune/{prefix}/{unit}.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch 1\n")
+    for job in (f"{prefix}/{unit}", f"experiments/{prefix}/fold0_{NAMES[0]}"):
+        status = ran(project, capsys, "status", "--configfile", project.study("t", study), "--follow", job)
+        assert status == (0, "epoch 1\n", "")
 
 
 def test_a_name_that_is_safe_keeps_its_folder_and_others_have_one_each():

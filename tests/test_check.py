@@ -174,6 +174,17 @@ def test_make_check_takes_what_make_run_takes():
         assert f"--configfile '{study}' --check --config store=x train_bases=false" in shown.stdout, shown.stderr
 
 
+@pytest.mark.parametrize(
+    "goals", [("check", "my.yaml"), ("run", "config/config.yaml"), ("my.json", "run"), ("run", "my")]
+)
+def test_a_study_without_its_word_is_one_line_and_not_the_default_study(goals):
+    done = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True)
+    target = next(goal for goal in goals if goal in ("check", "run"))
+    study = next(goal for goal in goals if goal != target)
+    assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1
+    assert f"make {target} STUDY={study}" in done.stderr
+
+
 def test_a_run_says_how_much_the_store_hands_back_and_refuses_what_no_job_could_have(project, people):
     study = STUDY | {"participants": list(PEOPLE), "folds": [0]}
     project.publish_here(study)

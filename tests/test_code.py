@@ -2,17 +2,26 @@
 
 import importlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import PEOPLE, job_of, plan
+from conftest import PEOPLE, job_of, plan, ran
 from tiny import TINY
 
 from rootstock import load_model
-from rootstock.controller.code import code_notes, of_other_code
+from rootstock.controller import checking
+from rootstock.controller.code import (
+    changed_code,
+    code_notes,
+    of_other_code,
+    remember_code,
+    require_code_of,
+    to_begin,
+)
 from rootstock.engine.files import load, to_bytes
 from rootstock.job.start import state_of
 from rootstock.job.train import train
@@ -214,6 +223,55 @@ def test_a_changed_network_is_told_when_planned_and_refused_when_loaded(publishe
     files = [paths.base_model(base.hash), tuned.path, base.hash, f".rootstock/store/{tuned.hash}/model.pt"]
     for file in files:
         refused(lambda file=file: load_model(file))
+
+
+def test_what_a_run_would_come_upon_is_told_before_its_first_job(published):
+    planned, base, tuned = trainings()
+    other = plan(**STUDY | {"finetune": STUDY["finetune"] | {"max_epochs": 2}})
+    published()
+    found = of_other_code(planned)
+    require_code_of(planned, found, to_begin(planned))  # all is published: nothing is begun
+    refused(lambda: require_code_of(other, of_other_code(other), to_begin(other)), base.hash, "forget")
+    shutil.rmtree(tuned.path)
+    refused(lambda: require_code_of(planned, found, to_begin(planned)), tuned.hash)
+    Path(paths.base_model(base.hash)).unlink()
+    refused(lambda: require_code_of(planned, found, to_begin(planned)), base.hash, tuned.hash)
+    refused(lambda: require_code_of(planned, found, [], [base.hash]), base.hash)
+    anew = plan(**STUDY | {"retrain": True})
+    require_code_of(anew, found, to_begin(anew))
+
+
+def test_check_names_models_of_other_code(published, project, capsys, monkeypatch):
+    monkeypatch.setattr(checking, "is_slurm_here", lambda: False)
+    project.study("t", STUDY)
+    check = ("generate_jobs", "--check", "--configfile", "t.yaml")
+    published()
+    assert ran(project, capsys, *check)[0] == 0  # there is nothing to begin
+    shutil.rmtree(trainings()[2].path)
+    status, out, err = ran(project, capsys, *check)
+    assert status == 1 and "note: 2 trained models made by other code" in out and not out.endswith("ok\n")
+    assert len(err.splitlines()) == 1 and "models that this run needs" in err and "retrain=true" in err
+    assert "\n2 of 2 trainings already in the store\n" in out
+    status, out, _ = ran(project, capsys, *check, "--config", "retrain=true")
+    assert status == 0 and "\n0 of 2 trainings already in the store; 2 made by other code are trained anew\nok\n" in out
+
+
+def test_what_changed_since_a_study_last_ran_is_told_where_trainings_are_new(people, project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    Path("my_nets.py").write_text(NET)
+    Path("my_parts.py").write_text(PARTS)
+    study = STUDY | {"base": {"model": "my_nets:Net"}}
+    first = plan(**study)
+    assert changed_code(first, {}) == []  # it never ran
+    remember_code(first)
+    Path("my_nets.py").write_text(NET + "# a comment\n")
+    assert changed_code(plan(**study), {}) == []
+    Path("my_parts.py").write_text(PARTS.replace("relu", "tanh"))
+    (line,) = changed_code(plan(**study), {})
+    assert line.startswith("my_parts.py changed since this study last ran here; 2 trainings are new")
+    assert changed_code(plan(**study), dict.fromkeys(plan(**study).reaches)) == []
+    Path(".rootstock/code/t.json").write_text("[]")
+    assert changed_code(plan(**study), {}) == []
 
 
 def test_an_export_refuses_a_model_of_other_code_before_it_writes(published, monkeypatch):

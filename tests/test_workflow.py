@@ -293,7 +293,11 @@ def test_a_models_own_class_is_trained_and_its_source_is_its_identity(project, p
     (project / "my_nets.py").write_text(source + "# a comment\n")
     assert rerun(project, "own.yaml") == {}
     (project / "my_nets.py").write_text(source.replace("relu", "tanh"))
+    told = "note: my_nets.py changed since this study last ran here; 2 trainings are new for that"
+    assert told in project.snakemake("--configfile", "own.yaml", "-n").stderr
+    assert told in project.script("generate_jobs", "--check", "--configfile", "own.yaml").stdout
     assert rerun(project, "own.yaml")["train_base"] == 1
+    assert "changed since" not in project.snakemake("--configfile", "own.yaml", "-n").stderr
 
 
 def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(project, people):
@@ -308,23 +312,32 @@ def test_a_changed_network_is_told_and_trained_anew_when_asked_and_only_then(pro
     weights = {file: file.read_bytes() for file in project.folder.glob(".rootstock/store/*/model.pt")}
 
     run = project.snakemake("--configfile", "tiny.yaml")
-    assert jobs_run(run.stderr) == {} and "note: 3 trained models made by other code" in run.stderr
+    assert jobs_run(run.stderr) == {} and "note: 3 trained models made by other code" in run.stdout  # beside the table
     assert "3 trained models" in project.script("generate_jobs", "--configfile", "tiny.yaml").stdout
     (tuned,) = [f for f in project.folder.glob("experiments/target_only*/*") if is_of(f, "ConvBlocks")]
     for script, flags in (("check_checkpoint", [tuned / "best_model.pt"]), ("train_base", by_hand(project))):
         refused = project.script(script, *flags, check=False)
         assert refused.returncode == 1 and "made by other code" in refused.stderr.splitlines()[-1], refused.stderr
     forced = project.snakemake("--configfile", "tiny.yaml", "--forceall", check=False)
-    assert forced.returncode == 1 and "made by other code" in forced.stderr
+    assert forced.returncode == 1 and "models that this run needs were made by other code" in forced.stderr
+    assert not jobs_begun(forced)
+    dry = project.snakemake("--configfile", "tiny.yaml", "--forceall", "-n")
+    assert "note: 3 trained models made by other code" in dry.stderr and "models that this run needs" in dry.stderr
 
     anew = ("--config", "retrain=true")
     run = project.snakemake("--configfile", "tiny.yaml", *anew)
     assert run.stderr.count("3 trained models made by other code") == 1  # jobs do not look
+    assert "3 of 6 trainings already in the store; 3 made by other code are trained anew" in run.stderr
+    assert "made by other code" not in run.stdout
     done = jobs_run(run.stderr + run.stdout)
     assert (done["train_base"], done["train_finetune"], done["summarise"]) == (1, 2, 1), done
     after = {file: file.read_bytes() for file in project.folder.glob(".rootstock/store/*/model.pt")}
     assert sum(after[file] != weights[file] for file in weights) == 3 and after.keys() == weights.keys()
     assert rerun(project) == {} == rerun(project, "tiny.yaml", *anew)
+
+
+def jobs_begun(run) -> int:
+    return run.stderr.count("rule train_") + run.stderr.count("Finished jobid")
 
 
 def is_of(folder, architecture: str) -> bool:

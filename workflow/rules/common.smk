@@ -5,13 +5,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from rootstock.controller.code import code_notes, of_other_code
-from rootstock.controller.planning import plan_of_workflow, put_this_python_first
+from rootstock.controller.code import of_other_code
+from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
 from rootstock.study import paths
 from rootstock.study.identity import canonical, short_digest, with_whereabouts
-from rootstock.study.told import printable
 
 put_this_python_first()
+collect_garbage_rarely()
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
@@ -27,8 +27,6 @@ EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
 # Each job plans too, but this reads the metadata of every model.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
-for note in code_notes(PLAN, OTHER_CODE):
-    print(printable(f"note: {note}"), file=sys.stderr)
 
 
 localrules:
@@ -60,6 +58,11 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
+
+
+def own_class(base_hash):
+    """The class of the user's own that the network of a base model has, as this study names it: no file's word is enough."""
+    return (base_hash and PLAN.bases[base_hash].spec.own_class) or ""
 
 
 def data_of(training, output):

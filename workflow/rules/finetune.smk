@@ -20,10 +20,12 @@ rule train_finetune:
     resources:
         **RUN.resources(),
         run=canonical(RUN),
+        start=RUN.start,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
         folder=lambda wildcards: paths.experiment(wildcards.prefix, wildcards.unit),
+        own_class=lambda wildcards: own_class(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -34,11 +36,13 @@ rule train_finetune:
         "python workflow/scripts/train_finetune.py"
         " --spec {params.spec:q}"
         " --base {input.base:q}"
+        " --own_class {resources.own_class:q}"
         " --data_path {params.data:q}"
         " --expect {resources.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --{resources.retrain}"
+        " --{resources.start}"
         " --asked_by {resources.study:q}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"

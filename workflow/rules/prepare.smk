@@ -17,6 +17,7 @@ rule prepare:
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
         task=PLAN.study.task.name,
         run=canonical(RUN),
+        start=RUN.start,
         folder=lambda wildcards: paths.prepared(wildcards.name),
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
         runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
@@ -27,5 +28,6 @@ rule prepare:
         " --task {resources.task:q}"
         " --spec {params.spec:q}"
         " --run {resources.run:q}"
+        " --{resources.start}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"

@@ -1,11 +1,12 @@
 # In:   the plan, and the jobs that Snakemake is about to start
 # Out:  what a person sees of a run: its begin, its failures, its answer; results/<study>/run_log.json
 import atexit
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
 from rootstock.controller.checking import in_store, require_what_runs_need
+from rootstock.controller.code import code_notes, remember_code, require_code_of
 from rootstock.controller.failures import shorten_failures
 from rootstock.controller.planning import begin_run, headline
 from rootstock.controller.run_log import RunLog
@@ -22,13 +23,26 @@ logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
 
 def tell_plan():
     """What the run is about, and how much of it the store hands back."""
-    say(*map(printable, PLAN_LINES), in_store(PLAN), sep="\n")
+    notes = [f"note: {note}" for note in code_notes(PLAN, OTHER_CODE)]
+    say(*map(printable, [*PLAN_LINES, *notes]), in_store(PLAN, OTHER_CODE), sep="\n")
+
+
+def require_code(jobs):
+    """Stop before jobs that would come upon models of other code."""
+    bases = [PLAN.bases[job.wildcards.hash] for job in jobs if job.rule.name == "train_base"]
+    tuned = [job.wildcards for job in jobs if job.rule.name == "train_finetune"]
+    exported = [PLAN.exports[job.wildcards.export].hash for job in jobs if job.rule.name == "export"]
+    begun = [*bases, *(PLAN.experiments[wildcards.prefix, wildcards.unit] for wildcards in tuned)]
+    with told_as_lines():
+        require_code_of(PLAN, OTHER_CODE, begun, exported)
 
 
 def end_of_dry_run():
     """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after this file was read."""
     if workflow.dryrun:
         tell_plan()
+        with suppress(SystemExit):
+            require_code(list(workflow.dag.needrun_jobs(exclude_finished=False)) if workflow.dag else [])
 
 
 if workflow.is_main_process:
@@ -39,6 +53,7 @@ def start_of_run(scheduler, jobs):
     """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
     end, however it ends."""
     tell_plan()
+    require_code(jobs)
     with told_as_lines():
         if any(job.rule.name in ("train_base", "train_finetune") for job in jobs):
             require_what_runs_need(PLAN, workflow.local_exec, not workflow.deployment_settings.deployment_method)
@@ -48,6 +63,7 @@ def start_of_run(scheduler, jobs):
             sys.exit(130)
         atexit.register(HELD.close)
         begin_run(PLAN)
+        remember_code(PLAN)
         make_room(PLAN, say)
         prepare_run(scheduler._executor, say=say)
     run_log = RunLog(PLAN)

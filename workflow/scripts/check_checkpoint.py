@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="a .pt file: model, best model, base model or checkpoint")
     cli.add_store_flag(parser)
     cli.add_own_task_flag(parser)
+    cli.add_own_class_flag(parser)
     args = parser.parse_args()
     if args.file.is_dir():
         raise Refusal(f"{args.file}: is a folder; name a .pt file in it")

@@ -3,15 +3,16 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.controller.checking import check_all, in_store
-from rootstock.controller.code import code_notes, of_other_code
+from rootstock.controller.code import Training, code_notes, of_other_code, require_code_of, to_begin
 from rootstock.controller.planning import analysis, content_of_workflow, headline, plan_content, require_bases
 from rootstock.study.fields import readable
 from rootstock.study.plan import Plan, job_lists
-from rootstock.study.problems import Refusal, StudyError
+from rootstock.study.problems import Refusal, StudyError, refusals
 from rootstock.study.reading import text_of
 from rootstock.study.schema import study_schema
 from rootstock.study.tables import with_tables
@@ -47,9 +48,10 @@ def main() -> int:
     if args.task:
         print(readable(plan.study.task.name))
         return 0
-    plan.notes += code_notes(plan, of_other_code(plan))
+    other_code = of_other_code(plan)
+    plan.notes += code_notes(plan, other_code)
     if args.check:
-        tell_checked(plan)
+        tell_checked(plan, other_code)
         return 0
     report = analysis(plan)
     cli.say(json.dumps(report, indent=1) if args.json else shown(report, plan))
@@ -80,12 +82,12 @@ def config_of(values: list[str]) -> dict:
         raise Refusal(f"--config: {error}") from None
 
 
-def tell_checked(plan: Plan) -> None:
+def tell_checked(plan: Plan, other_code: dict[str, Training]) -> None:
     """A table of what the trainings will read, and `ok`; or, as `StudyError`, all that their jobs would refuse."""
     found = check_all(plan)
-    print(cli.printable("\n".join([*headline(plan), *found.table, in_store(plan)])))
-    if found.faults:
-        raise StudyError(found.faults)
+    print(cli.printable("\n".join([*headline(plan), *found.table, in_store(plan, other_code)])))
+    if faults := [*found.faults, *refusals([partial(require_code_of, plan, other_code, to_begin(plan))])]:
+        raise StudyError(faults)
     print("ok")
 
 

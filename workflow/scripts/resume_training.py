@@ -17,6 +17,7 @@ from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
 from rootstock.study.identity import canonical, with_whereabouts
+from rootstock.study.own import require_named
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
 from rootstock.study.run import Run
@@ -44,7 +45,7 @@ def main() -> int:
     if file.world_size != run.world_size:
         same = "the batches stay the same, losses up to the order of float sums"
         cli.say(f"processes: {file.world_size} become {run.world_size}; {same}")
-    command = command_of(file, resumption, run, store)
+    command = command_of(file, resumption, run, store) + (["--own_class", args.own_class] if args.own_class else [])
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # one process: signals and exit status are the training's own
 
@@ -108,6 +109,7 @@ def resumed(file: ModelFile, state: dict[str, Any], changes: dict[str, int]) -> 
         place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], file.kind == "state")
     except (KeyError, TypeError):
         raise Refusal(f"{file.path}: holds no state of a training; see check_checkpoint.py") from None
+    require_named(spec.own_class)
     try:
         return TASKS.of_file(file.task).resumed(spec, place, changed)
     except Refusal as refusal:  # in the words of the spec
@@ -184,6 +186,7 @@ def parse() -> argparse.Namespace:
         help=f"folder of trained models (default: where --checkpoint lies, else {paths.STORE})",
     )
     cli.add_own_task_flag(parser)
+    cli.add_own_class_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
     for name in CHANGES:

@@ -19,6 +19,7 @@ from rootstock.commands import cli
 from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.controller.status import STATES, JobStatus, follow, seconds_left, study_status
 from rootstock.controller.turns import is_under_way
+from rootstock.study import paths
 from rootstock.study.problems import Refusal, nearest
 
 
@@ -48,8 +49,11 @@ def main() -> int:
 
 
 def _job(name: str, jobs: list[JobStatus]) -> JobStatus:
+    """A job by its name or folder; a unit may be named as its study names it."""
+    prefix, _, unit = name.removeprefix("experiments/").rpartition("/")
+    wanted = "/".join(filter(None, (prefix, paths.unit_folder(unit))))
     for job in jobs:
-        if name in (job.name, f"experiments/{job.name}"):
+        if wanted == job.name:
             return job
     raise Refusal(f"--follow: {name!r} is no job of this study; {nearest(name, (job.name for job in jobs))}")
 

@@ -12,6 +12,7 @@ from ..machine.private import json_object
 from ..study import paths
 from ..study.fields import NAME_RULE, PATH_RULE, Section, is_name, is_path, is_text
 from ..study.jobs import fields_of
+from ..study.own import name_own
 from ..study.parts import section_of
 from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest, show
 from ..study.run import Run
@@ -134,6 +135,11 @@ def add_store_flag(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_warm_flag(parser: argparse._ActionsContainer) -> None:
+    """How a job starts that has no other run settings; its command's first lines obey it."""
+    parser.add_argument("--warm", action=argparse.BooleanOptionalAction, help=Run.model_fields["warm"].description)
+
+
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Where things lie and how they run: nothing here changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
@@ -237,19 +243,37 @@ def add_own_task_flag(
     parser.add_argument("--task", action=_OwnTask, metavar="package.module:Class", help=about)
 
 
+class _OwnClass(argparse.Action):
+    """Notes the network's class that a user names, so that files may name it too."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        name_own(values)
+        setattr(namespace, self.dest, values)
+
+
+def add_own_class_flag(parser: argparse._ActionsContainer) -> None:
+    about = "a network of your own that a model file may name"
+    parser.add_argument("--own_class", action=_OwnClass, nargs="?", metavar="package.module:Class", help=about)
+
+
 def task_of(arguments: list[str]) -> Task:
     """The task named on a command line, or in the spec on it, before its flags are known."""
+    try:
+        return TASKS.find(task_name(arguments))
+    except StudyError as error:
+        flag = "--spec: " if any(word.partition("=")[0] == "--spec" for word in arguments) else "--"
+        raise Refusal(f"{flag}{error}") from None
+
+
+def task_name(arguments: list[str]) -> Any:
+    """Its name, which may be that of none."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--task", default=TASKS.names[0])
     early.add_argument("--spec")
     known, _ = early.parse_known_args(arguments)
-    name, flag = known.task, "--"
-    if known.spec:
-        try:
-            name, flag = json_object(spec_text(known.spec)).get("task", known.task), "--spec: "
-        except ValueError:
-            raise Refusal("--spec: is not the JSON object of a spec") from None
+    if not known.spec:
+        return known.task
     try:
-        return TASKS.find(name)
-    except StudyError as error:
-        raise Refusal(f"{flag}{error}") from None
+        return json_object(spec_text(known.spec)).get("task", known.task)
+    except ValueError:
+        raise Refusal("--spec: is not the JSON object of a spec") from None

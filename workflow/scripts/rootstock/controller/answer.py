@@ -12,6 +12,8 @@ from ..store.files import write_atomically
 from ..study import paths
 from ..study.identity import short_digest
 from ..study.plan import Plan
+from ..tasks.code import ANEW
+from .code import made_by_other_code, of_other_code
 
 FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
 NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
@@ -23,7 +25,7 @@ def answer(plan: Plan) -> str:
     table = Path(paths.TABLE.format(study=plan.study.name))
     if plan.experiments and table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
-    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}"])
+    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *_of_code(plan)])
 
 
 class AnswerAgain(logging.Handler):
@@ -45,10 +47,10 @@ def partial_answer(plan: Plan) -> str:
     command = [sys.executable, "workflow/scripts/summarise.py", "--partial"]
     command += ["--study", plan.study_file, "--output", str(summary)]
     done = subprocess.run(command, capture_output=True, text=True)
-    return (
-        done.stderr
-        if done.returncode
-        else f"{done.stdout}\nresults of what is there: {_listed(summary.parent)}, missing.csv"
+    if done.returncode:
+        return done.stderr
+    return "\n".join(
+        [done.stdout, f"results of what is there: {_listed(summary.parent)}, missing.csv", *_of_code(plan)]
     )
 
 
@@ -76,6 +78,11 @@ def _experiments_of(summary: Path) -> set[str]:
 
 def _listed(folder: Path) -> str:
     return f"{folder}/: {', '.join(FILES)}"
+
+
+def _of_code(plan: Plan) -> list[str]:
+    """What must stand beside a table: whose models other code made than is here now."""
+    return [f"note: {told}; {ANEW.format(name='HASH')}" for told in made_by_other_code(plan, of_other_code(plan))]
 
 
 def _folders(plan: Plan) -> list[str]:

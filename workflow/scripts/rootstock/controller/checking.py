@@ -1,7 +1,7 @@
 """What jobs would refuse, told before the first one: what costs nothing at the start of each run, the rest when it is asked for."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ..slurm.executor import is_slurm_here
 from ..store.objects import stored
 from ..store.signatures import private_key
 from ..study import paths
+from ..study.own import name_own
 from ..study.parts import Checked
 from ..study.plan import Plan
 from ..study.problems import Refusal, StudyError, refusals
@@ -23,7 +24,7 @@ Check = Callable[[], Any]
 def require_what_runs_need(plan: Plan, is_local: bool, is_this_python: bool) -> None:
     """Raise as `StudyError` all that can be known of the run settings without torch. `is_local`: jobs run on this machine;
     `is_this_python`: with the packages of this process. What the store hands back needs nothing."""
-    if all(_is_whole(plan.study.store, name) for name in plan.reaches):
+    if all(is_whole(plan.study.store, name) for name in plan.reaches):
         return
     checks = [*_of_packages(plan.study.run)] if is_this_python else []
     checks += [*_of_gpus(plan.study.run)] if is_local else []
@@ -41,18 +42,24 @@ def check_all(plan: Plan) -> Checked:
     if is_slurm_here():  # and jobs may run elsewhere
         table += [f"on this machine, which Slurm's jobs may not use: {fault}" for fault in of_machine]
         of_machine = []
+    for training in (*plan.bases.values(), *plan.experiments.values()):
+        name_own(training.spec.own_class)
     checker = None if lacking else task.checker()
     found = checker.check(plan, missing) if checker else Checked([], [])
     return Checked([*lacking, *refusals(_of_packages(run)), *of_machine, *found.faults], [*found.table, *table])
 
 
-def in_store(plan: Plan) -> str:
-    """How much of a plan the store hands back; its objects are looked for, not verified."""
-    there = sum(_is_whole(plan.study.store, name) for name in plan.reaches)
-    return f"{there} of {len(plan.reaches)} trainings already in the store"
+def in_store(plan: Plan, other_code: Collection[str] = ()) -> str:
+    """How much of a plan the store hands back; its objects are looked for, not verified. Models of `other_code` it hands back only
+    where they are not trained anew."""
+    anew = plan.reaches.intersection(other_code) if plan.study.retrain else set()
+    there = sum(is_whole(plan.study.store, name) for name in plan.reaches - anew)
+    told = f"; {len(anew)} made by other code are trained anew" if anew else ""
+    return f"{there} of {len(plan.reaches)} trainings already in the store{told}"
 
 
-def _is_whole(store: str, name: str) -> bool:
+def is_whole(store: str, name: str) -> bool:
+    """Whether a store holds a training; not verified."""
     try:
         return stored(store, name).is_whole()
     except (Refusal, OSError):

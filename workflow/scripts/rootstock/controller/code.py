@@ -1,37 +1,131 @@
-"""Which trained models of a plan were made by other code than is here now.
+"""Which trained models of a plan were made by other code than is here now, and what a run can do about them.
 
 It reads what is written beside each model, so the Snakemake process asks once a run, its jobs never.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..machine.private import read_json
+from ..store.files import write_json
 from ..store.objects import stored
 from ..study import paths
+from ..study.code import Source, code_digest
 from ..study.plan import BaseTraining, Experiment, Plan
-from ..study.problems import Refusal
+from ..study.problems import Refusal, StudyError
 from ..study.spec import BaseSpec
+from ..tasks.code import ANEW
+from .checking import is_whole
+from .missing import is_published
+
+Training = BaseTraining | Experiment
+SHOWN = 4  # of the models that a run is stopped for
 
 
-def of_other_code(plan: Plan) -> dict[str, BaseTraining | Experiment]:
+def of_other_code(plan: Plan) -> dict[str, Training]:
     """The trainings, by hash, whose model here says that other code made it; one that cannot be read says nothing."""
-    every = [*plan.bases.values(), *plan.experiments.values()]
-    return {training.hash: training for training in every if _is_of_other_code(plan, training)}
+    return {training.hash: training for training in _trainings(plan) if _is_of_other_code(plan, training)}
 
 
-def code_notes(plan: Plan, found: dict[str, BaseTraining | Experiment]) -> list[str]:
-    """What the reader of a plan should know about these, a line where there are any."""
-    if not found:
-        return []
-    task = plan.study.task
-    sources = {str(s) for training in found.values() for s in task.built_by(training.spec, _base_of(plan, training))}
-    refused = "they are refused when loaded; --config retrain=true or base_models.py forget trains them anew"
+def code_notes(plan: Plan, found: dict[str, Training]) -> list[str]:
+    """What the reader of a plan should know about these, and of code that changed since it was last run, a line each."""
+    refused = f"they are refused when loaded; {ANEW.format(name='HASH')}"
     what = "they are trained anew" if plan.study.retrain else refused
+    return [f"{told}; {what}" for told in made_by_other_code(plan, found)] + changed_code(plan, found)
+
+
+def made_by_other_code(plan: Plan, found: dict[str, Training]) -> list[str]:
+    """How many these are and which code it is, in a line where there are any."""
     models = f"{len(found)} trained model{'s' * (len(found) != 1)}"
-    return [f"{models} made by other code than is here now ({', '.join(sorted(sources))}); {what}"]
+    return [f"{models} made by other code than is here now ({_files(plan, found.values())})"] if found else []
 
 
-def _is_of_other_code(plan: Plan, training: BaseTraining | Experiment) -> bool:
+def require_code_of(
+    plan: Plan, found: dict[str, Training], begun: Iterable[Training], loaded: Iterable[str] = ()
+) -> None:
+    """`StudyError` where a run that begins these trainings, and loads these models, would come upon one of other code."""
+    needed = {name for training in begun for name in _needed(plan, training)} | set(loaded)
+    refused = [name for name in found if name in needed]
+    if refused and not plan.study.retrain:
+        names = ", ".join(refused[:SHOWN]) + f" and {len(refused) - SHOWN} more" * (len(refused) > SHOWN)
+        files = _files(plan, (found[name] for name in refused))
+        fix = f"so nothing is begun; {ANEW.format(name='HASH')}"
+        raise StudyError(
+            [f"models that this run needs were made by other code than is here now ({files}): {names}; {fix}"]
+        )
+
+
+def to_begin(plan: Plan) -> list[Training]:
+    """The trainings that a run of the whole plan begins: what is not published, and what that starts from."""
+    experiments = [experiment for experiment in plan.experiments.values() if not is_published(experiment)]
+    tops = [experiment.base for experiment in experiments if experiment.base] + plan.lone_bases
+    names = dict.fromkeys(name for base in tops for name in plan.stages_of(base))
+    return [*(plan.bases[name] for name in names if not Path(paths.base_model(name)).exists()), *experiments]
+
+
+def remember_code(plan: Plan) -> None:
+    """Note by which code a study is run, to tell next time what changed."""
+    codes = {_key(source): code_digest([source]) for source in _by_source(plan)}
+    write_json(Path(paths.CODE_FILE.format(study=plan.study.name)), codes)
+
+
+def changed_code(plan: Plan, found: dict[str, Training]) -> list[str]:
+    """The files that changed since this study last ran here, in a line, where trainings are new for that: a class of the user's own
+    is part of what names a training."""
+    try:
+        before = read_json(Path(paths.CODE_FILE.format(study=plan.study.name)))
+        changed = {
+            s: names for s, names in _by_source(plan).items() if before.get(_key(s)) not in (None, code_digest([s]))
+        }
+    except (OSError, ValueError, Refusal):
+        return []
+    new = {
+        name
+        for names in changed.values()
+        for name in names
+        if name not in found and not is_whole(plan.study.store, name)
+    }
+    files = ", ".join(sorted({str(source) for source, names in changed.items() if names & new}))
+    count = f"{len(new)} training{'s are' if len(new) != 1 else ' is'} new for that"
+    return (
+        [f"{files} changed since this study last ran here; {count}, and earlier models stay in the store"]
+        if new
+        else []
+    )
+
+
+def _trainings(plan: Plan) -> list[Training]:
+    return [*plan.bases.values(), *plan.experiments.values()]
+
+
+def _by_source(plan: Plan) -> dict[Source, set[str]]:
+    """The trainings, by hash, of each piece of code."""
+    found: dict[Source, set[str]] = {}
+    for training in _trainings(plan):
+        for source in plan.study.task.built_by(training.spec, _base_of(plan, training)):
+            found.setdefault(source, set()).add(training.hash)
+    return found
+
+
+def _key(source: Source) -> str:
+    return " ".join([str(source), *source.names])
+
+
+def _needed(plan: Plan, training: Training) -> list[str]:
+    """The models that a job of this training looks at: its own, and where that is not there the one that it starts from."""
+    before = training.spec.starts_from
+    return [training.hash] + ([before] if before and not is_whole(plan.study.store, training.hash) else [])
+
+
+def _files(plan: Plan, trainings: Iterable[Training]) -> str:
+    """The code of some trainings."""
+    task = plan.study.task
+    return ", ".join(
+        sorted({str(s) for training in trainings for s in task.built_by(training.spec, _base_of(plan, training))})
+    )
+
+
+def _is_of_other_code(plan: Plan, training: Training) -> bool:
     try:
         recorded = _recorded(plan, training)
         return recorded is not None and recorded != plan.study.task.code_of(training.spec, _base_of(plan, training))
@@ -39,7 +133,7 @@ def _is_of_other_code(plan: Plan, training: BaseTraining | Experiment) -> bool:
         return False  # the job that reads it says what is wrong with it
 
 
-def _recorded(plan: Plan, training: BaseTraining | Experiment) -> object:
+def _recorded(plan: Plan, training: Training) -> object:
     """By which code a model was made: as it is published here, else as the store has it; None where nobody knows."""
     if isinstance(training, Experiment):
         published = Path(training.path, "config.json")
@@ -54,5 +148,5 @@ def _recorded(plan: Plan, training: BaseTraining | Experiment) -> object:
     return None
 
 
-def _base_of(plan: Plan, training: BaseTraining | Experiment) -> BaseSpec | None:
+def _base_of(plan: Plan, training: Training) -> BaseSpec | None:
     return plan.bases[training.base].spec if isinstance(training, Experiment) and training.base else None

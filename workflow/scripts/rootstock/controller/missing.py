@@ -34,8 +34,8 @@ def is_published(experiment: Experiment) -> bool:
 def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:
     """All that a study asks for and that is not there, experiments first."""
     jobs = {job.name: job for job in study_status(plan, records, has_ended=True)}
-    wanted = [experiment for experiment in plan.experiments.values() if not is_published(experiment)]
-    found = [Missing(experiment.unit, experiment.path, _why(plan, experiment, jobs)) for experiment in wanted]
+    wanted = {key: experiment for key, experiment in plan.experiments.items() if not is_published(experiment)}
+    found = [Missing(one.unit, one.path, _why(plan, "/".join(key), one, jobs)) for key, one in wanted.items()]
     for name in plan.baselines:
         if not _baseline(plan, name).exists():
             log = Path(paths.BASELINE_LOG.format(study=plan.study.name, name=name))
@@ -69,17 +69,17 @@ def _baseline(plan: Plan, name: str) -> Path:
     return Path(paths.BASELINE.format(study=plan.study.name, name=name))
 
 
-def _why(plan: Plan, experiment: Experiment, jobs: Mapping[str, JobStatus]) -> str:
-    """What stopped it: its data, the first base model below it that is not there, or its own training."""
+def _why(plan: Plan, job: str, experiment: Experiment, jobs: Mapping[str, JobStatus]) -> str:
+    """What stopped an experiment, whose training is `job`: data, the first base model below it that is not there, or its own training."""
     stages = reversed(plan.stages_of(experiment.base)) if experiment.base else []
     needed: list[tuple[str, Planned]] = [(name, plan.bases[name]) for stage in stages for name in _budgets(plan, stage)]
-    for name, training in [*needed, (f"{experiment.prefix}/{experiment.unit}", experiment)]:
+    for name, training in [*needed, (job, experiment)]:
         artefact = training.artefact
         if artefact and not Path(paths.prepared_done(artefact.name)).exists():
             log = Path(paths.PREPARED_LOG.format(name=artefact.name))
             return f"{paths.prepared(artefact.name)} is not prepared: {_last_word(log)}"
-        if (job := jobs[name]).state != "done":
-            return job.reason() if job.state == "failed" else f"{job.phase} {name} is {job.state}"
+        if (status := jobs[name]).state != "done":
+            return status.reason() if status.state == "failed" else f"{status.phase} {name} is {status.state}"
     return "its results are of other data; run the study again"
 
 

@@ -9,6 +9,7 @@ from ..machine.memory import keep_freed_memory
 from ..store.objects import StoredObject
 from ..store.signatures import private_key
 from ..study.identity import canonical
+from ..study.own import name_own
 from ..study.parts import Inputs, Start
 from ..study.paths import TENSORBOARD
 from ..study.problems import Refusal
@@ -30,7 +31,9 @@ IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about its
 
 
 def train(job: Job) -> StoredObject:
-    """The stored model of a job's spec, trained unless it is there; here, or in several processes."""
+    """The stored model of a job's spec, trained unless it is there; here, or in several processes. Who asks for a spec names
+    the class that it names."""
+    name_own(job.spec.own_class)
     kept = job.kept
     is_there = _is_there(job, kept)
     if is_worker() and not is_there:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..study.problems import Refusal
+from .owner import fault_of, too_open
 
 ROOT = "ROOTSTOCK_CLUSTER_ROOT"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -55,7 +56,7 @@ def is_own(folder: Path, fix: str) -> bool:
     something in it is a link or another user's: it may have been open before. `fix` is what its user can do."""
     try:
         status = folder.lstat()
-        if fault := _fault(status) or _too_open(status):
+        if fault := fault_of(status) or too_open(status):
             raise Refusal(f"{folder}: {fault}; {fix}")
         descriptor = os.open(folder, FOLDER | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -70,12 +71,12 @@ def is_own(folder: Path, fix: str) -> bool:
 def _require_own(folder: Path, descriptor: int, fix: str) -> None:
     """`Refusal` unless the folder that is open is ours alone, and all in it ours."""
     status = os.fstat(descriptor)
-    if fault := _fault(status) or _too_open(status):
+    if fault := fault_of(status) or too_open(status):
         raise Refusal(f"{folder}: {fault}; {fix}")
     for name in sorted(os.listdir(descriptor)):
         with suppress(FileNotFoundError):  # gone meanwhile
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if fault := _fault(status, is_folder=False):
+            if fault := fault_of(status, is_folder=False):
                 raise Refusal(f"{folder / name}: {fault}; {fix}")
 
 
@@ -213,20 +214,6 @@ def inside(folder: Path, below: Path) -> Iterator[tuple[Path, os.stat_result]]:
             for name in (*folders, *files):
                 with suppress(FileNotFoundError):  # gone meanwhile
                     yield folder / where / name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-
-
-def _fault(status: os.stat_result, is_folder: bool = True) -> str:
-    """Why something in a place that others can write is not ours; empty where it is."""
-    if stat.S_ISLNK(status.st_mode):
-        return "is a link"
-    if is_folder and not stat.S_ISDIR(status.st_mode):
-        return "is no folder"
-    return f"belongs to user {status.st_uid}, not to you" if status.st_uid != os.geteuid() else ""
-
-
-def _too_open(status: os.stat_result) -> str:
-    mode = stat.S_IMODE(status.st_mode) & 0o777
-    return "" if mode == 0o700 else f"has mode {mode:03o}, not 700: others may have been in it"
 
 
 def _inner(path: Path, above: int, make: bool) -> int:

@@ -4,6 +4,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -166,6 +167,7 @@ def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: ty
     return cast(type[S], made)
 
 
+@cache
 def never_null(section: type[Section]) -> tuple[str, ...]:
     """The fields that have a value in every section of a kind."""
     return tuple(n for n, field in section.model_fields.items() if type(None) not in get_args(field.annotation))

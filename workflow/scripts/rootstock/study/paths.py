@@ -32,6 +32,7 @@ EXPORT_DONE = "{export}/export.json"
 EXPORT_LOG = "logs/export/{export}.log"
 TENSORBOARD = "logs/tensorboard/{hash}"
 STUDY_FILE = ".rootstock/studies/{digest}.json"
+CODE_FILE = ".rootstock/code/{study}.json"
 BASELINE = RESULTS + "/baselines/{name}.json"
 BASELINE_LOG = "logs/baselines/{study}/{name}.log"
 

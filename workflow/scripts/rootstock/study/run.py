@@ -38,6 +38,10 @@ class Run(Section):
         default=False,
         description="torch.compile the model (on CPUs it needs g++); recorded, and kept when a training is resumed",
     )
+    warm: bool = Field(
+        default=True,
+        description="jobs of this machine are forked from a process that has torch loaded, same bits; false: each job loads it; see README, for Slurm too",
+    )
     tensorboard: bool = Field(
         default=False,
         description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard",
@@ -75,6 +79,11 @@ class Run(Section):
     def about(self) -> dict[str, Any]:
         """What is recorded of them: all but whose keys are used, which is each user's own matter."""
         return self.model_dump(exclude={"sign_with", "trust"})
+
+    @property
+    def start(self) -> str:
+        """The flag that says how a job of it starts."""
+        return "warm" if self.warm else "no-warm"
 
     @property
     def world_size(self) -> int:

@@ -1,15 +1,14 @@
 """Networks for windows of sensors. Each takes `(in_channels, n_outputs, **settings)` and maps [N, C, T] to [N, outputs]."""
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...study.own import own_class
 from ...study.problems import Refusal
+from .presets import PRESET_CLASSES, require_source
 from .specs import Model
 
 
@@ -220,9 +219,10 @@ def build_model(model: Model, in_channels: int, n_outputs: int) -> Standardised:
     """The network that a spec describes, with fresh weights from torch's global generator."""
     shown = f"model: {model.architecture} with {model.settings}"
     try:
-        network = _own_class(model.architecture) if ":" in model.architecture else globals()[model.architecture]
-        built = network(in_channels, n_outputs, **model.settings)
-    except Exception as error:  # a user's own class may fail in any way
+        built = _network_class(model)(in_channels, n_outputs, **model.settings)
+    except Refusal:
+        raise
+    except (Exception, SystemExit) as error:  # a user's own class may fail in any way
         raise Refusal(f"{shown} cannot be built: {type(error).__name__}: {error}") from None
     if not isinstance(built, nn.Module) or not any(True for _ in built.parameters()):
         raise Refusal(f"{shown} is not a torch module with parameters")
@@ -251,8 +251,9 @@ def last_layer(network: nn.Module) -> nn.Module:
     return layers[-1]
 
 
-def _own_class(path: str) -> type[nn.Module]:
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return getattr(importlib.import_module(module), name)
+def _network_class(model: Model) -> type[nn.Module]:
+    """One of those above, or a user's own of the code that its spec names."""
+    if model.architecture in PRESET_CLASSES:
+        return globals()[model.architecture]
+    require_source(model)
+    return own_class(model.architecture, nn.Module)

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...study.code import Source, code_digest, tree_of, with_imports
 from ...study.fields import Count
-from ...study.problems import Problems, Refusal
+from ...study.own import is_own_path
+from ...study.problems import Problems, Refusal, show
 from ...study.validate import report
 from .settings import OVERRIDES, Base
 from .specs import Model
@@ -22,6 +23,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "pooled": ("PooledConvNet", {"base_channels": 64, "num_blocks": 5, "downsample": 4, "dropout": 0.3}),
 }
 
+PRESET_CLASSES = tuple(architecture for architecture, _ in PRESETS.values())
 
 SAME_CODE = {  # of recipe 2, which computes the same in another order
     "d55fd6cbf0bb4540": "8105b01905472d60",  # ConvBlocks
@@ -37,6 +39,23 @@ def sources_of(model: Model) -> tuple[Source, ...]:
     if own:
         return (Source(MODELS, ("Standardised",)), *with_imports(module))
     return (Source(MODELS, ("Standardised", model.architecture)),)
+
+
+def require_source(model: Model) -> None:
+    """`Refusal` where a user's own class is named without the hash of its code, or by that of other code than is here."""
+    if not is_own_path(model.architecture):
+        raise Refusal(
+            f"model: {show(model.architecture)} is none of {', '.join(PRESET_CLASSES)}, nor package.module:Class"
+        )
+    if model.source is None:
+        raise Refusal(
+            f"model: {model.architecture} comes without the hash of its code (source), so nobody knows which is meant"
+        )
+    found = code_digest(with_imports(model.architecture.partition(":")[0]))
+    if found != model.source:
+        raise Refusal(
+            f"model: {model.architecture} is of other code ({model.source}) than is here now ({found}); plan again"
+        )
 
 
 def has_batch_norm(model: Model) -> bool:
