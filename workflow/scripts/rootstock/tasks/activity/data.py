@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...engine.files import can_be_mapped, load
+from ...engine.files import load_mapped
 from ...engine.rows import Rows
 from ...study.problems import Refusal
 from .folder import file_of
@@ -54,9 +54,7 @@ def read_windows(
     """
     path = file_of(Path(folder), participant, split)
     stamp = _stamp(path)
-    content = load(path, is_mapped=True)
-    if not can_be_mapped(path):
-        say(f"{path}: is in torch's old form, so all of it is read into memory; save it again with torch.save")
+    content = load_mapped(path, say)
     if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Refusal(f"{path}: needs a tuple (X, y) of two tensors, not {type(content).__name__}")
     x, y = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
