@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.memory import keep_freed_memory
 from ..store.objects import StoredObject
 from ..store.signatures import private_key
 from ..study.identity import canonical
@@ -73,6 +74,7 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
 
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
+    _require_recipe(job)
     key = _key_of(job)  # a wrong one costs no training
     torch = _begin(job)
     start = start_of(job)
@@ -96,6 +98,16 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
 
 
+def _require_recipe(job: Job) -> None:
+    """`Refusal` where a spec was made for an earlier recipe: what is trained now would not be what its name promises."""
+    wanted, recipe = job.spec.recipe, job.task.recipe
+    if wanted != recipe:
+        raise Refusal(
+            f"{job.hash}: its spec is of recipe {wanted} of {job.spec.task}, this version trains recipe {recipe}; plan again, "
+            "or train it with the version of then"
+        )
+
+
 def _key_of(job: Job) -> Any:
     """The key that signs what is committed; None where nothing is signed."""
     return private_key(job.run.sign_with) if job.run.sign_with else None
@@ -107,6 +119,7 @@ def _begin(job: Job) -> Any:
     job.task.trainer()  # before torch, which it loads the quicker way
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(job.run.threads)
     torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
     return torch
