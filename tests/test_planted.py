@@ -149,7 +149,7 @@ def test_a_class_named_in_a_study_reaches_its_fine_tunes(project, nets):
     ).bases.values()
     assert tuned.spec.own_class == f"{nets}:Net" and base_of("test").spec.own_class is None
     rules = (ROOT / "workflow/rules/finetune.smk").read_text()
-    assert "--own_class {resources.own_class:q}" in rules
+    assert "--own_class {params.own_class:q}" in rules
 
 
 def test_an_own_class_of_other_code_or_of_unknown_code_is_not_built(project, nets):
