@@ -1,4 +1,5 @@
 # The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,9 +11,15 @@ from rootstock.controller.planning import collect_garbage_rarely, plan_of_workfl
 from rootstock.controller.rows import kept_rows
 from rootstock.study import paths
 from rootstock.study.identity import short_digest
+from rootstock.warm.client import IN_SLURM
 
 put_this_python_first()
 collect_garbage_rarely()
+
+if (
+    len(workflow.dag_settings.target_jobs) > 1
+):  # in a Slurm job of several fine-tunes: the first starts what the others are forked from
+    os.environ[IN_SLURM] = "1"
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = None if workflow.is_main_process else kept_rows()
