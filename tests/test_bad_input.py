@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import PEOPLE, plan, write_people
@@ -162,6 +163,8 @@ def test_train_bases_false_names_the_missing_bases(project, people):
 FLAGS = ("--data_path", "data/tiny", "--participants", *PEOPLE, "--max_epochs", "1", "--threads", "1")
 
 
+NAN_IN_ONE = torch.zeros(4, 3, 32)
+NAN_IN_ONE[2, 1, 7] = float("nan")
 BAD_WINDOWS = [
     ((torch.zeros(4, 32), torch.zeros(4)), "X has shape [4, 32]; needs [N, channels, samples]"),
     ((torch.zeros(4, 3, 32).double(), torch.zeros(4)), "X is torch.float64; needs float32"),
@@ -173,6 +176,14 @@ BAD_WINDOWS = [
     ((torch.zeros(4, 5, 32), torch.zeros(4, dtype=torch.int64)), "prepare all people alike"),
     ({"x": 1}, "needs a tuple (X, y)"),
     (b"not a torch file", "damaged"),
+]
+ODD_WINDOWS = [  # only `make check` is asked for these: it reads as jobs do
+    (([[0.0]], [0]), "of two tensors, not tuple of list, list; save torch.tensor"),
+    ((np.zeros((4, 3, 32)), np.zeros(4)), "holds numpy arrays, which are not loaded; save torch.from_numpy"),
+    ((torch.zeros(4, 3, 32).double(), torch.zeros(4)), "needs float32: save X.float()"),
+    ((torch.zeros(4, 3, 32), torch.zeros(4) == 0), "y is torch.bool; needs float 0/1 or int64 classes: save y.float()"),
+    ((NAN_IN_ONE, torch.zeros(4)), "in 1 of 4 windows, the first is X[2, 1] (window, channel); clean"),
+    ((torch.zeros(4, 3, 32), torch.tensor([0, 1, -1, -1])), "y[2] is -1, and 1 more are so: class indices must be 0"),
 ]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 from conftest import PEOPLE, ROOT, jobs_run, plan, prepared, write_people
-from test_bad_input import BAD_WINDOWS
+from test_bad_input import BAD_WINDOWS, ODD_WINDOWS
 from tiny import TINY
 
 from rootstock.controller import checking
@@ -53,7 +53,17 @@ def test_what_is_in_order_is_shown_by_person_and_part(data):
     assert [cell.strip() for cell in bob if cell] == ["bob", "24 (16 0 8)", "12 (4 4 4)", "12 (4 4 4)"]
 
 
-@pytest.mark.parametrize(("content", "reason"), BAD_WINDOWS)
+def test_a_class_that_nobody_else_comes_near_is_shown(data):
+    assert not any("nobody has" in line for line in checked().table)
+    windows, y = torch.load(data / "bob_train.pt")
+    y[0] = 99
+    torch.save((windows, y), data / "bob_train.pt")
+    (line,) = (line for line in checked().table if "nobody has" in line)
+    told = "nobody has 96 classes, 3 the first, below class 99, of 1 window in all (bob's train part); is it right?"
+    assert line == f"note: data/tiny: {told}"
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_WINDOWS + ODD_WINDOWS)
 def test_a_file_is_refused_as_its_job_would(data, content, reason):
     path = data / "bob_train.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)

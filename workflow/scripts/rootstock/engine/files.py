@@ -44,7 +44,11 @@ def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
         raise Refusal(f"{path}: no such file") from None
     except MemoryError:
         raise
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if "GLOBAL numpy" in str(error):
+            raise Refusal(
+                f"{path}: holds numpy arrays, which are not loaded; save torch.from_numpy(…) of each"
+            ) from None
         raise Refusal(f"{path}: holds more than tensors and plain values, or is damaged; it was not loaded") from None
     except Exception as error:  # a damaged file can fail the reader in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]

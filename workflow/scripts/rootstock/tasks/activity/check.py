@@ -136,7 +136,21 @@ def _table(windows: Mapping[Place, Windows]) -> list[str]:
         rows = [[person, *(_cell(here.get((person, split)), n_classes) for split in SPLITS)] for person in people]
         head = [folder, *(f"{split}: windows (of each class)" for split in SPLITS)]
         lines += tabulate(rows, head, tablefmt="simple", disable_numparse=True).splitlines()
+        lines += _gap(folder, here, n_classes)
     return lines
+
+
+def _gap(folder: str, labels: Mapping[tuple[str, str], torch.Tensor], n_classes: int) -> list[str]:
+    """A line where nobody has a class below the highest: it may be a stray label, for which the network gets outputs."""
+    counts = torch.stack([torch.bincount(y.long(), minlength=n_classes) for y in labels.values()]).sum(dim=0)
+    if not (gaps := torch.nonzero(counts == 0).flatten().tolist()):
+        return []
+    who, part = next(place for place, y in labels.items() if int(y.max()) == n_classes - 1)
+    first = f"{len(gaps)} classes, {gaps[0]} the first," if len(gaps) > 1 else f"class {gaps[0]}"
+    count = f"{counts[-1]} window{'s' * (int(counts[-1]) != 1)}"
+    return [
+        f"note: {folder}: nobody has {first} below class {n_classes - 1}, of {count} in all ({who}'s {part} part); is it right?"
+    ]
 
 
 def _cell(y: torch.Tensor | None, n_classes: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,9 @@ def read_windows(
     stamp = _stamp(path)
     content = load_mapped(path, say)
     if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
-        raise Refusal(f"{path}: needs a tuple (X, y) of two tensors, not {type(content).__name__}")
+        raise Refusal(
+            f"{path}: needs a tuple (X, y) of two tensors, not {_kind_of(content)}; save torch.tensor(…) of each"
+        )
     x, y = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
     fault = _fault(x, y)
     if fault:
@@ -136,7 +139,7 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
     if x.dim() != 3:
         return f"X has shape {list(x.shape)}; needs [N, channels, samples]"
     if x.dtype != torch.float32:
-        return f"X is {x.dtype}; needs float32"
+        return f"X is {x.dtype}; needs float32: save X.float()"
     if y.dim() != 1 or len(y) != len(x):
         return f"y has shape {list(y.shape)} beside {len(x)} windows; needs [N]"
     if len(x) == 0:
@@ -145,12 +148,41 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
         return f"X has shape {list(x.shape)}; needs channels and samples"
     if x.numel() * x.element_size() > x.untyped_storage().nbytes():
         return f"X is a view that repeats values, of shape {list(x.shape)}; save X.clone()"
-    if not all(torch.isfinite(torch.stack(torch.aminmax(piece))).all() for piece in Rows([x]).pieces()):
-        return "X holds NaN or infinite values; clean the recording"
+    return _fault_of_values(x) or _fault_of_labels(y)
+
+
+def _fault_of_values(x: Tensor) -> str | None:
+    if all(torch.isfinite(torch.stack(torch.aminmax(piece))).all() for piece in Rows([x]).pieces()):
+        return None
+    is_odd = ~torch.isfinite(x).all(dim=2)  # (windows, channels)
+    window, channel = torch.nonzero(is_odd)[0].tolist()
+    where = (
+        f"in {int(is_odd.any(dim=1).sum())} of {len(x)} windows, the first is X[{window}, {channel}] (window, channel)"
+    )
+    return f"X holds NaN or infinite values {where}; clean the recording, or leave these windows out"
+
+
+def _fault_of_labels(y: Tensor) -> str | None:
     if y.is_floating_point():
-        return None if ((y == 0) | (y == 1)).all() else "float labels must be 0 or 1; use int64 for classes"
+        return _stray(y, (y != 0) & (y != 1), "float labels must be 0 or 1; use int64 for classes")
     if y.dtype != torch.int64:
-        return f"y is {y.dtype}; needs float 0/1 or int64 classes"
-    if (y < 0).any() or (y >= MOST_CLASSES).any():
-        return f"class indices must be 0 to {MOST_CLASSES - 1}, and count up from 0"
-    return None
+        fix = "y.float()" if y.dtype == torch.bool else "y.long(), or y.float() of 0 and 1"
+        return f"y is {y.dtype}; needs float 0/1 or int64 classes: save {fix}"
+    return _stray(
+        y, (y < 0) | (y >= MOST_CLASSES), f"class indices must be 0 to {MOST_CLASSES - 1}, and count up from 0"
+    )
+
+
+def _stray(y: Tensor, is_odd: Tensor, rule: str) -> str | None:
+    """Which label breaks a rule, where one does."""
+    if not is_odd.any():
+        return None
+    first, count = int(torch.nonzero(is_odd)[0]), int(is_odd.sum())
+    return f"y[{first}] is {y[first].item()}{f', and {count - 1} more are so' if count > 1 else ''}: {rule}"
+
+
+def _kind_of(content: Any) -> str:
+    """What a file holds in place of two tensors, in words."""
+    if not isinstance(content, tuple | list) or len(content) > 4:
+        return type(content).__name__
+    return f"{type(content).__name__} of {', '.join(type(part).__name__ for part in content) or 'nothing'}"
