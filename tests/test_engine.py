@@ -16,6 +16,7 @@ from tiny import TINY
 
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
+from rootstock.engine.compiling import is_repaid
 from rootstock.engine.loop import EarlyStopping
 from rootstock.job.job import Job
 from rootstock.job.train import train
@@ -372,3 +373,32 @@ def test_budgets_whose_schedule_depends_on_them_are_trained_apart(tmp_path):
     by_budget = {t.spec.max_epochs: t for t in study.bases.values()}
     assert by_budget[2].continues is None
     assert (by_budget[4].continues, by_budget[8].continues) == (by_budget[2].hash, by_budget[4].hash)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps", "repaid_after", "device", "is_compiled"),
+    [
+        (True, 1, None, "cpu", True),
+        (False, 10**6, 1, "cpu", False),
+        ("auto", 251, 250, "cpu", True),
+        ("auto", 250, 250, "cpu", False),
+        ("auto", 10**6, None, "cpu", False),
+        ("auto", 10**6, 250, "cuda", False),  # not measured there
+    ],
+)
+def test_auto_compiles_where_the_steps_repay_it(
+    wanted, steps, repaid_after, device, is_compiled, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CXX", sys.executable)  # any program that is there
+    assert is_repaid(wanted, steps, repaid_after, torch.device(device)) == is_compiled
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    assert is_repaid("auto", 10**6, 1, torch.device("cpu")) is False
+
+
+def test_auto_is_recorded_as_what_was_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = TINY["language_model"]
+    tiny.write(tmp_path / "data/tiny")
+    (base,) = prepared(plan(**tiny.study)).bases.values()
+    kept = train(job_of(base, run=Run(compile="auto")))
+    assert json.loads(kept.metadata.read_text())["run"]["compile"] is False

@@ -2,18 +2,37 @@
 
 import os
 import shutil
-from typing import cast
+from pathlib import Path
+from typing import Literal, cast
 
 import torch
 from torch import nn
 
+from ..machine.private import make_own
 from ..study.problems import Refusal
+
+CACHE = Path(".rootstock/compiled")  # what all jobs of a project have compiled
+
+
+def is_repaid(wanted: bool | Literal["auto"], steps: int, repaid_after: int | None, device: torch.device) -> bool:
+    """Whether a training of so many steps is compiled. With `auto`, where it lasts longer than the number after which compiling
+    has saved what it costs; it follows from spec and device alone, so that a resumed training chooses the same."""
+    if wanted != "auto":
+        return wanted
+    return device.type == "cpu" and _compiler() is not None and repaid_after is not None and steps > repaid_after
 
 
 def compiled(model: nn.Module) -> nn.Module:
     """The same model, compiled; its weights stay those of `model`. `Refusal` where there is no compiler for the CPU."""
     on_cpu = not next(model.parameters()).is_cuda
-    if on_cpu and shutil.which(os.environ.get("CXX", "g++")) is None:
+    if on_cpu and _compiler() is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")
+    if CACHE.parent.is_dir() and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        make_own(CACHE, "remove it")  # what lies in it is run
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(CACHE.absolute())
     torch.use_deterministic_algorithms(True)  # tells the compiler too
     return cast(nn.Module, torch.compile(model))
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX", "g++"))

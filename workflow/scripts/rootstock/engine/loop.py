@@ -18,7 +18,7 @@ from ..study.fields import never_null
 from ..study.problems import Interrupted, Refusal
 from ..study.spec import Optimisation, TrainingSpec
 from .checkpoint import StopRequest
-from .compiling import compiled
+from .compiling import compiled, is_repaid
 from .curves import Curves
 from .optimizers import make_optimizer, trainable
 from .progress import Context, Fitted, Progress
@@ -31,7 +31,8 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 
 class Trainee(Protocol):
-    """What a task hands to the loop."""
+    """What a task hands to the loop. Where compiling its model was measured to save time on a CPU, it has `repaid_after` too: the steps
+    after which that has saved what it costs."""
 
     @property
     def model(self) -> nn.Module:
@@ -90,8 +91,10 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     """
     require_settings(spec)
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
-    optimizer = make_optimizer(model, spec, course, compiled=context.run.compile)
     steps = course.steps or course.epochs * len(trainee.batches(1))
+    is_compiled = is_repaid(context.run.compile, steps, getattr(trainee, "repaid_after", None), context.device)
+    context.run = context.run.model_copy(update={"compile": is_compiled})
+    optimizer = make_optimizer(model, spec, course, compiled=is_compiled)
     schedule = make_schedule(course.schedule, optimizer, spec.lr, steps, course.warmup_steps, course.decay_pct)
     precision, halved = PRECISIONS[spec.precision], spec.precision == "fp16"
     scaler = torch.amp.GradScaler(context.device.type, enabled=halved)

@@ -1,6 +1,6 @@
 """How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned, nothing is hashed."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -34,9 +34,9 @@ class Run(Section):
         default=None,
         description="samples at a time in memory: smaller saves memory and changes only last bits (default: the process's share of a batch)",
     )
-    compile: bool = Field(
+    compile: bool | Literal["auto"] = Field(
         default=False,
-        description="torch.compile the model (on CPUs it needs g++); recorded, and kept when a training is resumed",
+        description="torch.compile the model (on CPUs it needs g++); auto: where a training's steps repay it, which was measured on CPUs alone; recorded, and kept when a training is resumed",
     )
     warm: bool = Field(
         default=True,
