@@ -1,5 +1,4 @@
 # The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
-import os
 import re
 import sys
 from pathlib import Path
@@ -9,17 +8,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from rootstock.controller.code import of_other_code
 from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
 from rootstock.controller.rows import kept_rows
+from rootstock.slurm.executor import share_warm_process
 from rootstock.study import paths
 from rootstock.study.identity import short_digest
-from rootstock.warm.client import IN_SLURM
 
 put_this_python_first()
 collect_garbage_rarely()
-
-if (
-    len(workflow.dag_settings.target_jobs) > 1
-):  # in a Slurm job of several fine-tunes: the first starts what the others are forked from
-    os.environ[IN_SLURM] = "1"
+share_warm_process(sys.argv)
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = None if workflow.is_main_process else kept_rows()

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..cluster.slurm_files import JOB_MARK, Layout
 from ..machine.private import own_cluster
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
+from ..warm.client import IN_SLURM
 
 CONTROLLERS = Path(".rootstock/controllers")
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
@@ -61,6 +63,13 @@ def start_snakemake_once(executor: Any) -> None:
     Of several fine-tunes in one job, one that fails does not stop the others.
     """
     executor.additional_general_args = lambda: "--executor local --jobs 1 --keep-going"
+
+
+def share_warm_process(command: list[str]) -> None:
+    """In the Snakemake of a Slurm job, by its command line: of several fine-tunes the first starts what the others are forked from."""
+    after = command[command.index("--target-jobs") + 1 :] if "--target-jobs" in command else []
+    if len(list(takewhile(lambda word: not word.startswith("--"), after))) > 1:
+        os.environ[IN_SLURM] = "1"
 
 
 def poll_steadily(executor: Any) -> None:
