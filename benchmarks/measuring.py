@@ -34,12 +34,13 @@ def cost_of(commands: list[list[str]], folder: Path, threads: int = 1, memory: b
     """Commands side by side in a folder. Whatever they leave running is ended and counted with them: a daemon is no free lunch."""
     _adopt_orphans(True)
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | variables
+    ours = set(below(os.getpid()))  # what runs beside what is measured
     before, started, peak = _seconds(), time.monotonic(), Peak() if memory else None
     log = open(folder / "bench.log", "ab")  # noqa: SIM115 (closed below)
     running = [subprocess.Popen(c, cwd=folder, env=environment, stdout=log, stderr=log) for c in commands]
     status = [process.wait() for process in running]
     wall = time.monotonic() - started
-    _end_orphans()
+    _end_orphans(ours)
     _adopt_orphans(False)
     log.close()
     if any(status):
@@ -115,8 +116,8 @@ def _adopt_orphans(yes: bool) -> None:
     ctypes.CDLL("libc.so.6").prctl(PR_SET_CHILD_SUBREAPER, int(yes))
 
 
-def _end_orphans() -> None:
-    for pid in below(os.getpid()):
+def _end_orphans(ours: set[int]) -> None:
+    for pid in set(below(os.getpid())) - ours:
         try:
             os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)

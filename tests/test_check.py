@@ -1,6 +1,7 @@
 """`make check`: all that jobs would refuse, before the first job; and what a run says and refuses when it starts."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -188,7 +189,8 @@ def test_make_check_takes_what_make_run_takes():
     "goals", [("check", "my.yaml"), ("run", "config/config.yaml"), ("my.json", "run"), ("run", "my")]
 )
 def test_a_study_without_its_word_is_one_line_and_not_the_default_study(goals):
-    done = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(["make", "-n", *goals], cwd=ROOT, capture_output=True, text=True, env=outside)
     target = next(goal for goal in goals if goal in ("check", "run"))
     study = next(goal for goal in goals if goal != target)
     assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1

@@ -113,7 +113,7 @@ def tiny(on_slurm) -> SlurmProject:
 
 
 def test_quick_test_gives_the_weights_of_this_process_and_uses_every_gpu_of_every_node(on_slurm, project):
-    on_slurm.slurm("--configfile", "config/studies/quick_test.yaml")
+    on_slurm.slurm("--configfile", "config/studies/quick_test.yaml", "--group-components", "finetunes=1")
     here = project.train_here(yaml.safe_load((ROOT / "config/studies/quick_test.yaml").read_text()))
     assert len(here) == 18 and on_slurm.models() == here
 
@@ -277,7 +277,9 @@ def test_a_fine_tune_that_fails_in_a_job_of_several_fails_alone(tiny, slurm):
     tiny.study(
         "group", LONG | {"folds": "all", "base": {"max_epochs": 1}, "finetune": alone | {"seed_finetune": [0, 1]}}
     )
-    log = tiny.finish(tiny.start("--configfile", "group.yaml", "--retries", "1"), status=1)
+    log = tiny.finish(
+        tiny.start("--configfile", "group.yaml", "--retries", "1", "--group-components", "finetunes=6"), status=1
+    )
     assert log.count("has been submitted with SLURM jobid") == 2  # six fine-tunes, and the two that failed, once more
     done = {path.parts[-2] for path in tiny.folder.glob("experiments/*/*/metrics.json")}
     assert done == {"fold0_ann", "fold2_cleo"} and len(tiny.models()) == 4

@@ -26,6 +26,16 @@ QUICK = {"base": {"max_epochs": 2}, "finetune": {"max_epochs": 1}}
 LONG = {"base": {"max_epochs": 5000}, "run": {"checkpoint_steps": 5}}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def root(tmp_path_factory):
+    """A folder for the warm processes of this module: other tests may have as many as there is room for."""
+    root = tmp_path_factory.mktemp("warm") / "root"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WARM_ROOT, str(root))
+        yield root
+    end_warm(root)
+
+
 @pytest.fixture
 def project(tmp_path):
     folder = tmp_path / "project"
@@ -101,7 +111,7 @@ def stored(project) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("task", sorted(TINY))
-def test_a_warm_training_has_the_bits_of_a_cold_one(tmp_path, task, warm_root):
+def test_a_warm_training_has_the_bits_of_a_cold_one(tmp_path, task, root):
     found = {}
     for start in ("--no-warm", "--warm"):
         folder = tmp_path / start
@@ -114,7 +124,7 @@ def test_a_warm_training_has_the_bits_of_a_cold_one(tmp_path, task, warm_root):
             assert (status, err) == (0, "")
         found[start] = stored(project)
     assert len(found["--warm"]) == 2 and found["--warm"] == found["--no-warm"]
-    assert warm_processes(warm_root, "python")
+    assert warm_processes(root, "python")
 
 
 PROBE = """

@@ -26,6 +26,7 @@ rule train_finetune:
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
+        at_once=1,  # of those in one Slurm job, see profiles/slurm
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
