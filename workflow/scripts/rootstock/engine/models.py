@@ -19,7 +19,9 @@ def rebuilt(content: dict[str, Any], build: Callable[[], M], where: str) -> M:
         model = build()
         model.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise Refusal(f"{where}: of another architecture than its spec says: {str(error).splitlines()[0]}") from None
+        said = [line.strip() for line in str(error).splitlines()]
+        reason = " ".join(said[:2])[:300]  # torch says in the second line which weights do not fit
+        raise Refusal(f"{where}: of another architecture than its spec says: {reason}") from None
     return model
 
 

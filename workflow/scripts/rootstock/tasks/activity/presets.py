@@ -35,6 +35,12 @@ def sources_of(model: Model) -> tuple[Source, ...]:
     return (Source(MODELS, ("Standardised", model.architecture)),)
 
 
+def source_now(model: Model) -> str | None:
+    """The hash of the code of a user's own class as it is now, which is part of a model's name; None for a class of ours."""
+    module, _, own = model.architecture.partition(":")
+    return code_digest(with_imports(module)) if own else None
+
+
 def has_batch_norm(model: Model) -> bool:
     """Whether an architecture may hold BatchNorm layers; of a user's own class it is assumed."""
     return model.architecture not in WITHOUT_BATCH_NORM
