@@ -26,4 +26,8 @@ include: "workflow/rules/base.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
-include: "workflow/rules/run.smk"
+
+
+if workflow.is_main_process:
+
+    include: "workflow/rules/run.smk"

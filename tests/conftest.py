@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests run side by side
@@ -26,8 +27,22 @@ from rootstock.study.plan import Plan, Planned
 from rootstock.study.planner import make_plan
 from rootstock.study.run import Run
 from rootstock.tasks.registry import TASKS
+from rootstock.warm.server import PARTS
 
-__all__ = ["PEOPLE", "ROOT", "Project", "job_of", "jobs_run", "plan", "prepared", "ran", "refused", "write_people"]
+__all__ = [
+    "PEOPLE",
+    "ROOT",
+    "Project",
+    "end_warm",
+    "job_of",
+    "jobs_run",
+    "plan",
+    "prepared",
+    "ran",
+    "refused",
+    "warm_processes",
+    "write_people",
+]
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,6 +60,36 @@ def prepared(planned: Plan) -> Plan:
     for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
         prepare(planned.study.task, artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
     return planned
+
+
+WARM_ROOT = "ROOTSTOCK_WARM_ROOT"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_root(tmp_path_factory) -> Iterator[Path]:
+    """A folder for the warm processes of these tests alone; none of them is left behind."""
+    root = tmp_path_factory.mktemp("warm") / "root"
+    os.environ[WARM_ROOT] = str(root)
+    yield root
+    end_warm(root)
+
+
+def end_warm(root: Path) -> None:
+    """Kill the warm processes that are reached in a folder, their supervisors and jobs, all at once."""
+    for pid in warm_processes(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def warm_processes(root: Path, kind: str = "") -> list[int]:
+    """Process ids of warm processes that are reached in a folder, of their supervisors and jobs, or of one kind of these."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_one = b"/warm.py\0" in (entry / "cmdline").read_bytes()
+            if is_one and f"{WARM_ROOT}={root}\0".encode() in (entry / "environ").read_bytes():
+                found += [int(entry.name)] if kind in (entry / "comm").read_text() else []
+    return found
 
 
 class Project:
@@ -66,7 +111,8 @@ class Project:
         return path
 
     def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags)]
+        start = ["--warm"] if name in PARTS else []
+        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags), *start]
         return self._run(command, check)
 
     def here(self, name: str, *flags: str) -> str:

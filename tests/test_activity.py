@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from rootstock.engine.files import load
 from rootstock.engine.metrics import classification_metrics, confusion_counts
+from rootstock.engine.rows import Rows
 from rootstock.job.train import train
 from rootstock.study.problems import Refusal
 from rootstock.study.run import Run
@@ -110,18 +111,18 @@ AUGMENT = Augmentation(prob=0.7, jitter_std=0.1, magnitude_range=(0.8, 1.2), tim
 def test_augmentation_depends_on_sample_and_epoch_not_on_the_batch(seed, epoch, order):
     windows = torch.randn(12, 6, 40, generator=torch.Generator().manual_seed(1))
     key, scale, order = epoch_key(seed, epoch), torch.ones(6, 1), torch.tensor(order)
-    whole = AUGMENT(windows, scale, torch.arange(12), key)
+    whole = AUGMENT(windows.clone(), scale, torch.arange(12), key)
     shuffled = AUGMENT(windows[order], scale, order, key)
-    alone = torch.cat([AUGMENT(windows[i : i + 1], scale, torch.tensor([i]), key) for i in range(12)])
+    alone = torch.cat([AUGMENT(windows[i : i + 1].clone(), scale, torch.tensor([i]), key) for i in range(12)])
     assert torch.equal(whole[order], shuffled)
     assert torch.allclose(whole, alone, atol=1e-6)
-    assert not torch.equal(whole, AUGMENT(windows, scale, torch.arange(12), epoch_key(seed, epoch + 1)))
+    assert not torch.equal(whole, AUGMENT(windows.clone(), scale, torch.arange(12), epoch_key(seed, epoch + 1)))
 
 
 def test_each_change_happens_with_its_probability():
     windows, scale, samples = torch.randn(2000, 6, 10), torch.ones(6, 1), torch.arange(2000)
     for prob in (0.0, 0.25, 1.0):
-        changed = Augmentation(prob, 0.1, (1.0, 1.0), 0.0, 0.0)(windows, scale, samples, 5)
+        changed = Augmentation(prob, 0.1, (1.0, 1.0), 0.0, 0.0)(windows.clone(), scale, samples, 5)
         share = (changed != windows).any(2).any(1).float().mean()
         assert abs(share - prob) < 0.03
 
@@ -162,8 +163,8 @@ def test_mixup_pairs_every_sample_once():
     st.integers(0, 5),
 )
 def test_shares_are_nested_and_as_near_as_whole_windows_allow(labels, shares, seed):
-    windows = Windows(torch.arange(len(labels)).float()[:, None, None], torch.tensor(labels))
-    taken = [set(take_share(windows, share, seed).x.flatten().tolist()) for share in sorted(shares)]
+    windows = Windows(Rows([torch.arange(len(labels)).float()[:, None, None]]), torch.tensor(labels))
+    taken = [set(take_share(windows, share, seed).x.all().flatten().tolist()) for share in sorted(shares)]
     assert all(small <= large for small, large in pairwise(taken))
     for share, chosen in zip(sorted(shares), taken, strict=True):
         assert len(chosen) == max(1, round(share * len(labels)))

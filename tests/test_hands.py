@@ -512,7 +512,7 @@ def test_a_link_is_named_by_what_looks_at_a_store(project, people, kept, place, 
     project.study("s", {"data": {"path": "data/tiny"}, "base": {"max_epochs": 1}})
     more = {"show": [NAME], "forget": [NAME], "gc": ["--configfile", "s.yaml", "--yes"]}
     status, out, err = ran(project, capsys, "base_models", command, *more.get(command, []), "--store", kept.store)
-    assert status == (0 if command in ("list", "gc") else 1)
+    assert status == (command in ("verify", "show", "forget"))
     link = kept.store / "users" if command == "users" else kept.folder
     assert [line for line in (out + err).splitlines() if f"{link}: is a link" in line] and (
         place / "moved/model.pt"
@@ -525,7 +525,7 @@ def test_what_others_wrote_commands_no_terminal(capsys):
         raise Refusal("a line\nof \x1b[2J\x9b2J\u202eothers")
 
     assert cli._status_of(main) == 1
-    assert capsys.readouterr() == ("user ?]0;title?\n", "a line\nof ?[2J?2J?others\n")
+    assert capsys.readouterr() == ("user ?]0;title?\n", "a line\\nof \\x1b[2J\\x9b2J\\u202eothers\n")
 
 
 # What is verified is what is loaded
@@ -974,10 +974,8 @@ def test_what_a_stranger_left_under_a_former_name_is_not_signed(
     """A store's index of former names is anybody's; a signature that it led to would vouch for anybody's model."""
     key = {"sign_with": str(pair / "private1.pem")}
     former = base_of(project, monkeypatch, **(key if is_signed else {}))
-    train(former)
+    train(replace(former, spec=former.spec.model_copy(update={"early_stopping_patience": 99})))  # as none
     wanted = base_of(project, monkeypatch, **key, **({"trust": str(pair / "public1.pem")} if trusts else {}))
-    wanted = replace(wanted, spec=wanted.spec.model_copy(update={"seed": 7}))
-    (Path(wanted.store) / "former_names_1.json").write_text(json.dumps({former.hash: wanted.hash}))
     said = []
     train(replace(wanted, say=said.append))
     assert any("under its former name " in line and "in the store" in line for line in said) == is_taken

@@ -113,7 +113,8 @@ def tiny_project(folder: Path, task: str) -> Project:
     folder.mkdir()
     project, tiny = Project(folder), TINY[task]
     tiny.write(folder / "data/tiny")
-    project.study("study", tiny.content(tiny.long, {"run": {"checkpoint_steps": CHECKPOINT_STEPS}}))
+    run = {"checkpoint_steps": CHECKPOINT_STEPS, "warm": task in ("activity", "own")}  # both ways to start are killed
+    project.study("study", tiny.content(tiny.long, {"run": run}))
     return project
 
 
@@ -140,7 +141,7 @@ def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
         for pid in victims:
             kill(pid)
         time.sleep(0.05)
-        storm.moments.update(moment(project, pid, log) for pid, log in logs)
+        storm.moments.update(moment(project, log) for log in logs)
     storm.kinds[kind] += 1
     if kind == "training":
         os.kill(controller.pid, signal.SIGINT)  # it would go on with the other jobs, undisturbed
@@ -179,15 +180,15 @@ def jobs_of(project: Project, *scripts: bytes) -> list[int]:
     return found
 
 
-def log_of(pid: int) -> tuple[int, TextIO] | None:
-    """A process and its log, which stays readable where Snakemake has removed the file for the job that comes after."""
+def log_of(pid: int) -> TextIO | None:
+    """The log of a process, which stays readable where Snakemake has removed the file for the job that comes after."""
     try:
-        return pid, open(f"/proc/{pid}/fd/1")
+        return open(f"/proc/{pid}/fd/1")
     except OSError:  # it ended meanwhile
         return None
 
 
-def moment(project: Project, pid: int, log: TextIO) -> str:
+def moment(project: Project, log: TextIO) -> str:
     """Where a killed process was, told by what it said and what it left on disk."""
     with log:
         said = log.read()
@@ -197,11 +198,11 @@ def moment(project: Project, pid: int, log: TextIO) -> str:
     folder = project / f".rootstock/store/{begun[1]}"
     if (folder / "metadata.json").exists():
         return "publish"
-    if (folder / "model.pt").exists() or list(folder.glob(f".*.{pid}.*")):
+    if (folder / "model.pt").exists() or list(folder.glob(".*.*.*.*")):
         return "commit"
     checkpoints = folder / "checkpoints"
     described = {file.stem for file in checkpoints.glob("step_*.json")}
-    if list(checkpoints.glob(f".*.{pid}.*")) or {file.stem for file in checkpoints.glob("step_*.pt")} != described:
+    if list(checkpoints.glob(".*.*.*.*")) or {file.stem for file in checkpoints.glob("step_*.pt")} != described:
         return "checkpoint"
     return "training"
 

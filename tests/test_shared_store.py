@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import Project
-from test_kill import COUNTING, kill, results, start, steps, tiny_project, trainings
+from test_kill import COUNTING, jobs_of, kill, results, start, steps, tiny_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_store")]
 
@@ -74,7 +74,7 @@ def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
     wait_until(lambda: steps(project), controller)
     kill(controller.pid)
     controller.wait()
-    orphans = trainings(project)
+    orphans = jobs_of(project)  # and those that stand in for them
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)  # so that they are still there when the rerun comes to them
     rerun = start(project)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import PEOPLE, ROOT, Project, write_people
 from slurm_cluster import Cluster, missing_programs, until
@@ -266,3 +267,36 @@ def test_a_failure_fails_the_run_and_is_in_the_run_log(tiny):
     assert job["config"]["lr"] == 1e30 and job["gpu"].partition("@")[2].startswith("n")
     shown = tiny.script("status", "--configfile", "broken.yaml").stdout
     assert "1 failed of 1" in shown and "training diverged" in shown
+
+
+def test_a_fine_tune_that_fails_in_a_job_of_several_fails_alone(tiny, slurm):
+    """The others of its Slurm job are published, and not trained again when it is tried once more."""
+    x, y = torch.load(tiny / "data/tiny/bob_train.pt", weights_only=True)
+    torch.save((x.fill_(torch.inf), y), tiny / "data/tiny/bob_train.pt")
+    alone = {"mode": "target_only", "max_epochs": 1}
+    tiny.study(
+        "group", LONG | {"folds": "all", "base": {"max_epochs": 1}, "finetune": alone | {"seed_finetune": [0, 1]}}
+    )
+    log = tiny.finish(tiny.start("--configfile", "group.yaml", "--retries", "1"), status=1)
+    assert log.count("has been submitted with SLURM jobid") == 2  # six fine-tunes, and the two that failed, once more
+    done = {path.parts[-2] for path in tiny.folder.glob("experiments/*/*/metrics.json")}
+    assert done == {"fold0_ann", "fold2_cleo"} and len(tiny.models()) == 4
+    failed = [job for job in tiny.run_log("group")["results"] if not job["success"]]
+    assert len(failed) == 2 and {job["config"]["target"] for job in failed} == {"bob"}
+
+
+def test_fine_tunes_of_one_slurm_job_go_on_after_it_was_cancelled(tiny, slurm, project):
+    content = LONG | {"finetune": {"mode": "full_fine_tuning", "max_epochs": 120, "seed_finetune": [0, 1, 2]}}
+    content["base"] = content["base"] | {"max_epochs": 1}
+    tiny.study("group", content)
+    write_people(project / "data/tiny")
+    undisturbed = project.train_here(content)
+    run = tiny.start("--configfile", "group.yaml")
+    plan = json.loads(tiny.script("generate_jobs", "--configfile", "group.yaml", "--json").stdout)
+    (base,) = plan["sharing"]
+    tuned = sorted(set(undisturbed) - {base})
+    until(lambda: any(map(tiny.checkpoints, tuned)), "a checkpoint of a fine-tune", slurm.describe, 120)
+    (job,) = [job for job, about in slurm.jobs().items() if about["state"] == "RUNNING"]
+    slurm.run("scancel", job)
+    tiny.finish(run)
+    assert tiny.models() == undisturbed

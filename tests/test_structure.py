@@ -23,6 +23,7 @@ FLOORS = (
     ("slurm",),
     ("cluster",),
     ("job",),
+    ("warm",),
     ("tasks",),
     ("results",),
     ("engine",),

@@ -25,7 +25,8 @@ rule train_base:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
-        run=canonical(RUN),
+        run=RUN.told,
+        start=RUN.start,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
@@ -46,6 +47,7 @@ rule train_base:
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --{resources.retrain}"
+        " --{resources.start}"
         " --asked_by {resources.study:q}"
         " --output {output.model:q}"
         " > {log:q} 2>&1"

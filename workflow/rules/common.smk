@@ -1,4 +1,4 @@
-# The plan, made anew in every Snakemake process (and so in every cluster job): no torch, no pandas here.
+# The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
 import re
 import sys
 from pathlib import Path
@@ -6,14 +6,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from rootstock.controller.code import of_other_code
-from rootstock.controller.planning import plan_of_workflow, put_this_python_first
+from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
+from rootstock.controller.rows import kept_rows
 from rootstock.study import paths
-from rootstock.study.identity import canonical, short_digest, with_whereabouts
+from rootstock.study.identity import short_digest
 
 put_this_python_first()
+collect_garbage_rarely()
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
-PLAN = plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
+PLAN = None if workflow.is_main_process else kept_rows()
+PLAN = PLAN or plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
@@ -24,7 +27,7 @@ EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
-# Each job plans too, but this reads the metadata of every model.
+# This reads the metadata of every model, so jobs do not ask.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
 
 
@@ -44,7 +47,7 @@ wildcard_constraints:
 
 def prepared_for(training):
     """The marker of what a training's data is prepared from; a user's own folder has none."""
-    return paths.prepared_done(training.artefact.name) if training.artefact else []
+    return paths.prepared_done(training.prepared) if training.prepared else []
 
 
 def published(base_hash):
@@ -57,6 +60,11 @@ def vouched(*base_hashes):
     time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
+
+
+def own_class(base_hash):
+    """The class of the user's own that the network of a base model has, as this study names it: no file's word is enough."""
+    return (base_hash and PLAN.bases[base_hash].own_class) or ""
 
 
 def data_of(training, output):

@@ -16,7 +16,7 @@ rule export:
     resources:
         gpu=0,
         store=STORE,
-        task=PLAN.study.task.name,
+        task=PLAN.study.task_name,
         mem_mb=4000,
         runtime=30,
     params:

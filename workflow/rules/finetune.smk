@@ -14,31 +14,37 @@ rule train_finetune:
         metrics=paths.EXPERIMENT_DONE,
     log:
         paths.EXPERIMENT_LOG,
+    group:
+        "finetunes" if RUN.processes_in_all == 1 else None  # a cluster job of several, as the profile says; those of several processes stay alone
     conda:
         "../envs/rootstock.yaml"
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
-        run=canonical(RUN),
+        run=RUN.told,
+        start=RUN.start,
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
-        folder=lambda wildcards: paths.experiment(wildcards.prefix, wildcards.unit),
-        expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,
         data=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].data,
+        expect=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].expect,
+        own_class=lambda wildcards: own_class(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
+        folder=subpath(output.metrics, parent=True),
     shell:
         "python workflow/scripts/train_finetune.py"
         " --spec {params.spec:q}"
         " --base {input.base:q}"
+        " --own_class {params.own_class:q}"
         " --data_path {params.data:q}"
-        " --expect {resources.expect:q}"
+        " --expect {params.expect:q}"
         " --store {resources.store:q}"
         " --run {resources.run:q}"
         " --{resources.retrain}"
+        " --{resources.start}"
         " --asked_by {resources.study:q}"
-        " --output {resources.folder:q}"
+        " --output {params.folder:q}"
         " > {log:q} 2>&1"

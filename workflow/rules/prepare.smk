@@ -5,7 +5,7 @@
 rule prepare:
     """Prepare what a task makes once and every training shares."""
     input:
-        needs=lambda wildcards: [paths.prepared_done(needed.name) for needed in PLAN.artefacts[wildcards.name].needs],
+        needs=lambda wildcards: [paths.prepared_done(name) for name in PLAN.artefacts[wildcards.name].need_names],
     output:
         manifest=paths.PREPARED_DONE,
     log:
@@ -15,17 +15,19 @@ rule prepare:
     threads: RUN.threads
     resources:
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
-        task=PLAN.study.task.name,
-        run=canonical(RUN),
+        task=PLAN.study.task_name,
+        run=RUN.told,
+        start=RUN.start,
         folder=lambda wildcards: paths.prepared(wildcards.name),
         mem_mb=lambda wildcards, attempt: attempt * (16000 if PLAN.artefacts[wildcards.name].on_gpu else 2000),
         runtime=lambda wildcards, attempt: attempt * (240 if PLAN.artefacts[wildcards.name].on_gpu else 30),
     params:
-        spec=lambda wildcards: with_whereabouts(PLAN.artefacts[wildcards.name].spec),
+        spec=lambda wildcards: PLAN.artefacts[wildcards.name].json,
     shell:
         "python workflow/scripts/prepare_data.py"
         " --task {resources.task:q}"
         " --spec {params.spec:q}"
         " --run {resources.run:q}"
+        " --{resources.start}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"

@@ -15,6 +15,7 @@ rule measure_baseline:
     threads: 1
     resources:
         gpu=0,
+        start=RUN.start,
         mem_mb=2000,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
@@ -25,6 +26,7 @@ rule measure_baseline:
         " --spec {params.spec:q}"
         " --data_path {params.data:q}"
         " --output {output.rows:q}"
+        " --{resources.start}"
         " > {log:q} 2>&1"
 
 

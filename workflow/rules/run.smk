@@ -8,6 +8,7 @@ from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_
 from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.code import code_notes, remember_code, require_code_of
 from rootstock.controller.planning import begin_run, headline
+from rootstock.controller.rows import keep_rows
 from rootstock.controller.run_log import RunLog
 from rootstock.controller.screen import STOPPED, shorten_screen
 from rootstock.controller.time_left import TimeLeft
@@ -45,9 +46,8 @@ def end_of_dry_run():
             require_code(list(workflow.dag.needrun_jobs(exclude_finished=False)) if workflow.dag else [])
 
 
-if workflow.is_main_process:
-    STOP = shorten_screen(logger)
-    atexit.register(end_of_dry_run)
+STOP = shorten_screen(logger)
+atexit.register(end_of_dry_run)
 
 
 def start_of_run(scheduler, jobs):
@@ -66,7 +66,8 @@ def start_of_run(scheduler, jobs):
         begin_run(PLAN)
         remember_code(PLAN)
         make_room(PLAN, say)
-        prepare_run(scheduler._executor, say=say)
+        if prepare_run(scheduler._executor, say=say):
+            HELD.callback(keep_rows(PLAN).unlink, missing_ok=True)
     run_log = RunLog(PLAN)
     logger.addHandler(TimeLeft(sys.stderr))
     logger.addHandler(run_log)

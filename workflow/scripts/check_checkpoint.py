@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("file", help=about)
     cli.add_store_flag(parser)
     cli.add_own_task_flag(parser)
+    cli.add_own_class_flag(parser)
     args = parser.parse_args()
     args.file = file_of(args.file, args.store)
     from rootstock.engine.models import count_parameters

@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Measure one classical model on one target, on the windows and splits that the networks use."""
 
+if __name__ == "__main__":  # with --warm: a process that has torch loaded does all that follows
+    from rootstock.warm.client import run_warm
+
+    run_warm()
+
 from pathlib import Path
 
 from rootstock.commands import cli
@@ -14,6 +19,7 @@ def main() -> int:
     parser.add_argument("--spec", required=True, help="a baseline spec, as JSON or as a file")
     parser.add_argument("--data_path", required=True, help="folder of the windows")
     parser.add_argument("--output", required=True, type=cli.new_file, help="JSON file of rows to write")
+    cli.add_warm_flag(parser)
     args = parser.parse_args()
     spec = read_spec(cli.spec_text(args.spec), "baseline")
     rows = TASKS.find(spec.task).baseline_methods().measure_baseline(spec, args.data_path)

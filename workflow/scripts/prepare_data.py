@@ -1,6 +1,11 @@
 #!/usr/bin/env python
 """Prepare what a task makes once and all its trainings share, such as windows, tokens or another model's vectors."""
 
+if __name__ == "__main__":  # with --warm: a process that has torch loaded does all that follows
+    from rootstock.warm.client import run_warm
+
+    run_warm()
+
 from rootstock.commands import cli
 from rootstock.job.prepare import prepare
 from rootstock.tasks.reading import read_spec

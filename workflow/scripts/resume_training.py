@@ -16,7 +16,8 @@ from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model
 from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
-from rootstock.study.identity import canonical, is_beginning, with_whereabouts
+from rootstock.study.identity import is_beginning, with_whereabouts
+from rootstock.study.own import require_named
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
 from rootstock.study.run import Run
@@ -45,7 +46,7 @@ def main() -> int:
     if file.world_size != run.world_size:
         same = "the batches stay the same, losses up to the order of float sums"
         cli.say(f"processes: {file.world_size} become {run.world_size}; {same}")
-    command = command_of(file, resumption, run, store)
+    command = command_of(file, resumption, run, store) + (["--own_class", args.own_class] if args.own_class else [])
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # one process: signals and exit status are the training's own
 
@@ -124,6 +125,7 @@ def resumed(file: ModelFile, state: dict[str, Any], changes: dict[str, int]) -> 
         place = Place(str(file.path), file.hash, file.step, state["epoch"], state["batch"], file.kind == "state")
     except (KeyError, TypeError):
         raise Refusal(f"{file.path}: holds no state of a training; see check_checkpoint.py") from None
+    require_named(spec.own_class)
     try:
         return TASKS.of_file(file.task).resumed(spec, place, changed)
     except Refusal as refusal:  # in the words of the spec
@@ -145,7 +147,7 @@ def command_of(file: ModelFile, resumption: Resumption, run: Run, store: str) ->
         "data_path": data_of(file),
         "start_from": str(file.path),
         "store": store,
-        "run": canonical(run),
+        "run": run.told,
         "asked_by": "resume_training",
     }
     if is_finetune:
@@ -203,6 +205,7 @@ def parse() -> argparse.Namespace:
         help=f"folder of trained models (default: where --checkpoint lies, else {paths.STORE})",
     )
     cli.add_own_task_flag(parser)
+    cli.add_own_class_flag(parser)
     cli.add_run_settings(parser.add_argument_group("how it runs (default: as before, on all GPUs there are)"))
     args = parser.parse_args()
     for name in CHANGES:

@@ -5,6 +5,11 @@ Either a resolved spec (as the workflow passes it):  train_base.py --spec '{…}
 or flags, planned like a study of one training:      train_base.py --task T --lr 0.0003 --batch_size 64 …  (--task T --help lists them)
 """
 
+if __name__ == "__main__":  # with --warm: a process that has torch loaded does all that follows
+    from rootstock.warm.client import run_warm
+
+    run_warm()
+
 import argparse
 import sys
 from dataclasses import replace

@@ -5,6 +5,11 @@ Either a resolved spec (as the workflow passes it):  train_finetune.py --spec '{
 or the flags of its base model and its own:  train_finetune.py --task T --lr 0.0003 … --base_model_hash H --mode M --prefix try1
 """
 
+if __name__ == "__main__":  # with --warm: a process that has torch loaded does all that follows
+    from rootstock.warm.client import run_warm
+
+    run_warm()
+
 import argparse
 import sys
 from dataclasses import replace

@@ -12,6 +12,7 @@ from ..study.config import parse_study
 from ..study.fields import readable
 from ..study.identity import HASH_LENGTH, is_hash, short_digest
 from ..study.jobs import BASE_JOB_MARK
+from ..study.own import name_own
 from ..study.plan import Experiment, Plan, Planned
 from ..study.planner import make_plan
 from ..study.problems import Refusal, StudyError
@@ -38,14 +39,15 @@ def finetune_of_flags(
     if getattr(args, "prefix", None):
         job = job | {"prefix": args.prefix}
     wanted = args.base_model_hash
-    if wanted:
-        job = task.flat_job_of(_base_spec(wanted, task, args.store)) | job
-    plan = _plan(job, task)
+    given = task.flat_job_of(_base_spec(wanted, task, args.store)) if wanted else {}
+    plan = _plan(given | job, task)
     (experiment,) = plan.experiments.values()
     data = _data(experiment, task)
     spec, folder = experiment.spec, experiment.path
     if spec.base and wanted and wanted != spec.base:
         spec, folder = _on_other_base(experiment, plan, wanted, task, args.store)
+    if experiment.base and (named := plan.bases[experiment.base].spec.own_class) in job.values():
+        name_own(named)
     base = None if spec.base is None else _base_model(spec.base, args.store)
     return spec, data, base, args.output or folder, json.loads(experiment.expect)
 

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 from ..machine.private import json_object
 from ..study import paths
-from ..study.fields import NAME_RULE, PATH_RULE, Section, is_name, is_path, is_text
+from ..study.fields import NAME_RULE, PATH_RULE, Section, at_home, is_name, is_path, is_text
 from ..study.jobs import fields_of
+from ..study.own import name_own
 from ..study.parts import section_of
 from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest, show
 from ..study.run import Run
@@ -93,30 +94,30 @@ def safe_name(text: str) -> str:
 
 def path_text(text: str) -> str:
     """A flag's value that is a path."""
-    if not is_path(text):
+    if not is_path(text) or at_home(text).startswith("~"):
         raise argparse.ArgumentTypeError(f"{show(text)} needs {PATH_RULE}")
-    return text
+    return at_home(text)
 
 
 def store_folder(text: str) -> str:
     """A flag's value that is a folder of trained models."""
     if not text.strip() or Path(path_text(text)) == Path():
         raise argparse.ArgumentTypeError(f"{text!r} is the project itself; give a folder, such as {paths.STORE}")
-    return text
+    return path_text(text)
 
 
 def new_file(text: str) -> str:
     """A flag's value that is a file to write: known to be none before anything is computed for it."""
     if not text.strip() or Path(path_text(text)).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the name of a file")
-    return text
+    return path_text(text)
 
 
 def new_folder(text: str) -> str:
     """A flag's value that is a folder to write."""
-    if not text.strip() or (Path(path_text(text)).exists() and not Path(text).is_dir()):
+    if not text.strip() or ((folder := Path(path_text(text))).exists() and not folder.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r} is no folder; give the name of one")
-    return text
+    return path_text(text)
 
 
 def json_flag(text: str) -> dict[str, Any]:
@@ -132,6 +133,11 @@ def add_store_flag(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--store", type=store_folder, default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})"
     )
+
+
+def add_warm_flag(parser: argparse._ActionsContainer) -> None:
+    """How a job starts that has no other run settings; its command's first lines obey it."""
+    parser.add_argument("--warm", action=argparse.BooleanOptionalAction, help=Run.model_fields["warm"].description)
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +175,7 @@ def data_of(arguments: argparse.Namespace) -> str:
     """The data folder that goes with `--spec`."""
     if not getattr(arguments, "data_path", None):
         raise Refusal("--data_path: missing; with --spec it says where the data lies")
-    return arguments.data_path
+    return path_text(arguments.data_path)
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, task: Task, sections: tuple[str, ...]) -> None:
@@ -237,19 +243,37 @@ def add_own_task_flag(
     parser.add_argument("--task", action=_OwnTask, metavar="package.module:Class", help=about)
 
 
+class _OwnClass(argparse.Action):
+    """Notes the network's class that a user names, so that files may name it too."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        name_own(values)
+        setattr(namespace, self.dest, values)
+
+
+def add_own_class_flag(parser: argparse._ActionsContainer) -> None:
+    about = "a network of your own that a model file may name"
+    parser.add_argument("--own_class", action=_OwnClass, nargs="?", metavar="package.module:Class", help=about)
+
+
 def task_of(arguments: list[str]) -> Task:
     """The task named on a command line, or in the spec on it, before its flags are known."""
+    try:
+        return TASKS.find(task_name(arguments))
+    except StudyError as error:
+        flag = "--spec: " if any(word.partition("=")[0] == "--spec" for word in arguments) else "--"
+        raise Refusal(f"{flag}{error}") from None
+
+
+def task_name(arguments: list[str]) -> Any:
+    """Its name, which may be that of none."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--task", default=TASKS.names[0])
     early.add_argument("--spec")
     known, _ = early.parse_known_args(arguments)
-    name, flag = known.task, "--"
-    if known.spec:
-        try:
-            name, flag = json_object(spec_text(known.spec)).get("task", known.task), "--spec: "
-        except ValueError:
-            raise Refusal("--spec: is not the JSON object of a spec") from None
+    if not known.spec:
+        return known.task
     try:
-        return TASKS.find(name)
-    except StudyError as error:
-        raise Refusal(f"{flag}{error}") from None
+        return json_object(spec_text(known.spec)).get("task", known.task)
+    except ValueError:
+        raise Refusal("--spec: is not the JSON object of a spec") from None

@@ -12,6 +12,7 @@ from ..slurm.executor import is_slurm_here
 from ..store.objects import stored
 from ..store.signatures import private_key
 from ..study import paths
+from ..study.own import name_own
 from ..study.parts import Checked
 from ..study.plan import Plan
 from ..study.problems import Refusal, StudyError, refusals
@@ -41,6 +42,8 @@ def check_all(plan: Plan) -> Checked:
     if is_slurm_here():  # and jobs may run elsewhere
         table += [f"on this machine, which Slurm's jobs may not use: {fault}" for fault in of_machine]
         of_machine = []
+    for training in (*plan.bases.values(), *plan.experiments.values()):
+        name_own(training.spec.own_class)
     checker = None if lacking else task.checker()
     found = checker.check(plan, missing) if checker else Checked([], [])
     return Checked([*lacking, *refusals(_of_packages(run)), *of_machine, *found.faults], [*found.table, *table])

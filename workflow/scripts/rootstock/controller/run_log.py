@@ -52,7 +52,7 @@ class RunLog(logging.Handler):
                 job.ended = time.time()
 
     def write(self) -> None:
-        """Whole or not at all; jobs that an interrupted run left behind count as failed."""
+        """Whole or not at all; jobs that an interrupted run left unfinished count as failed."""
         ended = time.time()
         results = [self._result(job, ended) for job in self.jobs.values()]
         gpus = sorted({gpu for result in results for gpu in result["gpu"].split(", ") if ":gpu" in gpu})
@@ -76,18 +76,20 @@ class RunLog(logging.Handler):
         record = read_record(record_path(self.plan.study.name, job.phase, job.name, self.records)) or {}
         if record.get("started", 0) < self.started:
             record = {}  # of an earlier run: this run's job never got so far
+        # Of a Slurm job of several in which one failed, Snakemake says no more than that: the others' records say how they ended.
+        success = job.success or record.get("returncode") == 0
         started, ended = record.get("started", job.submitted), record.get("ended") or job.ended or now
         return {
             "job_id": job.name,
             "phase": job.phase,
             "gpu": ", ".join(places(record)) if record else "",
             "config": self._config(job),
-            "success": job.success,
-            "returncode": 0 if job.success else record.get("returncode") or 1,
+            "success": success,
+            "returncode": 0 if success else record.get("returncode") or 1,
             "start_time": _iso(started),
             "end_time": _iso(ended),
             "duration_seconds": round(max(0.0, ended - started), 3),
-            "stderr": "" if job.success else _tail(job.log) or record.get("stderr", ""),
+            "stderr": "" if success else _tail(job.log) or record.get("stderr", ""),
         }
 
     def _config(self, job: _Job) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from ..machine.private import entered, opened, read_json, remove_file, remove_folder
+from ..machine.private import entered, not_mine, opened, read_json, remove_file
+from ..machine.trees import remove_folder
 from ..store.files import link_or_copy, write_atomically, write_json
 from ..store.objects import StoredObject, store_of
 from ..study.identity import sha256_bytes, sha256_of
@@ -37,11 +38,12 @@ class Checkpoints:
         say: Callable,
         about: dict[str, Any] | None = None,
         keep_every: int | None = None,
+        trust: str | None = None,
     ):
         self.folder, self.spec_hash, self.say = folder, spec_hash, say
         self.store = folder.parent.parent  # no link below it is followed
         self.every_steps, self.every_seconds = every_steps, every_seconds
-        self.about, self.keep_every = about or {}, keep_every
+        self.about, self.keep_every, self.trust = about or {}, keep_every, trust
         self.is_resumed = True  # whether the training goes on from the newest of these
         self.last_step, self.last_time = 0, time.monotonic()
         self.mine: list[int] = []  # steps that this training read or wrote, in that order
@@ -91,9 +93,8 @@ class Checkpoints:
         """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
         for step in reversed(self._steps() if self.is_resumed else []):
             try:
-                state = read_checkpoint(
-                    self.folder / f"step_{step}.pt", self.spec_hash, self.store, self.about.get("code")
-                )
+                file = self.folder / f"step_{step}.pt"
+                state = read_checkpoint(file, self.spec_hash, self.store, self.about.get("code"), self.trust)
             except Refusal as reason:
                 self.say(f"checkpoint passed over: {reason}")
                 continue
@@ -127,18 +128,34 @@ class Checkpoints:
 
 
 def read_checkpoint(
-    path: Path, spec_hash: str | None = None, store: Path | None = None, code: str | None = None
+    path: Path,
+    spec_hash: str | None = None,
+    store: Path | None = None,
+    code: str | None = None,
+    trust: str | None = None,
 ) -> dict[str, Any]:
-    """A checkpoint whose sha256 is the recorded one, of the spec and code named; `Refusal` gives the reason otherwise."""
+    """A checkpoint whose sha256 is the recorded one, of the spec and code named; `Refusal` gives the reason otherwise.
+
+    Checkpoints are not signed: with `trust`, the key of `run.trust`, only what nobody else could write is read.
+    """
     store = store or store_of(path)
     try:
         described = read_json(path.with_suffix(".json"), store)
         with opened(path, store) as file:
             _require(path, described, sha256_of(file), spec_hash)
             _require_code(path, described, code)
-            return load(file)
+            _require_mine(path, file, trust)
+            state = _mapping(load(file), path)
+            _require(path, described | {"hash": state.get("hash", spec_hash)}, described["sha256"], spec_hash)
+            return state
     except (OSError, ValueError) as error:
         raise Refusal(f"{path}: cannot be read ({error})") from None
+
+
+def _require_mine(path: Path, file: BinaryIO, trust: str | None) -> None:
+    """`Refusal` where others may have written a checkpoint, and a key says whose work is trusted."""
+    if trust and (reason := not_mine(file)):
+        raise Refusal(f"{path}: no checkpoint is signed, and run.trust: {trust} asks for that, for {reason}")
 
 
 def _require(path: Path, described: dict[str, Any], found: str, spec_hash: str | None) -> None:
@@ -155,11 +172,12 @@ def _require_code(path: Path, described: dict[str, Any], code: str | None) -> No
         raise Refusal(f"{path}: of other code ({described['code']}) than is here now ({code})")
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint, or the last state that the store keeps of a finished training; verified either way."""
+def read_state(path: Path, trust: str | None = None) -> dict[str, Any]:
+    """A checkpoint, or the last state that the store keeps of a finished training; verified either way. With `trust`, the key
+    of `run.trust`, the latter is signed, or either only ours to write."""
     if path.name != "state.pt":
-        return read_checkpoint(path)
-    kept = StoredObject(path.parent)
+        return read_checkpoint(path, trust=trust)
+    kept = StoredObject(path.parent, trust)
     state = load_state(kept, kept.read()) if kept.is_whole() else None
     if state is None:
         raise Refusal(f"{path}: missing or damaged")
@@ -169,7 +187,13 @@ def read_state(path: Path) -> dict[str, Any]:
 def load_state(kept: StoredObject, metadata: dict[str, Any]) -> dict[str, Any] | None:
     """Where a finished training ended, as its metadata has it; None where that is not there."""
     with kept.opened_state(metadata) as file:
-        return None if file is None else load(file)
+        return None if file is None else _mapping(load(file), kept.state)
+
+
+def _mapping(state: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(state, dict):
+        raise Refusal(f"{path}: holds no state of a training")
+    return state
 
 
 class StopRequest:

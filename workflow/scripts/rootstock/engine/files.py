@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,15 +19,27 @@ def to_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
-    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run.
+def load_mapped(path: Path, say: Callable[[str], None]) -> Any:
+    """As `load`, but tensors stay on disk until they are used, and all processes of a machine share them. A file that does not
+    allow that is read, with a note."""
+    why = None if zipfile.is_zipfile(path) else "is in torch's old form (save it again with torch.save)"
+    if why is None:
+        try:
+            return load(path, is_mapped=True)
+        except Refusal as reason:
+            if "unable to mmap" not in str(reason):
+                raise
+            why = "lies where no file can be mapped"
+    content = load(path)
+    say(f"{path}: {why}, so all of it is read into memory")
+    return content
 
-    `is_mapped`: tensors of a file by its path stay on disk until they are used, where the file's form allows that.
-    """
+
+def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
+    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run."""
     path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
-        mmap = is_mapped and zipfile.is_zipfile(source)
-        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=is_mapped)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file") from None
     except MemoryError:

@@ -72,7 +72,7 @@ class Outcome:
 def untrained(content: dict[str, Any], metrics: dict[str, Any]) -> Outcome:
     """The outcome where nothing was trained: a model file's own content, but for what names it, and new metrics."""
     own = {name: value for name, value in content.items() if name not in ("spec", "hash", "format")}
-    return Outcome(own, metrics, Fitted(content["model"], [], 0, 0, 0.0))
+    return Outcome(own, metrics, Fitted(content["model"], {}, [], 0, 0, 0.0))
 
 
 def require_settings(spec: TrainingSpec) -> None:
@@ -149,9 +149,10 @@ def _update(
 
 def _backward(
     trainee: Trainee, model: nn.Module, samples: Tensor, epoch: int, context: Context, autocast: Callable, scaler: Any
-) -> float:
-    """Gradients of the mean loss over a global batch, split over ranks and micro-batches; this rank's summed loss."""
-    world, total, loss_sum = context.world, len(samples), 0.0
+) -> Tensor:
+    """Gradients of the mean loss over a global batch, split over ranks and micro-batches; this rank's summed loss, float64."""
+    world, total = context.world, len(samples)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=context.device)
     mine = world.share(samples)
     pieces = list(mine.split(context.run.micro_batch_size or max(len(mine), 1))) if len(mine) else [samples[:1]]
     for number, piece in enumerate(pieces):
@@ -162,5 +163,5 @@ def _backward(
             if not len(mine):
                 loss = 0.0 * loss  # an empty share takes part in the exchange of gradients, and adds nothing
             scaler.scale(loss * (world.size / total)).backward()  # DDP averages over ranks: × size makes a global mean
-        loss_sum += loss.item()
+        loss_sum += loss.detach()  # read once an epoch: a GPU would be waited for
     return loss_sum

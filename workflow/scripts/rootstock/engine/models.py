@@ -18,8 +18,10 @@ def rebuilt(content: dict[str, Any], build: Callable[[], M], where: str) -> M:
     try:
         model = build()
         model.load_state_dict(content["model"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        said = [line.strip() for line in str(error).splitlines()]
+    except Refusal:
+        raise
+    except Exception as error:  # what somebody else wrote can fail its reader in any way
+        said = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         reason = " ".join(said[:2])[:300]  # torch says in the second line which weights do not fit
         raise Refusal(f"{where}: of another architecture than its spec says: {reason}") from None
     return model

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..study.problems import Refusal
 from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
@@ -40,6 +41,7 @@ class Fitted:
     """The outcome of a training. `state` holds the best epoch's weights, on the CPU."""
 
     state: dict[str, Tensor]
+    measured: dict[str, Any]  # what the trainee's `evaluate` said of these weights; empty where it is not known
     history: list[dict[str, float]]
     best_epoch: int
     steps: int
@@ -64,7 +66,8 @@ class Progress:
         self.model, self.rebuilds = model, rebuilds
         self.optimizer, self.scheduler, self.scaler, self.stopping = optimizer, scheduler, scaler, stopping
         self.epoch, self.batch, self.step, self.seconds = 1, 0, 0, 0.0
-        self.loss_sum, self.count = 0.0, 0
+        self.loss_sum: float | Tensor = 0.0  # of this epoch and rank; it stays on its device until it is asked for
+        self.count = 0
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
         self.compile = False
@@ -73,16 +76,16 @@ class Progress:
         done = self.epoch - 1
         return done >= max_epochs or (done > 0 and self.stopping.is_over(done))
 
-    def count_step(self, loss_sum: float, n: int) -> None:
+    def count_step(self, loss_sum: Tensor, n: int) -> None:
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum, self.count = self.loss_sum + loss_sum, self.count + n
 
     def finish_epoch(self, measured: dict[str, Any], value: float, world: World) -> None:
         numbers = {f"val_{name}": v for name, v in measured.items() if isinstance(v, float)}
-        loss_sum = world.sum(torch.tensor([self.loss_sum], dtype=torch.float64)).item()
-        self.history.append({"epoch": self.epoch, "train_loss": loss_sum / self.count, **numbers})
+        train_loss = self._whole_loss(world) / self.count
+        self.history.append({"epoch": self.epoch, "train_loss": train_loss, **numbers})
         if self.stopping.update(self.epoch, value):
-            self.stopping.best_state = to_cpu(self.model.state_dict())
+            self.stopping.best_state, self.stopping.best_measured = to_cpu(self.model.state_dict()), measured
         self.epoch, self.batch, self.loss_sum, self.count = self.epoch + 1, 0, 0.0, 0
 
     def line(self, max_epochs: int, seconds: float) -> EpochLine:
@@ -93,6 +96,7 @@ class Progress:
         stopping, seconds = self.stopping, self.seconds + seconds
         return Fitted(
             stopping.best_state,
+            stopping.best_measured,
             self.history,
             stopping.best_epoch,
             self.step,
@@ -110,7 +114,7 @@ class Progress:
                 "batch": self.batch,
                 "step": self.step,
                 "seconds": self.seconds + time.monotonic() - self.started,
-                "loss_sum": self.loss_sum,
+                "loss_sum": float(self.loss_sum),
                 "count": self.count,
                 "history": self.history,
                 "model": self.model.state_dict(),
@@ -119,13 +123,14 @@ class Progress:
                 "scaler": self.scaler.state_dict(),
                 "best": [self.stopping.best_value, self.stopping.best_epoch],
                 "best_state": self.stopping.best_state,
+                "best_measured": self.stopping.best_measured,
             }
             | self.rebuilds
         )
 
     def save(self, checkpoints: Checkpoints, world: World) -> None:
         """Rank 0 writes; the running loss of the epoch is the sum over ranks."""
-        whole = world.sum(torch.tensor([self.loss_sum], dtype=torch.float64)).item()
+        whole = self._whole_loss(world)
         self.loss_sum = whole if world.is_first else 0.0
         if world.is_first:
             how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}
@@ -135,11 +140,22 @@ class Progress:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
         self.compile = context.run.compile
         source = "a shorter training" if state is None else "a checkpoint"
-        if state is not None:
-            self._keep_how(state, context)
-        state = state or context.start
-        if state is None:
-            return
+        try:
+            if state is not None:
+                self._keep_how(state, context)
+            if state := state or context.start:
+                self._take(state, context)
+                context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+        except (torch.cuda.OutOfMemoryError, MemoryError, Refusal):
+            raise
+        except Exception as error:  # what somebody else wrote can fail its reader in any way
+            reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
+            fix = "delete it, or the checkpoints of this training"
+            raise Refusal(
+                f"{source} of this training holds no state that it can go on from ({reason}); {fix}"
+            ) from None
+
+    def _take(self, state: dict[str, Any], context: Context) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -150,7 +166,13 @@ class Progress:
         self.count, self.history, self.seconds = state["count"], state["history"], state["seconds"]
         self.stopping.best_value, self.stopping.best_epoch = state["best"]
         self.stopping.best_state = state["best_state"]
-        context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+        if not all(isinstance(count, int) for count in (self.epoch, self.batch, self.step, self.count)):
+            raise TypeError("a count is none")
+        self.stopping.best_measured = state.get("best_measured", {})
+
+    def _whole_loss(self, world: World) -> float:
+        """The summed loss of the epoch so far, over all ranks."""
+        return world.sum(torch.tensor([float(self.loss_sum)], dtype=torch.float64)).item()
 
     def _keep_how(self, state: dict[str, Any], context: Context) -> None:
         """Threads and compilation change the last bits: a training keeps those that it began with."""

@@ -13,6 +13,9 @@ class EarlyStopping:
     best_value: float | None = None
     best_epoch: int = 0
     best_state: dict[str, Any] = field(default_factory=dict)
+    best_measured: dict[str, Any] = field(
+        default_factory=dict
+    )  # of that epoch; empty where the process before did not keep it
 
     def update(self, epoch: int, value: float) -> bool:
         """Take note of an epoch's value; True when it is the best so far. NaN is never better."""

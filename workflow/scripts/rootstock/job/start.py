@@ -48,7 +48,7 @@ def state_of(job: Job) -> dict[str, Any] | None:
     from ..engine.checkpoint import load_state, read_state
 
     if job.checkpoint:
-        state = read_state(Path(job.checkpoint))
+        state = read_state(Path(job.checkpoint), job.run.trust)
         _require_same(job, state, f"--start_from: {job.checkpoint}")
         require_code(state, job.checkpoint)
         return state
@@ -56,6 +56,8 @@ def state_of(job: Job) -> dict[str, Any] | None:
         return None
     shorter = stored(job.store, job.continues)
     metadata = shorter.read() if shorter.is_whole() else None
+    if metadata and job.run.trust:
+        require_signature(metadata, job.run.trust, job.continues)
     state = load_state(shorter, metadata) if metadata else None
     if metadata is None or state is None:
         job.say(f"{job.continues} left no state to go on from; training from the start")
@@ -64,8 +66,6 @@ def state_of(job: Job) -> dict[str, Any] | None:
     if reason := other_code(state):
         job.say(f"{job.continues} was {reason}; training from the start")
         return None
-    if job.run.trust:
-        require_signature(metadata, job.run.trust, job.continues)
     return state
 
 

@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..machine.memory import keep_freed_memory
 from ..store.objects import StoredObject
 from ..store.signatures import private_key
 from ..study.identity import canonical
+from ..study.own import name_own
 from ..study.parts import Inputs, Start
 from ..study.paths import TENSORBOARD
 from ..study.problems import Refusal
@@ -29,7 +31,9 @@ IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about its
 
 
 def train(job: Job) -> StoredObject:
-    """The stored model of a job's spec, trained unless it is there; here, or in several processes."""
+    """The stored model of a job's spec, trained unless it is there; here, or in several processes. Who asks for a spec names
+    the class that it names."""
+    name_own(job.spec.own_class)
     kept = job.kept
     is_there = _is_there(job, kept)
     if is_worker() and not is_there:
@@ -60,13 +64,17 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
     anew: what is handed out under a hash must be what this code would train."""
     if not kept.is_whole():
         return False
-    reason = other_code(kept.described())
+    try:
+        reason = other_code(kept.described())
+    except Refusal as fault:  # of what somebody else may have written
+        raise Refusal(f"{kept.metadata}: {fault}; base_models.py forget {job.hash}") from None
     if reason and not job.retrain:
         raise Refusal(f"{kept.folder}: {reason}; {ANEW.format(name=job.hash)}")
     return not reason
 
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
+    _require_recipe(job)
     key = _key_of(job)  # a wrong one costs no training
     torch = _begin(job)
     start = start_of(job)
@@ -90,6 +98,16 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
 
 
+def _require_recipe(job: Job) -> None:
+    """`Refusal` where a spec was made for an earlier recipe: what is trained now would not be what its name promises."""
+    wanted, recipe = job.spec.recipe, job.task.recipe
+    if wanted != recipe:
+        raise Refusal(
+            f"{job.hash}: its spec is of recipe {wanted} of {job.spec.task}, this version trains recipe {recipe}; plan again, "
+            "or train it with the version of then"
+        )
+
+
 def _key_of(job: Job) -> Any:
     """The key that signs what is committed; None where nothing is signed."""
     return private_key(job.run.sign_with) if job.run.sign_with else None
@@ -101,6 +119,7 @@ def _begin(job: Job) -> Any:
     job.task.trainer()  # before torch, which it loads the quicker way
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(job.run.threads)
     torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
     return torch
@@ -117,7 +136,14 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     say = job.say if world.is_first else (lambda _: None)
     state = state_of(job)
     checkpoints = Checkpoints(
-        kept.checkpoints, job.hash, run.checkpoint_steps, run.checkpoint_seconds, say, about, run.keep_checkpoints
+        kept.checkpoints,
+        job.hash,
+        run.checkpoint_steps,
+        run.checkpoint_seconds,
+        say,
+        about,
+        run.keep_checkpoints,
+        run.trust,
     )
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)

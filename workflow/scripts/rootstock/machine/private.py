@@ -8,7 +8,6 @@ in between afterwards.
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..study.problems import Refusal
+from .owner import fault_of, too_open
 
 ROOT = "ROOTSTOCK_CLUSTER_ROOT"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in a file's place would block for ever
 SMALL = 16 * 2**20  # bytes: no lock and no description of a model is larger
+LARGE = 2**40  # bytes: no model is; a file of nothing but a hole costs its owner nothing and takes for ever to read
+DEEP = 100  # levels of a description
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -55,7 +57,7 @@ def is_own(folder: Path, fix: str) -> bool:
     something in it is a link or another user's: it may have been open before. `fix` is what its user can do."""
     try:
         status = folder.lstat()
-        if fault := _fault(status) or _too_open(status):
+        if fault := fault_of(status) or too_open(status):
             raise Refusal(f"{folder}: {fault}; {fix}")
         descriptor = os.open(folder, FOLDER | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -70,12 +72,12 @@ def is_own(folder: Path, fix: str) -> bool:
 def _require_own(folder: Path, descriptor: int, fix: str) -> None:
     """`Refusal` unless the folder that is open is ours alone, and all in it ours."""
     status = os.fstat(descriptor)
-    if fault := _fault(status) or _too_open(status):
+    if fault := fault_of(status) or too_open(status):
         raise Refusal(f"{folder}: {fault}; {fix}")
     for name in sorted(os.listdir(descriptor)):
         with suppress(FileNotFoundError):  # gone meanwhile
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if fault := _fault(status, is_folder=False):
+            if fault := fault_of(status, is_folder=False):
                 raise Refusal(f"{folder / name}: {fault}; {fix}")
 
 
@@ -109,11 +111,20 @@ def opened(path: Path, below: Path | None = None) -> Iterator[BinaryIO]:
     with entered(path.parent, below) as folder:
         follow = 0 if below is None else os.O_NOFOLLOW
         descriptor = _open(path, READ | follow, folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _require_readable(path, os.fstat(descriptor))
+    except Refusal:
         os.close(descriptor)
-        raise Refusal(f"{path}: is no regular file; delete it")
+        raise
     with open(path, "rb", opener=lambda *_: descriptor) as file:
         yield file
+
+
+def _require_readable(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Refusal(f"{path}: is no regular file; delete it")
+    if status.st_size > LARGE:
+        raise Refusal(f"{path}: has more than {LARGE} bytes, so nothing of ours wrote it; delete it")
 
 
 def read(path: Path, below: Path | None = None) -> bytes:
@@ -149,7 +160,20 @@ def json_object(content: bytes | str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
+    if _is_deep(found):  # what comes to use it may have less room on its stack
+        raise ValueError("it is nested too deeply")
     return found
+
+
+def _is_deep(value: Any) -> bool:
+    left = [(value, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > DEEP:
+            return True
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        left += [(one, depth + 1) for one in inner if isinstance(one, dict | list)]
+    return False
 
 
 def is_there(path: Path, below: Path) -> bool:
@@ -189,44 +213,24 @@ def is_alive(pid: int) -> bool:
 
 
 def new_file(name: str, folder: int) -> BinaryIO:
-    """A file of an open folder that was not there before, to write."""
-    return open(os.open(name, NEW, 0o666, dir_fd=folder), "wb")
+    """A file of an open folder that was not there before, to write; nobody else may, whatever the umask: see `not_mine`."""
+    return open(os.open(name, NEW, 0o644, dir_fd=folder), "wb")
+
+
+def not_mine(file: BinaryIO) -> str:
+    """Why an open file may hold what another user wrote; empty where only we could write it."""
+    status = os.fstat(file.fileno())
+    if status.st_uid != os.geteuid():
+        return f"{file.name} belongs to user {status.st_uid}"
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        return f"others may write {file.name}; if none did: chmod go-w {file.name}"
+    return ""
 
 
 def remove_file(name: str, folder: int) -> None:
     """Remove a file of an open folder, or the link of that name, not what it points to."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
-
-
-def remove_folder(folder: Path, below: Path) -> None:
-    """Remove a folder and all in it, where it is there; links in it go, what they point to stays."""
-    with suppress(FileNotFoundError), entered(folder.parent, below) as above:
-        refuse_link(folder, above)
-        shutil.rmtree(folder.name, dir_fd=above)
-
-
-def inside(folder: Path, below: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """All that lies in a folder, links as themselves; nothing where it is not there."""
-    with suppress(FileNotFoundError), entered(folder, below) as top:
-        for where, folders, files, descriptor in os.fwalk(dir_fd=top):
-            for name in (*folders, *files):
-                with suppress(FileNotFoundError):  # gone meanwhile
-                    yield folder / where / name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-
-
-def _fault(status: os.stat_result, is_folder: bool = True) -> str:
-    """Why something in a place that others can write is not ours; empty where it is."""
-    if stat.S_ISLNK(status.st_mode):
-        return "is a link"
-    if is_folder and not stat.S_ISDIR(status.st_mode):
-        return "is no folder"
-    return f"belongs to user {status.st_uid}, not to you" if status.st_uid != os.geteuid() else ""
-
-
-def _too_open(status: os.stat_result) -> str:
-    mode = stat.S_IMODE(status.st_mode) & 0o777
-    return "" if mode == 0o700 else f"has mode {mode:03o}, not 700: others may have been in it"
 
 
 def _inner(path: Path, above: int, make: bool) -> int:

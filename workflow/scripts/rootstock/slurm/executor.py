@@ -25,10 +25,10 @@ CONTROLLERS = Path(".rootstock/controllers")
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
-def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
-    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm."""
+def prepare_run(executor: Any, say: Callable[[str], None]) -> bool:
+    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm; returns whether they do."""
     if type(executor).__module__ != "snakemake_executor_plugin_slurm":
-        return
+        return False
     use_own_cluster()
     start_snakemake_once(executor)
     poll_steadily(executor)
@@ -36,6 +36,7 @@ def prepare_run(executor: Any, say: Callable[[str], None]) -> None:
     ask_for_no_account(executor)
     cancel_leftovers(Path.cwd(), say)
     name_jobs(executor)
+    return True
 
 
 def use_own_cluster() -> None:
@@ -57,8 +58,9 @@ def start_snakemake_once(executor: Any) -> None:
 
     The plugin's jobstep executor would start a second Snakemake through srun: twice the fixed cost of a job, no
     SLURM_CONF in it (it strips SLURM_*), and a step that Slurm ends before a training has saved its checkpoint.
+    Of several fine-tunes in one job, one that fails does not stop the others.
     """
-    executor.additional_general_args = lambda: "--executor local --jobs 1"
+    executor.additional_general_args = lambda: "--executor local --jobs 1 --keep-going"
 
 
 def poll_steadily(executor: Any) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..machine.private import entered, is_alive, new_file, remove_file
+from ..machine.private import entered, is_alive, new_file, not_mine, remove_file
 from ..machine.this import this_machine
 from ..study.identity import short_digest
 
@@ -50,8 +50,8 @@ def link_or_copy(source: BinaryIO, destination: Path, below: Path | None = None)
 
 
 def _link(source: BinaryIO, name: str, folder: int) -> bool:
-    """Whether the open file got another name. Another user's is copied: its owner could write to it later."""
-    if os.fstat(source.fileno()).st_uid != os.geteuid():
+    """Whether the open file got another name. One that others may write is copied: they could write to it later."""
+    if not_mine(source):
         return False
     try:
         os.link(f"/proc/self/fd/{source.fileno()}", name, dst_dir_fd=folder)  # this very file, whatever its name is now

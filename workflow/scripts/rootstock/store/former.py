@@ -1,16 +1,16 @@
 """What a store holds under a name that it would not get today: specs are normalised before they are hashed, and the rules grow.
 
 A training that is wanted under its name of today, and is there under another, is handed out instead of trained again. The index
-of such names is a file of the store; it is a cache, made again where it is missing or cannot be read.
+of such names is a file of the store; it is a cache, made again where it is missing or cannot be read. Whoever can write into the store
+can write it, so it only says where to look: what is found there is named anew, by its own spec.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..machine.private import read
-from ..study.identity import is_hash
+from ..machine.private import json_object, read_json
+from ..study.identity import is_hash, text_digest
 from ..study.problems import Refusal
 from .files import write_json
 from .objects import StoredObject, stored
@@ -18,11 +18,13 @@ from .objects import StoredObject, stored
 RULES = 1  # raise it when a rule of a task's `normalised` is added: the index is then made anew
 INDEX = f"former_names_{RULES}.json"
 STARTS = ("base", "parent")  # fields of a spec that name another training
+MOST_STAGES = 50  # that stand on each other
+DAMAGED = (OSError, ValueError, LookupError, TypeError, Refusal)
+
+NameToday = Callable[[dict[str, Any]], str | None]
 
 
-def found_under_former_name(
-    store: str | Path, name: str, name_today: Callable[[dict[str, Any]], str | None]
-) -> StoredObject | None:
+def found_under_former_name(store: str | Path, name: str, name_today: NameToday) -> StoredObject | None:
     """The whole object whose spec, as `name_today` names it, is called `name`; None where there is none.
 
     `name_today` gets the spec as it was written down, and answers None where it cannot be read today.
@@ -36,36 +38,47 @@ def found_under_former_name(
         _see(folder, one, seen, name_today)
     if not seen.keys().isdisjoint(new):
         _keep(folder, seen)
-    former = next((one for one, today in seen.items() if today == name and one != name), None)
-    kept = stored(store, former) if former else None
-    return kept if kept and kept.is_whole() else None
+    for former in (one for one, today in seen.items() if today == name and one != name):
+        own: dict[str, str] = {}
+        _see(folder, former, own, name_today)
+        if own.get(former) == name:
+            return stored(store, former)
+    return None
 
 
-def _see(store: Path, name: str, seen: dict[str, str], name_today: Callable[[dict[str, Any]], str | None]) -> None:
+def _see(store: Path, name: str, seen: dict[str, str], name_today: NameToday, depth: int = 0) -> None:
     """Note what an object is called today, and before that what it started from, whose name is in its spec."""
-    if name in seen:
+    if name in seen or depth > MOST_STAGES:
         return
     try:
-        spec = dict(json.loads(read(stored(store, name).metadata, store))["spec"])
-    except (OSError, ValueError, KeyError, TypeError, Refusal):
+        spec = _spec(stored(store, name))
+    except DAMAGED:
         return  # not whole yet, or damaged: looked at again next time
     for field in STARTS:
         if is_hash(start := spec.get(field)):
-            _see(store, start, seen, name_today)
+            _see(store, start, seen, name_today, depth + 1)
             spec[field] = seen.get(start, start)
     seen[name] = name_today(spec) or name
 
 
+def _spec(kept: StoredObject) -> dict[str, Any]:
+    """The spec that an object's name is the hash of."""
+    text = str(read_json(kept.metadata, kept.store)["spec_json"])
+    if text_digest(text) != kept.hash:
+        raise ValueError("its spec hashes to another name")
+    return json_object(text)
+
+
 def _index(folder: Path) -> dict[str, str]:
     try:
-        content = json.loads(read(folder / INDEX, folder))
-        return {name: today for name, today in content.items() if is_hash(name) and is_hash(today)}
-    except (OSError, ValueError, AttributeError):
+        content = read_json(folder / INDEX, folder)
+    except (OSError, ValueError, Refusal):
         return {}
+    return {name: today for name, today in content.items() if is_hash(name) and is_hash(today)}
 
 
 def _keep(folder: Path, seen: dict[str, str]) -> None:
     try:
         write_json(folder / INDEX, seen, folder)
-    except OSError:
+    except (OSError, Refusal):
         return  # a store that is only readable: the index is made anew by each who asks

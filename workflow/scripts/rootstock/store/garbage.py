@@ -1,7 +1,6 @@
 """What no study reaches: found, shown, and freed under the object's lock."""
 
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable
@@ -9,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machine.private import entered, inside, remove_file
+from ..machine.private import entered, remove_file
+from ..machine.trees import inside, remove_tree
 from ..study.problems import Refusal
 from .inventory import Entry, inventory
 from .lock import hold, holder, is_held
@@ -71,7 +71,7 @@ def remove(store: str | Path, name: str) -> None:
         remove_file(kept.metadata.name, folder)  # first: without it the object is not there
         for path in list(os.scandir(folder)):
             if path.is_dir(follow_symlinks=False):
-                shutil.rmtree(path.name, dir_fd=folder)
+                remove_tree(path.name, folder)
             elif not path.name.startswith("lock"):
                 remove_file(path.name, folder)
     _remove_empty(kept.folder, kept.store)

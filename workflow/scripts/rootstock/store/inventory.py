@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..machine.private import inside, read_json
+from ..machine.private import read_json
+from ..machine.trees import inside
 from ..study.identity import is_hash
-from ..study.problems import Refusal
+from ..study.problems import Refusal, on_one_line
 from .lock import is_held
 
 
@@ -44,10 +45,14 @@ def _entry(folder: Path, store: Path) -> Entry:
         found = _found(folder, store)
         size = sum(status.st_size for status in found.values() if stat.S_ISREG(status.st_mode))
         fault = next(filter(None, (_fault(folder, path, found[path]) for path in sorted(found))), "")
-        return Entry(folder.name, "", size, "refused", "", fault) if fault else _described(folder, store, size)
-    except (Refusal, OSError, RecursionError) as reason:
+        return (
+            Entry(folder.name, "", size, "refused", "", on_one_line(fault))
+            if fault
+            else _described(folder, store, size)
+        )
+    except (Refusal, OSError) as reason:
         fault = str(reason) if isinstance(reason, Refusal) else f"{folder}: cannot be read ({reason})"
-        return Entry(folder.name, "", 0, "refused", "", fault)
+        return Entry(folder.name, "", 0, "refused", "", on_one_line(fault))
 
 
 def _found(folder: Path, store: Path) -> dict[Path, os.stat_result]:
@@ -81,7 +86,7 @@ def _described(folder: Path, store: Path, size: int) -> Entry:
         return Entry(folder.name, "", size, "damaged", "", str(reason))
     except (OSError, ValueError) as reason:
         fault = f"{file}: cannot be read ({reason}); forget {folder.name} and train it again"
-        return Entry(folder.name, "", size, "damaged", "", fault)
+        return Entry(folder.name, "", size, "damaged", "", on_one_line(fault))
 
 
 def _kind(metadata: dict[str, Any]) -> str:

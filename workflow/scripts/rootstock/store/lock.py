@@ -12,7 +12,7 @@ from flufl.lock import LockError, LockState, TimeOutError
 
 from ..machine.private import entered, remove_file
 from ..machine.this import this_machine, user_name
-from ..study.problems import Refusal
+from ..study.problems import Refusal, on_one_line
 from .lock_file import LockFile, parts
 
 LIFETIME = timedelta(seconds=120)  # a holder elsewhere that has not refreshed for so long is taken for dead
@@ -63,7 +63,7 @@ def holder(path: Path, below: Path | None = None) -> str | None:
         since = f" of {told['user']}, since {datetime.fromtimestamp(told['since']):%Y-%m-%d %H:%M:%S}"
     except UNREADABLE:
         since = ""  # taken this very moment
-    return f"process {pid} on {host}{since} (last sign of life {seen:.0f} s ago)"
+    return on_one_line(f"process {pid} on {host}{since} (last sign of life {seen:.0f} s ago)")
 
 
 def is_held(path: Path, below: Path | None = None) -> bool:

@@ -13,12 +13,13 @@ from ..machine.private import (
     entered,
     is_there,
     json_object,
+    not_mine,
     opened,
     read_json,
     remove_file,
-    remove_folder,
     small_content,
 )
+from ..machine.trees import remove_folder
 from ..study.identity import HASH_LENGTH, is_hash, sha256_bytes, sha256_of, text_digest
 from ..study.problems import EXIT_INTERRUPTED, Refusal
 from .files import link_or_copy, write_atomically, write_json
@@ -124,9 +125,8 @@ class StoredObject:
             yield files
 
     def _require_trusted(self, files: Verified) -> None:
-        is_mine = all(os.fstat(file.fileno()).st_uid == os.geteuid() for file in (files.model, files.metadata))
-        if self.trust and not is_mine:
-            require_signature(files.content, self.trust, self.hash)
+        if self.trust and (reason := not_mine(files.model) or not_mine(files.metadata)):
+            require_signature(files.content, self.trust, self.hash, reason)
 
     def read(self) -> dict[str, Any]:
         """The verified metadata of a whole object."""

@@ -27,8 +27,8 @@ def signed(metadata: dict[str, Any], key: Any) -> dict[str, Any]:
     return metadata | {SIGNATURE: key.sign(_payload(metadata)).hex()}
 
 
-def require_signature(metadata: dict[str, Any], path: str, name: str) -> None:
-    """`Refusal` unless the owner of the key of `run.trust` signed this metadata."""
+def require_signature(metadata: dict[str, Any], path: str, name: str, why: str = "") -> None:
+    """`Refusal` unless the owner of the key of `run.trust` signed this metadata; `why` is what makes that needed."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -37,7 +37,8 @@ def require_signature(metadata: dict[str, Any], path: str, name: str) -> None:
     try:
         key.verify(bytes.fromhex(metadata[SIGNATURE]), _payload(metadata))
     except KeyError:
-        raise Refusal(f"{name}: is not signed; run.trust: {path} asks for that; forget it and train it again") from None
+        asks = f"run.trust: {path} asks for that" + (f", for {why}" if why else "")
+        raise Refusal(f"{name}: is not signed; {asks}; forget it and train it again") from None
     except (InvalidSignature, ValueError, TypeError):
         raise Refusal(
             f"{name}: is not signed by the owner of run.trust: {path}; do not use it, ask who wrote it"

@@ -10,7 +10,7 @@ from typing import Any
 from ..machine.private import entered, is_there, read_json, remove_file
 from ..machine.this import user_name
 from ..study.identity import short_digest
-from ..study.problems import Refusal
+from ..study.problems import Refusal, on_one_line
 from .files import write_json
 
 FOLDER = "users"
@@ -44,13 +44,13 @@ def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) 
     """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage. Who
     frees nothing may `pass_over` it, and is told why."""
     tell, found = pass_over or _refuse, []
-    for file in _files(Path(store)):
+    for file in _files(Path(store), tell):
         try:
             found.append(_user(read_json(file, Path(store))))
         except Refusal as fault:
             tell(str(fault))
         except UNREADABLE as error:
-            tell(f"{file}: cannot be read ({error}); run its study again, or delete the record")
+            tell(on_one_line(f"{file}: cannot be read ({error}); run its study again, or delete the record"))
     return found
 
 
@@ -79,19 +79,23 @@ def _reached_before(file: Path, store: Path) -> frozenset[str]:
 def _user(content: dict[str, Any]) -> User:
     """A record's content; `ValueError` where it is none."""
     words, reaches = (content["project"], content["study"], content["person"]), content["reaches"]
-    if not isinstance(reaches, list) or not all(isinstance(word, str) for word in [*words, *reaches]):
-        raise ValueError("project, study, person and what it reaches are no texts")
+    is_text = isinstance(reaches, list) and all(isinstance(word, str) for word in [*words, *reaches])
+    if not is_text or not all(word.isprintable() for word in words):
+        raise ValueError("project, study, person and what it reaches are no texts of one line")
     return User(*words, frozenset(reaches))
 
 
-def _files(store: Path) -> list[Path]:
+def _files(store: Path, tell: Callable[[str], None]) -> list[Path]:
+    names: list[str] = []
     try:
         with entered(store / FOLDER, store) as folder:
             names = sorted(os.listdir(folder))
     except FileNotFoundError:
-        return []
+        pass
     except NotADirectoryError:
-        raise Refusal(f"{store / FOLDER}: is no folder; delete it") from None
+        tell(f"{store / FOLDER}: is no folder; delete it")
+    except (OSError, Refusal) as fault:
+        tell(str(fault) if isinstance(fault, Refusal) else f"{store / FOLDER}: cannot be read ({fault.strerror})")
     return [store / FOLDER / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 

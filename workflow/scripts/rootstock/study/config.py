@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from . import paths
-from .fields import NAME, PATH_RULE, Section, is_path, is_text
+from .fields import NAME, PATH_RULE, Section, at_home, is_path, is_text
 from .general import GENERAL
 from .problems import Problems, StudyError
 from .reading import read_file
@@ -31,6 +31,10 @@ class Study:
     train_bases: bool = True
     retrain: bool = False
     run: Run = field(default_factory=Run)
+
+    @property
+    def task_name(self) -> str:
+        return self.task.name
 
 
 def load_content(
@@ -163,8 +167,8 @@ def _text(content: dict, key: str, problems: Problems) -> str | None:
 
 
 def _store(content: dict, problems: Problems) -> str:
-    store = _text(content, "store", problems) or paths.STORE
-    if not is_path(store):
+    store = at_home(_text(content, "store", problems) or paths.STORE)
+    if not is_path(store) or store.startswith("~"):
         problems.add("store", store, f"needs {PATH_RULE}")
     if Path(store) == Path():  # objects would lie among the project's own folders
         problems.add("store", store, f"is the project itself; give a folder for trained models, such as {paths.STORE}")

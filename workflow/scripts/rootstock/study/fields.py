@@ -1,9 +1,11 @@
 """The types that settings are made of: frozen sections, strict numbers, safe names, fields added later."""
 
 import math
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -108,7 +110,7 @@ def is_text(value: str) -> bool:
     return True
 
 
-PATH_RULE = "a path: text without NUL, no name in it longer than 255 bytes, 4095 in all"
+PATH_RULE = "a path: text without NUL, no name in it longer than 255 bytes, 4095 in all; ~name is a home that there is"
 
 
 def is_path(value: str) -> bool:
@@ -119,10 +121,15 @@ def is_path(value: str) -> bool:
     return len(encoded) < 4096 and all(len(part) < 256 for part in encoded.split(b"/"))
 
 
+def at_home(path: str) -> str:
+    """A path whose `~` or `~name` at the beginning is the home that a shell makes of it."""
+    return os.path.expanduser(path) if path.startswith("~") and is_path(path) else path
+
+
 def _possible_path(value: str) -> str:
-    if not is_path(value):
+    if not is_path(value) or at_home(value).startswith("~"):  # else it would be a folder called ~name
         raise PydanticCustomError("phrase", PATH_RULE)
-    return value
+    return at_home(value)
 
 
 def _safe_name(value: str) -> str:
@@ -166,6 +173,7 @@ def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: ty
     return cast(type[S], made)
 
 
+@cache
 def never_null(section: type[Section]) -> tuple[str, ...]:
     """The fields that have a value in every section of a kind."""
     return tuple(n for n, field in section.model_fields.items() if type(None) not in get_args(field.annotation))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
@@ -14,6 +15,7 @@ from .fields import Introduced, Whereabouts
 
 HASH_LENGTH = 16
 SHORT_LENGTH = 8
+_encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 HASH_PATTERN = f"[0-9a-f]{{{HASH_LENGTH}}}"
 
 
@@ -23,12 +25,12 @@ def canonical(spec: Any) -> str:
     A section types its own numbers when it is validated (5, "5" and 5.0 become 5.0 in a float field), so equal specs
     give equal text.
     """
-    return json.dumps(_plain(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encoded(_plain(spec))
 
 
 def with_whereabouts(spec: Any) -> str:
     """The same with where things lie, which is no part of an identity: what a job is told."""
-    return json.dumps(_plain(spec, is_identity=False), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _encoded(_plain(spec, is_identity=False))
 
 
 def digest(spec: Any) -> str:
@@ -84,25 +86,34 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def _plain(value: Any, is_identity: bool = True) -> Any:
-    match value:
-        case BaseModel():
-            fields = type(value).model_fields
-            told = ((name, v) for name, v in value if v is not None and _is_told(fields[name], v, is_identity))
-            return {name: _plain(v, is_identity) for name, v in told}
-        case dict():
-            named = ((unicodedata.normalize("NFC", str(name)), v) for name, v in value.items() if v is not None)
-            return {name: _plain(v, is_identity) for name, v in named}
-        case list() | tuple():
-            return [_plain(item, is_identity) for item in value]
-        case str():
-            return unicodedata.normalize("NFC", value)
-        case float():
-            return value + 0.0  # -0.0 and 0.0 are one number
-        case _:
-            return value
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
+    if kind is float:
+        return value + 0.0  # -0.0 and 0.0 are one number
+    if kind is tuple or kind is list:
+        return [_plain(item, is_identity) for item in value]
+    if isinstance(value, BaseModel):
+        return _told(value, is_identity)
+    if isinstance(value, dict):
+        return {_plain(str(name)): _plain(v, is_identity) for name, v in value.items() if v is not None}
+    return value
 
 
-def _is_told(field: Any, value: Any, is_identity: bool) -> bool:
-    marks = field.metadata
-    as_introduced = any(isinstance(mark, Introduced) and mark.value == value for mark in marks)
-    return not as_introduced and not (is_identity and any(isinstance(mark, Whereabouts) for mark in marks))
+def _told(section: BaseModel, is_identity: bool) -> dict[str, Any]:
+    told, values = {}, section.__dict__
+    for name, untold in _fields(type(section), is_identity):
+        value = values[name]
+        if value is not None and value not in untold:
+            told[name] = _plain(value, is_identity)
+    return told
+
+
+@cache
+def _fields(section: type[BaseModel], is_identity: bool) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """The fields that are told of a section, each with the values it is left out at. Looked up once: plans ask a million times."""
+    told = []
+    for name, field in section.model_fields.items():
+        if not (is_identity and any(isinstance(mark, Whereabouts) for mark in field.metadata)):
+            told.append((name, tuple(mark.value for mark in field.metadata if isinstance(mark, Introduced))))
+    return tuple(told)

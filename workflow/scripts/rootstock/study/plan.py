@@ -27,6 +27,11 @@ class Planned(Generic[SpecT]):
     def json(self) -> str:
         return with_whereabouts(self.spec)
 
+    @property
+    def prepared(self) -> str | None:
+        """Name of the artefact that its data is; a user's own folder is none."""
+        return self.artefact.name if self.artefact else None
+
 
 @dataclass(frozen=True)
 class BaseTraining(Planned[BaseSpec]):
@@ -40,6 +45,11 @@ class BaseTraining(Planned[BaseSpec]):
     def parent(self) -> str | None:
         """Hash of the stage before it."""
         return self.spec.parent
+
+    @property
+    def own_class(self) -> str | None:
+        """The class of the user's own that its network has."""
+        return self.spec.own_class
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from .config import Study
 from .fields import Section
 from .fingerprints import Fingerprints
 from .grid import requests
-from .identity import canonical, digest, short_digest
+from .identity import canonical, digest, short_digest, text_digest
 from .jobs import ignored_fields
 from .plan import BaseTraining, Experiment, Plan, Planned
 from .prefixes import readable_name
@@ -44,7 +44,7 @@ class _Planner:
         self.problems, self.fingerprints = problems, fingerprints
         self.plan = Plan(study)
         self.bases = _Bases(self.task, fingerprints)
-        self.locations: dict[int, tuple[Section, str, Artefact | None]] = {}
+        self.locations: dict[int, tuple[Section, str, Artefact | None, str]] = {}
         self.hashes: set[str] = set()  # of experiments
         self.asking: dict[str, list[Request]] = {}  # by the hash of a base
         self.collapsed = 0
@@ -92,8 +92,7 @@ class _Planner:
             return
         if stage := self.bases.stages.get(base_hash):
             self._keep_base(*stage)
-        folder, artefact = self._location(request)
-        expect = canonical(self.task.expectations(request.data))
+        folder, artefact, expect = self._location(request)
         self.plan.bases[base_hash] = BaseTraining(base_hash, spec, folder, artefact, expect=expect)
 
     def _keep_experiment(self, request: Request, base: BaseSpec, spec: FinetuneSpec, problems: Problems) -> None:
@@ -104,8 +103,7 @@ class _Planner:
         self.hashes.add(name)
         settings = self.task.settings(request, base, spec)
         prefix = self._prefix(request, base, spec, settings, problems)
-        folder, artefact = self._location(request)
-        expect = canonical(self.task.expectations(request.data))
+        folder, artefact, expect = self._location(request)
         experiment = Experiment(name, spec, folder, artefact, prefix, unit, settings, (request,), expect)
         key = prefix, paths.unit_folder(unit)
         if key in self.plan.experiments:
@@ -119,17 +117,18 @@ class _Planner:
         name = readable_name(request.prefix, settings, self.task.default_name, problems)
         return f"{name}_{short_digest(self.task.folder_identity(request, base, spec, self.fingerprints))}"
 
-    def _location(self, request: Request) -> tuple[str, Artefact | None]:
-        """The folder of a request's data, and what is prepared into it; asked once for each data section."""
+    def _location(self, request: Request) -> tuple[str, Artefact | None, str]:
+        """The folder of a request's data, what is prepared into it, and what the study expects of it as JSON; asked once for
+        each data section."""
         data = request.data
         if id(data) not in self.locations:
             found = self.task.location(data)
             made = found if isinstance(found, Artefact) else None
-            self.locations[id(data)] = (data, paths.prepared(made.name) if made else str(found), made)
+            expect = canonical(self.task.expectations(data))
+            self.locations[id(data)] = (data, paths.prepared(made.name) if made else str(found), made, expect)
             if made:
                 self._keep_artefact(made)
-        _, folder, artefact = self.locations[id(data)]
-        return folder, artefact
+        return self.locations[id(data)][1:]
 
     def _keep_artefact(self, artefact: Artefact) -> None:
         self.plan.artefacts[artefact.name] = artefact
@@ -183,7 +182,8 @@ class _Planner:
         """Number the experiments that no setting of the summary tells apart, or tables would take them for one."""
         alike: dict[tuple[str, str], list[Experiment]] = {}
         for experiment in self.plan.experiments.values():
-            alike.setdefault((experiment.unit, canonical(experiment.settings)), []).append(experiment)
+            told = sorted((name, value) for name, value in experiment.settings.items() if value is not None)
+            alike.setdefault((experiment.unit, text_digest(repr(told))), []).append(experiment)
         if any(len(group) > 1 for group in alike.values()):
             self._note(["summary.csv: variant tells apart experiments that differ in what no other column says"])
             for group in alike.values():

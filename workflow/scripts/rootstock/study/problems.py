@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterable
 
 
 class Refusal(Exception):
-    """What its user reads where a program cannot go on: bad input, a damaged or foreign model. In one line."""
+    """What its user reads where a program cannot go on: bad input, a damaged or foreign model. In one line, whatever stands in the
+    names and values that others wrote."""
+
+    def __init__(self, text: str):
+        super().__init__(on_one_line(text))
 
 
 class StudyError(Refusal):
     """What is wrong with the input, one line a fault: key, value, fix."""
 
     def __init__(self, lines: Iterable[str]):
-        self.lines = list(dict.fromkeys(lines))
-        super().__init__("\n".join(self.lines))
+        self.lines = list(dict.fromkeys(map(on_one_line, lines)))
+        Exception.__init__(self, "\n".join(self.lines))
 
 
 class Problems:
@@ -58,8 +62,13 @@ def show(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:
         text = repr(value)
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = on_one_line(text)
     return text if len(text) <= 300 else text[:200] + " … " + text[-80:]
+
+
+def on_one_line(text: str) -> str:
+    """A text whose letters that do not print, line ends and what commands a terminal, are written as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def refusals(checks: Iterable[Callable[[], object]]) -> list[str]:

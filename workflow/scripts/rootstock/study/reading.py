@@ -12,6 +12,7 @@ from .problems import StudyError, show
 
 OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
+TEMPLATE = "__use_yte__"  # Snakemake's own reader hands such a file to the template engine yte
 DEEPEST = 50  # levels of a study
 MOST_VALUES = 2_000_000  # of a study or a job list
 
@@ -62,6 +63,9 @@ def read_file(path: str | Path) -> Any:
     path = Path(path)
     text = text_of(path)
     content = _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, path)
+    if isinstance(content, dict) and TEMPLATE in content:
+        fix = "Snakemake would run Python that such a file holds; remove it and what it renders"
+        raise StudyError([f"{path}: {TEMPLATE}: is no key of a study; {fix}"])
     if fault := _fault(content):
         raise StudyError([f"{path}: {fault}"])
     return content

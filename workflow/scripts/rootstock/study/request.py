@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .fields import Section
+from .identity import with_whereabouts
 
 ScopeT = TypeVar("ScopeT", bound=Section)
 DataT = TypeVar("DataT", bound=Section)
@@ -49,6 +50,14 @@ class Artefact:
     spec: Section
     needs: tuple["Artefact", ...] = ()
     on_gpu: bool = False  # whether a GPU, where trainings have one, makes it faster
+
+    @property
+    def json(self) -> str:
+        return with_whereabouts(self.spec)
+
+    @property
+    def need_names(self) -> tuple[str, ...]:
+        return tuple(needed.name for needed in self.needs)
 
 
 @dataclass(frozen=True)

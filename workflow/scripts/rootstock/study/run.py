@@ -38,6 +38,10 @@ class Run(Section):
         default=False,
         description="torch.compile the model (on CPUs it needs g++); recorded, and kept when a training is resumed",
     )
+    warm: bool = Field(
+        default=True,
+        description="jobs of one machine are forked from a process that has torch loaded, which changes no bit; false: each loads it",
+    )
     tensorboard: bool = Field(
         default=False,
         description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard",
@@ -77,9 +81,23 @@ class Run(Section):
         return self.model_dump(exclude={"sign_with", "trust"})
 
     @property
+    def told(self) -> str:
+        """What a job is told, as JSON: each setting, for one that is null may have another default."""
+        return self.model_dump_json()
+
+    @property
+    def start(self) -> str:
+        """The flag that says how a job of it starts."""
+        return "warm" if self.warm else "no-warm"
+
+    @property
     def world_size(self) -> int:
         """Processes of one training on one node."""
         return self.processes or max(self.gpus or 0, 1)
+
+    @property
+    def processes_in_all(self) -> int:
+        return self.world_size * self.nodes
 
     @property
     def gpus_asked(self) -> int | None:

@@ -58,6 +58,12 @@ class TrainingSpec(Optimisation):
         """Hash of the base model whose weights it starts from; None: it starts from weights of its own."""
         return None
 
+    @property
+    def own_class(self) -> str | None:
+        """The class `package.module:Class` of the user's own that it names for its network, which is imported by `study.own`
+        and only where the user named it; None where the task's own code builds the network."""
+        return None
+
     @abstractmethod
     def course(self) -> Course:
         """How it is trained. Asked by the engine's loop, once, of a spec that trains."""

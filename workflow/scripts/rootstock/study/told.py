@@ -1,6 +1,7 @@
 """How a program of ours says that it cannot go on: one line for its user, whatever went wrong. Light: no torch."""
 
 import errno
+import os
 import re
 import sys
 import sysconfig
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .problems import Refusal
+from .problems import Refusal, on_one_line
 from .task import Task
 
 DETAILS = Path(".rootstock/last_error.txt")
@@ -42,7 +43,8 @@ def told(error: Exception) -> str:
         case Refusal():
             return str(error)
         case OSError():
-            return f"{error.filename or 'file'}: {error.strerror or error}{FIXES.get(error.errno or 0, '')}"
+            what = on_one_line(f"{error.filename or 'file'}: {error.strerror or error}")
+            return f"{what}{FIXES.get(error.errno or 0, '')}"
         case ModuleNotFoundError() if requirements := _requirements_of(error.name or ""):
             return (
                 f"{error.name}: not installed; .venv/bin/pip install -r {requirements}, or make run STUDY=… of its task"
@@ -68,10 +70,24 @@ def own_place(error: BaseException) -> str | None:
 def _bug(error: Exception) -> str:
     """One line for what nobody foresaw; its traceback goes where it can be sent from."""
     with suppress(OSError):
-        DETAILS.parent.mkdir(exist_ok=True)
-        DETAILS.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+        _keep("".join(traceback.format_exception(error)))
     what = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:300]
     return f"{what}; this is a bug, {_whose(error)}: see {DETAILS}"
+
+
+def _keep(details: str) -> None:
+    """Write the details where a program was started, but through no link: it may be a folder of all, such as /tmp, where what
+    lies there is anybody's, and some of the details are too."""
+    DETAILS.parent.mkdir(exist_ok=True)
+    folder = os.open(DETAILS.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(DETAILS.name, dir_fd=folder)
+        new = os.open(DETAILS.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+    finally:
+        os.close(folder)
+    with open(new, "w", encoding="utf-8", errors="replace") as file:
+        file.write(details)
 
 
 def _whose(error: Exception) -> str:

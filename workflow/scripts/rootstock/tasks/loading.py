@@ -10,20 +10,24 @@ from ..machine.private import opened
 from ..store.model_files import find_file, in_store, recorded_sha256, require_recorded
 from ..study import paths
 from ..study.identity import sha256_of
+from ..study.own import name_own
 from ..study.problems import Refusal
 from .code import require_code
 from .registry import TASKS
 
 
-def load_model(what: str | Path, store: str | Path = paths.STORE, task: str | None = None) -> nn.Module:
+def load_model(
+    what: str | Path, store: str | Path = paths.STORE, task: str | None = None, own_class: str | None = None
+) -> nn.Module:
     """A trained model, ready to be called, with what it learned about its data (see the task's `train.load_model`).
 
     `what` is a file (`base_models/<hash>.pt`, `best_model.pt`, `model.pt`, a checkpoint), an experiment's folder, or the
     hash of a model in `store`, or its beginning. Nothing in a file is ever run, nor is a module imported that only a file
-    names: a `task` of your own is named here. Raises `Refusal` in one line.
+    names: a `task` and the network's `own_class`, both `package.module:Class`, are named here. Raises `Refusal` in one line.
     """
     if task is not None:
         TASKS.find(task)
+    name_own(own_class)
     path = find_file(store, str(what), ("model",))
     content = verified_content(path, store)
     return TASKS.of_file(content["spec"]["task"]).trainer().load_model(content, str(path)).eval()

@@ -1,17 +1,13 @@
 """Names to tasks. A task's folder is imported when the task is asked for, so planning one never loads another."""
 
-import re
-import sys
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from ..study.contract import faults_of
+from ..study.own import imported, is_own_path
 from ..study.problems import Refusal, StudyError, nearest, show
 from ..study.task import Task
-
-PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:Class, as a user names a task of their own
 
 # The first is meant where a study names none.
 BUILT_IN = {
@@ -33,7 +29,7 @@ class Registry:
         """The task of that name, one object for each; `StudyError` in one line where there is none."""
         if isinstance(name, str) and name in BUILT_IN:
             return _made(name, BUILT_IN[name])
-        if isinstance(name, str) and PATH.fullmatch(name) and "__" not in name:
+        if is_own_path(name):
             task = _made(name, name)
             self.named.add(name)
             return task
@@ -54,10 +50,8 @@ TASKS = Registry()
 @cache
 def _made(name: str, path: str) -> Task:
     module, _, class_name = path.partition(":")
-    if name == path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a user's own lies beside the Snakefile
     try:
-        found = getattr(import_module(module), class_name)
+        found = imported(path) if name == path else getattr(import_module(module), class_name)
     except (Exception, SystemExit) as error:  # a user's own module may fail in any way
         if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "?"):
             raise  # the task is there, a package that it needs is not

@@ -1,7 +1,8 @@
-"""Random changes of windows. Every random number is a hash of (seed, epoch, sample): batches and processes don't matter."""
+"""Random changes of windows. Every choice is a hash of (seed, epoch, sample): batches and processes don't matter."""
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ...study.problems import Refusal
 
+TAPE = 2**21  # numbers, 8 MB: two million places for noise to begin
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the step of splitmix64 (Steele et al. 2014)
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
@@ -25,18 +27,23 @@ class Augmentation:
     rotation_std: float
 
     def __call__(self, x: Tensor, scale: Tensor, samples: Tensor, key: int) -> Tensor:
-        """Change windows x [N, C, T] of the given sample numbers [N]; `scale` [C, 1] is each channel's deviation."""
+        """Change windows x [N, C, T] of the given sample numbers [N], in place; `scale` [C, 1] is each channel's deviation.
+
+        Only windows that a change happens to are computed.
+        """
         chosen = keyed_uniform(key, samples, 4) < self.prob  # (n, 4): which change happens to which window
+        turned, warped, _, noisy = (column.nonzero().squeeze(1) for column in chosen.T)
         if self.rotation_std > 0:
-            x = torch.where(chosen[:, 0, None, None], rotate(x, samples, key + 1, self.rotation_std), x)
+            x[turned] = rotate(x[turned], samples[turned], key + 1, self.rotation_std)
         if self.time_warp > 0:
-            x = torch.where(chosen[:, 1, None, None], warp_time(x, samples, key + 2, self.time_warp), x)
+            x[warped] = warp_time(x[warped], samples[warped], key + 2, self.time_warp)
         low, high = self.magnitude_range
-        factor = low + (high - low) * keyed_uniform(key + 3, samples, 1)  # (n, 1)
-        x = x * torch.where(chosen[:, 2, None], factor, 1.0)[:, :, None]
+        if low != 1 or high != 1:
+            factor = low + (high - low) * keyed_uniform(key + 3, samples, 1)  # (n, 1)
+            x *= torch.where(chosen[:, 2, None], factor, 1.0)[:, :, None].to(x.device)
         if self.jitter_std > 0:
-            noise = keyed_normal(key + 4, samples, x[0].numel()).view_as(x) * (self.jitter_std * scale)
-            x = torch.where(chosen[:, 3, None, None], x + noise, x)
+            noise = keyed_noise(key + 4, samples[noisy], x[0].numel(), x.device).view(-1, *x.shape[1:])
+            x.index_add_(0, noisy.to(x.device), noise * (self.jitter_std * scale))
         return x
 
 
@@ -61,12 +68,25 @@ def keyed_normal(key: int, samples: Tensor, draws: int) -> Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :draws]
 
 
+def keyed_noise(key: int, samples: Tensor, draws: int, device: torch.device) -> Tensor:
+    """White noise, float32 [N, draws] on a device: for each sample a stretch of one tape of standard normal numbers, which begins
+    at a place that key and sample number choose. Numbers of its own for each would cost as much as a step of a small network."""
+    tape = _tape(max(TAPE, 8 * draws), device)
+    places = (keyed_uniform(key, samples, 1)[:, 0].double() * (len(tape) - draws + 1)).long()
+    return tape.unfold(0, draws, 1)[places.to(device)]
+
+
+@cache
+def _tape(length: int, device: torch.device) -> Tensor:
+    return torch.randn(length, generator=torch.Generator().manual_seed(0)).to(device)
+
+
 def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
     """Turn the sensor: all triads of channels by one rotation a window, whose vector has components ~ N(0, std) radians."""
     n, channels, length = x.shape
     if channels % 3:
         raise Refusal(f"rotation_std: the data has {channels} channels, not triads of axes; set rotation_std: 0")
-    vector = keyed_normal(key, samples, 3) * std
+    vector = (keyed_normal(key, samples, 3) * std).to(x.device)
     angle = vector.norm(dim=1, keepdim=True)
     axis = vector / angle.clamp(min=1e-12)
     sin, cos = torch.sin(angle[:, 0]), torch.cos(angle[:, 0])
@@ -82,7 +102,7 @@ def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
 def warp_time(x: Tensor, samples: Tensor, key: int, strength: float) -> Tensor:
     """Speed a window up here and down there, by at most `strength`; its ends stay where they are."""
     n, channels, length = x.shape
-    draw = keyed_uniform(key, samples, 3)
+    draw = keyed_uniform(key, samples, 3).to(x.device)
     speed = (2 * draw[:, 0:1] - 1) * strength
     waves = 1 + (draw[:, 1:2] > 0.5).float()  # one or two slow-downs in a window
     phase = 2 * math.pi * draw[:, 2:3]

@@ -62,7 +62,7 @@ def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | Pipeline | i
         model = make_pipeline(StandardScaler(), SVC(C=10.0))
     else:
         model = ExtraTreesClassifier(n_estimators=300, random_state=spec.seed % 2**32, n_jobs=1)
-    return model.fit(features(windows.x), y)
+    return model.fit(features(windows.x.all()), y)
 
 
 def _row(
@@ -71,7 +71,9 @@ def _row(
     actual = windows.y.long()
     constant = isinstance(model, int)
     predicted = (
-        torch.full_like(actual, model) if constant else torch.from_numpy(model.predict(features(windows.x))).long()
+        torch.full_like(actual, model)
+        if constant
+        else torch.from_numpy(model.predict(features(windows.x.all()))).long()
     )
     n_classes = int(max(actual.max(), predicted.max())) + 1
     metrics = classification_metrics(confusion_counts(predicted, actual, n_classes), 0.0)

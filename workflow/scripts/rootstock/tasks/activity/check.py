@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from ...engine.rows import Rows
 from ...study.fields import Section
 from ...study.identity import canonical
 from ...study.parts import Checked
@@ -50,15 +51,16 @@ def _places(training: BaseTraining | Experiment) -> Iterator[Place]:
 
 def _read(samples: dict[Place, Windows], place: Place) -> None:
     """Keep all labels and the first two windows of a file that holds what it must."""
-    windows = read_windows(*place, is_mapped=True)
-    samples[place] = Windows(windows.x[:2].clone(), windows.y.clone(), windows.name)
+    windows = read_windows(*place)
+    samples[place] = Windows(Rows([windows.x.between(0, 2).clone()]), windows.y, windows.name)
 
 
 def _stand_in(data: Section) -> Windows:
     """Windows of the shape that the built-in data will have, to try networks on before it is prepared."""
     assert isinstance(data, DataIdentity) and data.window_size
     y = torch.arange(SMARTWATCH_CLASSES)
-    return Windows(torch.zeros(2, SMARTWATCH_CHANNELS, data.window_size), y, f"the {data.name} data")
+    x = torch.zeros(2, SMARTWATCH_CHANNELS, data.window_size)
+    return Windows(Rows([x]), y, f"the {data.name} data")
 
 
 class _Trial:
@@ -110,7 +112,7 @@ class _Trial:
         key = (canonical(known["model"]), known["n_outputs"], *train.x.shape[1:])
         if key not in self.tried:
             model = build_model(known["model"], known["in_channels"], known["n_outputs"])
-            try_out(model, train.x, known["n_outputs"])
+            try_out(model, train.x.between(0, 2), known["n_outputs"])
             self.tried[key] = model
         return self.tried[key]
 

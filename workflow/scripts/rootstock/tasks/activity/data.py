@@ -1,26 +1,33 @@
 """Windows on disk: `{participant}_{train,val,test}.pt` holds (X float32 [N, channels, samples], y [N])."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...engine.files import load
+from ...engine.files import load_mapped
+from ...engine.rows import Rows
 from ...study.problems import Refusal
 from .folder import file_of
 
 MOST_CLASSES = 10_000
+
+Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Windows:
     """Windows of some people. y is int64 class indices, or float 0/1 where there are two classes and one logit."""
 
-    x: Tensor  # float32 [N, channels, samples], as recorded
+    x: Rows  # float32 [N, channels, samples], as recorded
     y: Tensor  # [N]
     name: str = "the data"
+    files: tuple[tuple[Path, Stamp], ...] = ()  # that they are read from while they are used
 
     def __len__(self) -> int:
         return len(self.y)
@@ -30,13 +37,25 @@ class Windows:
         return self.y.is_floating_point()
 
     def take(self, index: Tensor) -> "Windows":
-        return Windows(self.x[index], self.y[index], self.name)
+        return Windows(Rows([self.x.take(index)]), self.y[index], self.name)
+
+    def require_unchanged(self) -> None:
+        """`Refusal` where a file was written while its windows were used."""
+        for path, stamp in self.files:
+            if _stamp(path) != stamp:
+                raise Refusal(f"{path}: changed while it was read; run again, and leave data alone that is trained on")
 
 
-def read_windows(folder: str | Path, participant: str, split: str, is_mapped: bool = False) -> Windows:
-    """One file, checked: shape, dtype, finite values, labels, at least one window. `Refusal` gives the reason."""
+def read_windows(
+    folder: str | Path, participant: str, split: str, say: Callable[[str], None] = lambda _: None
+) -> Windows:
+    """One file, checked: shape, dtype, finite values, labels, at least one window. `Refusal` gives the reason.
+
+    Its windows stay on disk until they are used, where its form allows that.
+    """
     path = file_of(Path(folder), participant, split)
-    content = load(path, is_mapped)
+    stamp = _stamp(path)
+    content = load_mapped(path, say)
     if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
         raise Refusal(
             f"{path}: needs a tuple (X, y) of two tensors, not {_kind_of(content)}; save torch.tensor(…) of each"
@@ -45,16 +64,18 @@ def read_windows(folder: str | Path, participant: str, split: str, is_mapped: bo
     fault = _fault(x, y)
     if fault:
         raise Refusal(f"{path}: {fault}")
-    return Windows(x, y, str(path))
+    return Windows(Rows([x]), y.clone(), str(path), ((path, stamp),))
 
 
-def read_people(folder: str | Path, people: tuple[str, ...], splits: tuple[str, ...]) -> Windows:
+def read_people(
+    folder: str | Path, people: tuple[str, ...], splits: tuple[str, ...], say: Callable[[str], None] = lambda _: None
+) -> Windows:
     """The windows of several people and splits in one, in the order given; all must be of one kind."""
-    return join(*(read_windows(folder, person, split) for person in people for split in splits))
+    return join(*(read_windows(folder, person, split, say) for person in people for split in splits))
 
 
 def join(*parts: Windows) -> Windows:
-    """All windows of several sets in one; `Refusal` where they are not of one shape and kind of label."""
+    """All windows of several sets in one, none copied; `Refusal` where they are not of one shape and kind of label."""
     first = parts[0]
     for part in parts[1:]:
         if part.x.shape[1:] != first.x.shape[1:] or part.y.dtype != first.y.dtype:
@@ -62,7 +83,8 @@ def join(*parts: Windows) -> Windows:
                 f"{part.name}: windows {list(part.x.shape[1:])} and labels {part.y.dtype}, but {first.name} has "
                 f"{list(first.x.shape[1:])} and {first.y.dtype}; prepare all people alike"
             )
-    return Windows(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), first.name)
+    x = Rows([tensor for part in parts for tensor in part.x.parts])
+    return Windows(x, torch.cat([p.y for p in parts]), first.name, tuple(chain(*(p.files for p in parts))))
 
 
 def stratified_order(y: Tensor, seed: int) -> Tensor:
@@ -95,7 +117,18 @@ def spread_order(n: int, start: float) -> list[int]:
 def take_share(windows: Windows, share: float, seed: int) -> Windows:
     """The nearest whole number of windows to `share` of them, at least one, stratified, nested and seeded."""
     count = max(1, round(share * len(windows)))
+    if count == len(windows):
+        return windows
     return windows.take(stratified_order(windows.y, seed)[:count].sort().values)
+
+
+def _stamp(path: Path) -> Stamp:
+    """What tells a changed file; nothing where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _fault(x: Tensor, y: Tensor) -> str | None:
@@ -119,9 +152,10 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
 
 
 def _fault_of_values(x: Tensor) -> str | None:
-    is_odd = ~torch.isfinite(x).all(dim=2)  # (windows, channels)
-    if not is_odd.any():
+    """Which windows hold no numbers, where some do; each piece is looked at once, and closer only where something is wrong."""
+    if all(torch.isfinite(torch.stack(torch.aminmax(piece))).all() for piece in Rows([x]).pieces()):
         return None
+    is_odd = ~torch.isfinite(x).all(dim=2)  # (windows, channels)
     window, channel = torch.nonzero(is_odd)[0].tolist()
     where = (
         f"in {int(is_odd.any(dim=1).sum())} of {len(x)} windows, the first is X[{window}, {channel}] (window, channel)"

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...study.code import Source, code_digest, tree_of, with_imports
 from ...study.fields import Count
-from ...study.problems import Problems, Refusal
+from ...study.own import is_own_path
+from ...study.problems import Problems, Refusal, show
 from ...study.validate import report
 from .settings import OVERRIDES, Base
 from .specs import Model
@@ -22,7 +23,12 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "pooled": ("PooledConvNet", {"base_channels": 64, "num_blocks": 5, "downsample": 4, "dropout": 0.3}),
 }
 
+PRESET_CLASSES = tuple(architecture for architecture, _ in PRESETS.values())
 
+SAME_CODE = {  # of recipe 2, which computes the same in another order
+    "d55fd6cbf0bb4540": "8105b01905472d60",  # ConvBlocks
+    "b3caa5eb627b35d8": "4bd36a11bfef6e68",  # PooledConvNet
+}
 MODELS = Path(__file__).with_name("models.py")
 WITHOUT_BATCH_NORM = ("ConvBlocks", "PooledConvNet")
 
@@ -39,6 +45,23 @@ def source_now(model: Model) -> str | None:
     """The hash of the code of a user's own class as it is now, which is part of a model's name; None for a class of ours."""
     module, _, own = model.architecture.partition(":")
     return code_digest(with_imports(module)) if own else None
+
+
+def require_source(model: Model) -> None:
+    """`Refusal` where a user's own class is named without the hash of its code, or by that of other code than is here."""
+    if not is_own_path(model.architecture):
+        raise Refusal(
+            f"model: {show(model.architecture)} is none of {', '.join(PRESET_CLASSES)}, nor package.module:Class"
+        )
+    if model.source is None:
+        raise Refusal(
+            f"model: {model.architecture} comes without the hash of its code (source), so nobody knows which is meant"
+        )
+    found = source_now(model)
+    if found != model.source:
+        raise Refusal(
+            f"model: {model.architecture} is of other code ({model.source}) than is here now ({found}); plan again"
+        )
 
 
 def has_batch_norm(model: Model) -> bool:

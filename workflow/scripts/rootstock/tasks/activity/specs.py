@@ -32,6 +32,10 @@ class Model(Section):
     settings: dict[str, Setting]
     source: str | None = None
 
+    @property
+    def own_class(self) -> str | None:
+        return self.architecture if ":" in self.architecture else None
+
 
 def _resolved(spec: Training) -> Training:
     """A spec given by hand must be as the plan makes it, or one training would have two names."""
@@ -64,6 +68,10 @@ class BaseSpec(Training, spec.BaseSpec):
     participants: tuple[str, ...]
     model: Model
 
+    @property
+    def own_class(self) -> str | None:
+        return self.model.own_class
+
     def course(self) -> Course:
         return _course(self)
 
@@ -90,6 +98,10 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     target_batch_pct: float | None = None
     freeze_batch_norm: bool | None = None
     model: Model | None = None  # of a training from scratch; else the base's
+
+    @property
+    def own_class(self) -> str | None:
+        return self.model and self.model.own_class
 
     def course(self) -> Course:
         return _course(self)

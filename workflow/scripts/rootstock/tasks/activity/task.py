@@ -16,7 +16,7 @@ from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import dataset, normal, notes, people
 from .people import Asked, base_people, everyone, saw_target
-from .presets import PRESETS, has_batch_norm, resolve_model, source_now, sources_of
+from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, source_now, sources_of
 from .settings import (
     AUGMENTATION_DEFAULTS,
     OVERRIDES,
@@ -35,7 +35,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     """Windows of body-worn sensors: one person is left out and then personalised on."""
 
     unit_word = "fold"
-    recipe = 1
+    recipe = 2
+    same_code = SAME_CODE
 
     scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
     base_spec_type, finetune_spec_type, baseline_spec_type = BaseSpec, FinetuneSpec, BaselineSpec
@@ -170,8 +171,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
         columns |= {f"data_{k}": v for k, v in finetune.data if k != "content"} | {"data_path": request.data.path}
         if finetune.base or finetune.model:
-            columns |= {f"base_{k}": v for k, v in base.model.settings.items()}
-            columns |= {"base_model": request.base.model}
+            columns |= {f"base_{k}": v for k, v in base.model.settings.items()} | {"base_model": request.base.model}
         if finetune.base:
             columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
             columns |= {
@@ -215,7 +215,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
                 yield (
                     position,
                     BaselineSpec(
-                        recipe=self.recipe,
+                        recipe=1,  # of classical models, which no network changes
                         method=method,
                         data=dataset.identity_of(request.data, others, fingerprints),
                         participants=others,

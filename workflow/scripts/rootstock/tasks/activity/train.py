@@ -24,19 +24,20 @@ Read = Callable[[tuple[str, ...], tuple[str, ...]], Windows]  # the windows of s
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
     """Train on the train and val parts of the base participants; their test parts choose the epoch."""
-    train, check = base_windows(spec, partial(read_people, inputs.folder), inputs.expect)
+    train, check = base_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
     if inputs.start:  # weights and statistics of the stage before, and the classes that it knows
         model, n_classes = _model_of(inputs.start, spec.model, train, "the base windows")
     else:
         model, n_classes = _new_model(spec, spec.model, train)
-        model.learn_statistics(train.x)
+        model.learn_statistics(train.x.two_alike())
     check_parts({"train": train, "test": check}, n_classes, "base")
     context.say(
         f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
     )
     trainee = WindowTrainee(model, spec.model, train, check, spec, n_classes, context)
     fitted = fit(trainee, spec, context)
-    return _outcome(trainee, fitted, {"base_test": trainee.measure(check), "n_train": len(train)})
+    join(train, check).require_unchanged()
+    return _outcome(trainee, fitted, {"base_test": _measured(trainee, fitted), "n_train": len(train)})
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
@@ -44,9 +45,9 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
     target = _Target(spec, inputs, context)
     assert spec.target_data_pct is not None  # of every mode that trains
     own = take_share(target.train, spec.target_data_pct, spec.seed)
-    train, n_base = _training_windows(spec, inputs, own)
+    train, n_base = _training_windows(spec, inputs, own, context)
     if spec.mode == "target_only":
-        target.model.learn_statistics(own.x)
+        target.model.learn_statistics(own.x.two_alike())
     if spec.mode == "last_layer_only":
         target.model.requires_grad_(False)
         last_layer(target.model).requires_grad_(True)
@@ -56,7 +57,8 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
     architecture = _architecture(spec, inputs.start)
     trainee = WindowTrainee(target.model, architecture, train, target.val, spec, target.n_classes, context, n_base)
     fitted = fit(trainee, spec, context)
-    metrics = target.measured | {"test": trainee.measure(target.test), "val": trainee.measure(target.val)}
+    metrics = target.measured | {"test": trainee.measure(target.test), "val": _measured(trainee, fitted)}
+    join(train, *target.parts.values()).require_unchanged()
     return _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
 
 
@@ -120,10 +122,11 @@ class _Target:
     """The windows of the person that a fine-tune is about, and the model that it starts with, measured on them."""
 
     def __init__(self, spec: FinetuneSpec, inputs: Inputs, context: Context):
-        parts = target_windows(spec, partial(read_people, inputs.folder), inputs.expect)
+        parts = target_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
+        self.parts = parts
         self.train, self.val, self.test = parts.values()
         model, self.n_classes = _starting_model(spec, inputs.start, self.train)
-        try_out(model, self.train.x, n_outputs_of(self.train, self.n_classes))
+        try_out(model, self.train.x.between(0, 2), n_outputs_of(self.train, self.n_classes))
         check_parts(parts, self.n_classes, f"{spec.target}'s")
         self.model = model.to(context.device)
         self.measured = self._measure(inputs.start, context) if inputs.start else {}
@@ -131,18 +134,20 @@ class _Target:
     def _measure(self, start: Start, context: Context) -> dict[str, Any]:
         """The base model as it is: its own loss, whatever is made of it."""
         measure = Measure(self.model, self.n_classes, context, _spec_of(start).pos_weight)
-        everything = join(self.train, self.val, self.test)
-        return {"base_test": measure(self.test), "base_all": measure(everything)}
+        found = [measure.counted(windows) for windows in self.parts.values()]
+        return {"base_test": measure.together(found[-1]), "base_all": measure.together(*found)}
 
 
-def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows) -> tuple[Windows, int]:
+def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows, context: Context) -> tuple[Windows, int]:
     """What a fine-tune learns from, base windows first, and how many these are."""
     if spec.mode != "full_fine_tuning":
         return own, 0
     others = tuple(
         person for person in _spec_of(inputs.base).participants if person != spec.target
     )  # its val part chooses
-    shared = read_people(inputs.folder, others, ("train", "val")) if others else own.take(torch.arange(0))
+    if not others:
+        return own, 0
+    shared = read_people(inputs.folder, others, ("train", "val"), context.say)
     return join(shared, own), len(shared)
 
 
@@ -157,7 +162,7 @@ def _new_model(spec: BaseSpec | FinetuneSpec, architecture: Model, train: Window
     n_classes = n_classes_of(train, spec)
     seed_step(spec.seed, 0)
     model = build_model(architecture, train.x.shape[1], n_outputs_of(train, n_classes))
-    try_out(model, train.x, n_outputs_of(train, n_classes))
+    try_out(model, train.x.between(0, 2), n_outputs_of(train, n_classes))
     return model, n_classes
 
 
@@ -183,6 +188,11 @@ def _architecture(spec: FinetuneSpec, start: Start | None) -> Model:
 def _spec_of(start: Start) -> BaseSpec:
     assert isinstance(start.spec, BaseSpec)
     return start.spec
+
+
+def _measured(trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
+    """The kept weights on what chose their epoch: they were measured there when they were the best."""
+    return fitted.measured or trainee.evaluate()
 
 
 def _outcome(trainee: WindowTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:

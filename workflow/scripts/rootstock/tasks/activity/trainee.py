@@ -18,7 +18,7 @@ from .labels import n_outputs_of
 from .models import Standardised
 from .specs import BaseSpec, FinetuneSpec, Model
 
-EVALUATION_BATCH = 512
+NUMBERS_AT_ONCE = (2**20, 2**25)  # that are evaluated at a time on a CPU, on a GPU
 
 
 class Measure:
@@ -28,19 +28,32 @@ class Measure:
         self.model, self.n_classes, self.pos_weight = model, n_classes, pos_weight
         self.device, self.world = context.device, context.world
 
-    @torch.inference_mode()
     def __call__(self, windows: Windows) -> dict[str, Any]:
+        return self.together(self.counted(windows))
+
+    @torch.inference_mode()
+    def counted(self, windows: Windows) -> tuple[Tensor, Tensor]:
+        """Counts [actual, predicted] and summed loss of this rank's share of the windows."""
         self.model.eval()
-        counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64)
-        loss_sum = torch.zeros(1, dtype=torch.float64)
-        for index in self.world.share(torch.arange(len(windows))).split(EVALUATION_BATCH):
-            if not len(index):
-                continue  # more processes than windows
-            x, y = windows.x[index].to(self.device), windows.y[index].to(self.device)
-            logits = self.model(x)
-            loss_sum += window_loss(logits, _soft(y, self.n_classes), 0.0, self.pos_weight).item()
-            counts += confusion_counts(_predicted(logits), y.long(), self.n_classes).cpu()
+        counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64, device=self.device)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        for piece in self._pieces(windows):
+            x, y = windows.x.between(piece.start, piece.stop).to(self.device), windows.y[piece.start : piece.stop]
+            logits, y = self.model(x), y.to(self.device)
+            loss_sum += window_loss(logits, _soft(y, self.n_classes), 0.0, self.pos_weight)
+            counts += confusion_counts(_predicted(logits), y.long(), self.n_classes)
+        return counts, loss_sum
+
+    def together(self, *found: tuple[Tensor, Tensor]) -> dict[str, Any]:
+        """Metrics of what was counted on several sets of windows as one, over all ranks."""
+        counts, loss_sum = (torch.stack(values).sum(0).cpu() for values in zip(*found, strict=True))
         return classification_metrics(self.world.sum(counts), self.world.sum(loss_sum).item())
+
+    def _pieces(self, windows: Windows) -> list[range]:
+        """This rank's windows, as many at a time as are quick: more on a GPU, less than fills a cache on a CPU."""
+        at_once = max(1, NUMBERS_AT_ONCE[self.device.type == "cuda"] // windows.x.shape[1:].numel())
+        mine = self.world.share(torch.arange(len(windows))).tolist()
+        return [range(start, min(start + at_once, mine[-1] + 1)) for start in mine[::at_once]]
 
 
 class WindowTrainee:
@@ -59,7 +72,8 @@ class WindowTrainee:
     ):
         self.model, self.spec, self.n_classes, self.n_base = model.to(context.device), spec, n_classes, n_base
         self.device = context.device
-        self.x, self.y = train.x.to(self.device), train.y.to(self.device)
+        self.x, self.y = train.x.to(self.device), train.y
+        self.targets = _soft(train.y, n_classes).to(self.device)
         self.check = check
         self.rebuilds = {
             "architecture": json.loads(canonical(architecture)),
@@ -104,11 +118,10 @@ class WindowTrainee:
                     layer.eval()
 
     def _inputs(self, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        samples = samples.to(self.device)
-        x = self.x[samples]
+        x = self.x.take(samples)  # a copy, which may be changed
         if self.augmentation:
             x = self.augmentation(x, self.model.std, samples, epoch_key(self.spec.seed, epoch))
-        return x, _soft(self.y[samples], self.n_classes)
+        return x, self.targets[samples.to(self.device)]
 
     def _mixup(self, alpha: float, epoch: int, samples: Tensor) -> tuple[Tensor, Tensor]:
         if self.mixup is None or self.mixup[0] != epoch:

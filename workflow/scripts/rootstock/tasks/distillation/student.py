@@ -18,6 +18,9 @@ from .specs import Student
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")  # BERT and MPNet, DistilBERT, others
+NO_CODE = {"trust_remote_code": False}  # or transformers asks the terminal whether to run what a folder holds
+IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")  # these may be the name of a kernel on the hub
+NAMES_OF_CODE = ("auto_map", *IMPLEMENTATIONS, *(f"_{name}" for name in IMPLEMENTATIONS))
 TEXTS_AT_ONCE = {"cpu": 32}  # texts of about one length computed together: little padding; a GPU prefers large pieces
 TEXTS_AT_ONCE_GPU = 512
 
@@ -134,7 +137,7 @@ class Tokenizer:
         with TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, Path(name).name).write_text(content, encoding="utf-8")
-            return cls(AutoTokenizer.from_pretrained(folder), max_length)
+            return cls(AutoTokenizer.from_pretrained(folder, **NO_CODE), max_length)
 
 
 def pretrained_student(spec: Student, max_length: int, dimension: int | None) -> tuple[SentenceEncoder, Tokenizer]:
@@ -142,9 +145,9 @@ def pretrained_student(spec: Student, max_length: int, dimension: int | None) ->
     where = locate(spec.model)
     try:
         transformer = AutoModel.from_pretrained(
-            where, config=_with_dropout(AutoConfig.from_pretrained(where), spec.dropout)
+            where, config=_with_dropout(AutoConfig.from_pretrained(where, **NO_CODE), spec.dropout), **NO_CODE
         )
-        tokenizer = AutoTokenizer.from_pretrained(where)
+        tokenizer = AutoTokenizer.from_pretrained(where, **NO_CODE)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:160]
         raise Refusal(
@@ -208,9 +211,16 @@ def _with_dropout(config: Any, dropout: float | None) -> Any:
     return config
 
 
+def without_code(config: Any) -> Any:
+    """A config of a file, but for what names code that would be fetched or loaded."""
+    if isinstance(config, dict):
+        return {key: without_code(value) for key, value in config.items() if key not in NAMES_OF_CODE}
+    return [without_code(value) for value in config] if isinstance(config, list) else config
+
+
 def _built(content: dict[str, Any]) -> SentenceEncoder:
     shape = content["architecture"]
-    transformer = AutoModel.from_config(AutoConfig.for_model(**shape["config"]))
+    transformer = AutoModel.from_config(AutoConfig.for_model(**without_code(shape["config"])), **NO_CODE)
     model = _assembled(transformer, shape["projection_hidden_dim"], shape["dimension"])
     model.tokenizer = Tokenizer.of_files(content["tokenizer"], shape["max_length"])
     return model

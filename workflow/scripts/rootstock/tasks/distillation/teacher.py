@@ -67,7 +67,10 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
     """A sentence-transformers model that cuts texts at `max_length` tokens; `Refusal` where it cannot be had."""
     try:
         teacher = SentenceTransformer(
-            locate(model), device=str(device), model_kwargs={"torch_dtype": PRECISIONS[precision]}
+            locate(model),
+            device=str(device),
+            model_kwargs={"torch_dtype": PRECISIONS[precision]},
+            trust_remote_code=False,
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:160]

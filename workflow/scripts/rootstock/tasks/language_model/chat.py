@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from ...study.problems import Problems, Refusal, nearest
+from ...study.problems import Problems, Refusal, StudyError, nearest
+from ...study.told import printable
 from ...study.validate import read_section
 from .generate import Config, stream_text
 from .model import LanguageModel
@@ -73,9 +74,9 @@ class Session:
         """Write the prompt's text piece by piece; Ctrl-C ends the text and nothing else. `Refusal` where nothing goes on from it."""
         try:
             with closing(stream_text(self.model, self.config.tokenizer, prompt, self.settings)) as pieces:
-                self.write(prompt + next(pieces, ""))
+                self.write(prompt + shown(next(pieces, "")))
                 for piece in pieces:
-                    self.write(piece)
+                    self.write(shown(piece))
             self.write("\n")
         except KeyboardInterrupt:
             self.write(" …\n")
@@ -86,9 +87,7 @@ def read_settings(values: dict, flag: str = "--") -> Sampling:
     problems = Problems()
     settings = read_section(Sampling, {name: _number(v) for name, v in values.items() if v is not None}, "", problems)
     if problems.lines:
-        raise Refusal(
-            "\n".join(flag + _shown(line.partition(":")[0]) + line[line.index(":") :] for line in problems.lines)
-        )
+        raise StudyError(flag + _shown(line.partition(":")[0]) + line[line.index(":") :] for line in problems.lines)
     return settings
 
 
@@ -117,6 +116,11 @@ def typed_lines() -> Iterator[str]:
 def piped_lines() -> Iterator[str]:
     """Lines that no terminal sends. Bytes in them that are no text stay what they are: the prompt is then refused, not the rest."""
     return (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
+
+
+def shown(text: str) -> str:
+    """What a model wrote, as a terminal may have it: the model may be anybody's. Where it goes on to a program it stays as it is."""
+    return printable(text) if sys.stdout.isatty() else text
 
 
 def write_now(text: str) -> None:

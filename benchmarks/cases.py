@@ -1,0 +1,193 @@
+"""What `bench.py` measures: each case is a table of pairs, ours first, made in a folder."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from measuring import Cost, cost_of
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS, PLAIN = ROOT / "workflow/scripts", Path(__file__).parent / "plain.py"
+PEOPLE = tuple("abcdefg")
+CHANNELS, SAMPLES, WINDOWS = 6, 3000, {"train": 240, "val": 80, "test": 80}  # of a person
+TRAINING = {"lr": 0.001, "batch_size": 64, "max_epochs": 10}
+AUGMENTED = {
+    "use_augmentation": True,
+    "jitter_std": 0.05,
+    "magnitude_range": [[0.8, 1.2]],
+    "time_warp": 0.2,
+    "aug_prob": 0.5,
+}
+MODES = ("target_only_fine_tuning", "last_layer_only")
+SHARES = (0.5, 1.0)
+
+Pair = dict[str, Callable[[], Cost]]
+
+
+def write_people(folder: Path, people: tuple[str, ...] = PEOPLE, times: int = 1) -> None:
+    """Windows of two kinds of movement that differ in frequency."""
+    import torch
+
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for person in people:
+        for split, count in WINDOWS.items():
+            y = torch.arange(count * times) % 2
+            wave = torch.sin(torch.arange(SAMPLES) * 0.01 * (1 + y[:, None]))[:, None]
+            x = wave + torch.randn(len(y), CHANNELS, SAMPLES, generator=generator)
+            torch.save((x, y.float()), folder / f"{person}_{split}.pt")
+
+
+def steps(folder: Path, full: bool) -> dict[str, Pair]:
+    """In this process: milliseconds are too short for processes of their own."""
+    sys.path.insert(0, str(SCRIPTS))
+    import plain
+    import torch
+
+    from rootstock.machine.memory import keep_freed_memory
+    from rootstock.tasks.activity.augment import Augmentation
+    from rootstock.tasks.activity.models import build_model
+    from rootstock.tasks.activity.presets import PRESETS
+    from rootstock.tasks.activity.specs import Model
+
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    architecture, settings = PRESETS["test"]
+    ours, theirs = build_model(Model(architecture=architecture, settings=settings), CHANNELS, 1), plain.Net(CHANNELS)
+    windows, samples, scale = torch.randn(64, CHANNELS, SAMPLES), torch.arange(64), torch.ones(CHANNELS, 1)
+    augment = Augmentation(0.5, 0.05, (0.8, 1.2), 0.2, 0.0)
+
+    def step(model: torch.nn.Module) -> None:
+        model(windows).sum().backward()
+
+    def evaluate(model: torch.nn.Module) -> None:
+        with torch.inference_mode():
+            model(windows)
+
+    return {
+        "a step of 64 × 6 × 3000": {
+            "ours": lambda: _least(lambda: step(ours)),
+            "plain": lambda: _least(lambda: step(theirs)),
+        },
+        "an evaluation of 64 × 6 × 3000": {
+            "ours": lambda: _least(lambda: evaluate(ours)),
+            "plain": lambda: _least(lambda: evaluate(theirs)),
+        },
+        "augmentation of 64 × 6 × 3000": {
+            "ours": lambda: _least(lambda: augment(windows.clone(), scale, samples, 1)),
+            "plain": lambda: _least(lambda: plain.augment(windows)),
+        },
+    }
+
+
+def trainings(folder: Path, full: bool) -> dict[str, Pair]:
+    """The same base models and fine-tunes as a study, as a script each, and both again in one process that has all loaded."""
+    write_people(folder / "data")
+    targets, seeds = (PEOPLE[:4], (0, 1)) if full else (PEOPLE[:2], (0,))
+    jobs = list(_plain_jobs(targets, seeds))
+    (folder / "trainings.json").write_text(json.dumps(jobs))
+    (folder / "study.yaml").write_text(json.dumps(_study(targets, seeds)))
+    title = f"{len(targets) * len(seeds)} base models and {len(jobs) - len(targets) * len(seeds)} fine-tunes, 10 epochs"
+    return {
+        f"{title}, with all starts": {
+            "ours": lambda: _by_snakemake(folder),
+            "plain": lambda: _by_scripts(folder, jobs),
+        },
+        f"{title}, without starts": {
+            "ours": lambda: _in_one(folder, [str(Path(__file__).parent / "warm.py"), "study.yaml"]),
+            "plain": lambda: _in_one(folder, [str(PLAIN), "--several", "trainings.json"]),
+        },
+    }
+
+
+def memory(folder: Path, full: bool) -> dict[str, Pair]:
+    """One epoch over 1 GB; then five at once, of other seeds, over the same files."""
+    write_people(folder / "data", times=6)
+    study = _study(PEOPLE[:1], range(5)) | {"finetune": {"mode": "base_only"}}
+    (folder / "study.yaml").write_text(json.dumps(study | {"base": study["base"] | {"max_epochs": 1}}))
+    warm = [sys.executable, str(Path(__file__).parent / "warm.py"), "study.yaml"]
+    ours = [[*warm, "--base", str(number)] for number in range(5)]
+    others = [word for person in PEOPLE[1:] for word in (person,)]
+    plain = [sys.executable, str(PLAIN), "--data", "data", "--epochs", "1", "--out", "base.pt", "--people", *others]
+    return {
+        "a base model on 1 GB of windows, 1 epoch": {
+            "ours": lambda: cost_of(ours[:1], _emptied(folder), memory=True),
+            "plain": lambda: cost_of([plain], folder, memory=True),
+        },
+        "five base models side by side on it": {
+            "ours": lambda: cost_of(ours, _emptied(folder), memory=True),
+            "one plain": lambda: cost_of([plain], folder, memory=True),
+        },
+    }
+
+
+CASES: dict[str, Callable[[Path, bool], dict[str, Pair]]] = {"steps": steps, "trainings": trainings, "memory": memory}
+
+
+def _least(function: Callable[[], None], times: int = 25) -> Cost:
+    """The least CPU seconds of several calls, after a few that warm up."""
+    found = []
+    for _ in range(times):
+        begun = time.process_time()
+        function()
+        found.append(time.process_time() - begun)
+    return Cost(min(found[3:]), 0.0)
+
+
+def _study(targets, seeds) -> dict:
+    finetune = {"mode": list(MODES), "target_data_pct": list(SHARES)}
+    base = {"model": "test", "seed": list(seeds), **TRAINING, **AUGMENTED}
+    folds = [PEOPLE.index(target) for target in targets]
+    return {"study": "bench", "data": {"path": "data"}, "participants": list(PEOPLE), "folds": folds, "baselines": [],
+            "base": base, "finetune": finetune}  # fmt: skip
+
+
+def _plain_jobs(targets, seeds):
+    common = {"data": "data", "lr": TRAINING["lr"], "epochs": TRAINING["max_epochs"]}
+    for seed in seeds:
+        for target in targets:
+            base = f"base_{target}_{seed}.pt"
+            yield common | {"people": [p for p in PEOPLE if p != target], "seed": seed, "out": base}
+            for mode in MODES:
+                for share in SHARES:
+                    own = {"people": [target], "seed": seed, "start": base, "mode": mode, "share": share}
+                    yield common | own | {"out": f"tuned_{target}_{seed}_{mode}_{share}.pt"}
+
+
+def _by_snakemake(folder: Path) -> Cost:
+    project = _emptied(folder)
+    command = [sys.executable, "-m", "snakemake", "--profile", "local", "--cores", "1", "--configfile", "study.yaml"]
+    return cost_of([command], project)
+
+
+def _by_scripts(folder: Path, jobs: list[dict]) -> Cost:
+    """A process for each training, one after the other."""
+    costs = [cost_of([[sys.executable, str(PLAIN), *_flags(job)]], folder) for job in jobs]
+    return Cost(sum(cost.cpu for cost in costs), sum(cost.wall for cost in costs))
+
+
+def _flags(job: dict) -> list[str]:
+    words = ((f"--{name}", *(value if isinstance(value, list) else [value])) for name, value in job.items())
+    return [str(word) for flag in words for word in flag]
+
+
+def _in_one(folder: Path, script: list[str]) -> Cost:
+    """What a process says that its trainings took, after all is loaded: the last line of its output."""
+    started = time.monotonic()
+    cost_of([[sys.executable, *script]], _emptied(folder))
+    cpu = float((folder / "bench.log").read_text().splitlines()[-1])
+    return Cost(cpu, time.monotonic() - started)
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder as a project in which nothing was trained."""
+    import shutil
+
+    for name in (".rootstock", ".snakemake", "base_models", "experiments", "results", "logs", "store"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("Snakefile", "workflow", "profiles", "local", "slurm", "config"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    return folder
