@@ -15,7 +15,7 @@ from rootstock.controller.planning import content_of_workflow, plan_content
 from rootstock.store.files import write_atomically
 from rootstock.study import paths
 from rootstock.study.plan import Plan
-from rootstock.study.problems import Refusal
+from rootstock.study.problems import StudyError
 from rootstock.study.reading import read_file
 
 
@@ -46,14 +46,14 @@ def main() -> int:
 
 
 def what_is_there(plan: Plan, list_of_missing: Path) -> tuple[Plan, str]:
-    """The plan without what is missing, and what to say of that; `Refusal` says it where nothing is left."""
+    """The plan without what is missing, and what to say of that; `StudyError` says it where nothing is left."""
     missing = missing_of(plan)
     with io.StringIO(newline="") as lines:
         csv.writer(lines).writerows([("who", "path", "why"), *map(astuple, missing)])
         write_atomically(list_of_missing, lines.getvalue().encode())
     left = without(plan, missing)
     if not left.experiments:
-        raise Refusal(told(missing, plan))
+        raise StudyError(told(missing, plan).splitlines())
     return left, told(missing, plan) + "\n\n"
 
 
