@@ -161,6 +161,87 @@ def test_an_own_class_is_known_by_its_code_and_that_of_the_modules_beside_it(peo
         planned(NET, "def")
 
 
+@pytest.fixture
+def own(people, project, monkeypatch):
+    """A base model of an own class, trained in the project's folder; nothing of it is imported any more."""
+    monkeypatch.chdir(project.folder)
+    Path("my_nets.py").write_text(NET)
+    Path("my_parts.py").write_text(PARTS)
+    project.publish_here(STUDY | {"base": {"model": "my_nets:Net", "max_epochs": 1}, "finetune": {"mode": "base_only"}})
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(project.folder))])
+    forget_own()
+    yield next(project.folder.glob("base_models/*.pt"))
+    forget_own()
+
+
+def forget_own() -> None:
+    for name in ("my_nets", "my_parts"):
+        sys.modules.pop(name, None)
+
+
+def test_a_model_of_an_own_class_is_loaded_elsewhere_where_its_module_is_found(own, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(Refusal) as refusal:
+        load_model(own, own_class="my_nets:Net")
+    line = str(refusal.value)
+    assert line.startswith(f"{own}: no module 'my_nets'") and "add that one to PYTHONPATH" in line and "\n" not in line
+    monkeypatch.syspath_prepend(str(own.parents[1]))
+    assert load_model(own, own_class="my_nets:Net")(torch.zeros(2, 3, 32)).shape == (2, 3)
+
+
+def test_a_model_of_an_own_class_that_changed_is_told_what_really_helps(own):
+    Path("my_parts.py").write_text(PARTS.replace("relu", "tanh"))
+    with pytest.raises(Refusal, match=r"made by other code .*; put that code back, or run its study again") as refusal:
+        load_model(own)
+    assert "retrain=true" not in str(refusal.value)  # which would train it under its new name
+
+
+@pytest.mark.parametrize(
+    ("x", "line"),
+    [
+        (torch.zeros(3, 32), r"not \[3, 32\]; give one window as x\[None\]"),
+        (torch.zeros(2, 32, 3), r"not \[2, 32, 3\]; give x.transpose\(1, 2\)"),
+        (torch.zeros(2, 5, 32), r"takes float32 windows \[N, 3 channels, samples\], not \[2, 5, 32\]"),
+        (torch.zeros(2, 3, 32).double(), "not torch.float64; give x.to"),
+        ([[0.0]], "not list; give torch.as_tensor"),
+    ],
+)
+def test_what_a_loaded_model_cannot_take_is_one_line(published, x, line):
+    model = load_model(trainings()[1].hash)
+    model(torch.zeros(2, 3, 32))
+    with pytest.raises(Refusal, match=line):
+        model(x)
+
+
+def test_an_error_in_an_own_class_names_its_file_and_line(own, project, capsys):
+    text = NET.replace(
+        "        return self.head",
+        "        if {}:\n            raise KeyError('no such thing')\n        return self.head",
+    )
+    lines = {"in training only": "len(x) > 2", "always": "True"}
+    for when, condition in lines.items():
+        forget_own()
+        Path("my_nets.py").write_text(text.format(condition))
+        flags = (
+            "--fold",
+            "0",
+            "--data_path",
+            "data/tiny",
+            "--participants",
+            *PEOPLE,
+            "--model",
+            "my_nets:Net",
+            "--lr",
+            "0.01",
+        )
+        status, _, err = ran(project, capsys, "train_base", *flags)
+        assert (
+            status == 1 and len(err.splitlines()) == 1 and "my_nets.py:9, in forward" in err and "no such thing" in err
+        ), when
+
+
 # Of models that are there
 
 

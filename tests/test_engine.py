@@ -16,7 +16,7 @@ from tiny import TINY
 
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
-from rootstock.engine.compiling import is_repaid
+from rootstock.engine.compiling import decided
 from rootstock.engine.loop import EarlyStopping
 from rootstock.job.job import Job
 from rootstock.job.train import train
@@ -390,9 +390,9 @@ def test_auto_compiles_where_the_steps_repay_it(
     wanted, steps, repaid_after, device, is_compiled, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("CXX", sys.executable)  # any program that is there
-    assert is_repaid(wanted, steps, repaid_after, torch.device(device)) == is_compiled
+    assert decided(Run(compile=wanted), steps, repaid_after, torch.device(device)).compile == is_compiled
     monkeypatch.setenv("CXX", str(tmp_path / "none"))
-    assert is_repaid("auto", 10**6, 1, torch.device("cpu")) is False
+    assert decided(Run(compile="auto"), 10**6, 1, torch.device("cpu")).compile is False
 
 
 def test_auto_is_recorded_as_what_was_chosen(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import time
 import pandas
 import pexpect
 import pytest
-from conftest import Project, jobs_run, plan, prepared
+from conftest import Project, jobs_run, plan, prepared, ran
 from test_engine import start
 from tiny import TINY
 
@@ -276,8 +276,12 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_what_was_picked_is_said(
 def test_what_cannot_be_resumed_is_told(project):
     kept = f".rootstock/store/{model_of(project)}"
     published = f"base_models/{model_of(project)}.pt"
+    name = model_of(project)
     for flags, line in (
         ((), "every training here is finished; give --max-steps"),
+        (("--checkpoint", name[:6]), f"{name[:6]} is finished; give --max-steps"),
+        (("--checkpoint", "0" * 16), "is no file, and names 0 trainings of .rootstock/store"),
+        (("--checkpoint", kept), "is a finished model, its training goes on from"),
         (("--max-steps", "10"), "--max-steps: 10 is not beyond step 24"),
         (("--max-steps", "0"), "--max-steps: 0 needs a whole number of at least 1"),
         (("--gpus", "99", "--max-steps", "30"), "--gpus: 99 are not there"),
@@ -290,6 +294,17 @@ def test_what_cannot_be_resumed_is_told(project):
     ):
         done = project.script("resume_training", *flags, check=False)
         assert done.returncode == 1 and line in done.stderr and "Traceback" not in done.stderr, (flags, done.stderr)
+
+
+def test_a_training_is_named_by_the_beginning_of_its_hash(project, capsys):
+    name = model_of(project)
+    for given in (name, name[:8], f".rootstock/store/{name}", f"base_models/{name}.pt"):
+        status, out, _ = ran(project, capsys, "check_checkpoint", given)
+        assert status == 0 and f"{name}, step" not in out and f", {name}: " in out, given
+    status, _, err = ran(project, capsys, "check_checkpoint", "0" * 16)
+    assert status == 1 and "is neither a file nor the hash of a model here" in err
+    said, _ = resumed(project, "--checkpoint", name[:8], "--max-steps", "36")
+    assert f"from .rootstock/store/{name}/state.pt" in said
 
 
 @pytest.mark.workflow

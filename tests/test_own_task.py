@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import subprocess
 
 import pandas
 import pytest
 import torch
-from conftest import jobs_run, plan
+from conftest import ROOT, jobs_run, plan
 from tiny import OWN
 
 from rootstock import load_model
@@ -45,6 +46,19 @@ def test_a_study_of_it_runs_and_a_second_run_does_nothing(own, monkeypatch):
     assert "loads; its sha256" in own.script("check_checkpoint", folder / "best_model.pt", "--task", TASK).stdout
     monkeypatch.chdir(own.folder)
     assert load_model(folder, task=TASK)(torch.zeros(3, 1)).shape == (3, 1)
+
+
+@pytest.mark.workflow
+def test_the_first_steps_of_its_page_work_when_pasted(project):
+    (project / "tests").symlink_to(ROOT / "tests")
+    page = (ROOT / "docs/own_task.md").read_text()
+    steps = page.split("## First steps")[1].split("```\n")[1]
+    pasted, *made = steps.split("make ")
+    assert made == ["check STUDY=my_study.yaml\n", "run STUDY=my_study.yaml\n"]
+    subprocess.run(["bash", "-e", "-c", pasted], cwd=project.folder, check=True)
+    assert project.script("generate_jobs", "--check", "--configfile", "my_study.yaml").stdout.endswith("ok\n")
+    run = project.snakemake("--configfile", "my_study.yaml")
+    assert "my_study: 6 experiments on 3 base models" in run.stderr and "loss_after" in run.stdout
 
 
 def test_it_is_trained_by_hand_and_resumed_by_its_own_budget(own):

@@ -6,13 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, plan, write_people
+from rich.console import Console
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
 
+import status
 from rootstock.controller.answer import make_room
 from rootstock.controller.missing import missing_of, told, without
 from rootstock.controller.screen import SCREEN, STOPPING, shorten_screen
@@ -117,6 +121,31 @@ def test_the_tables_of_a_larger_grid_are_kept(here):
     (older,) = results.glob("older_*")
     assert (older / "table.txt").read_text() == "the large one" and (older / "summary.csv").exists()
     assert said[0].startswith(f"note: results of {len(large.experiments)} experiments") and str(older.name) in said[0]
+
+
+def test_a_status_has_no_line_wider_than_the_terminal(here):
+    planned = plan(study="a_study_of_a_rather_long_name", **STUDY)
+    log = here / "job.log"
+    log.write_text(f"{'epoch 12/100  train_loss 0.5  ' * 5}\n{'one word after the other ' * 6}the fix\n")
+    record = {"user": "somebody", "host": "a-machine-of-a-long-name.example", "gpus": [0, 1, 2, 3], "started": 1.0}
+    more = {"log": log, "record": record}
+    jobs = [
+        replace(job, state=("running", "failed", "waiting")[number % 3], **more)
+        for number, job in enumerate(study_status(planned))
+    ]
+
+    def shown(width: int | None) -> list[str]:
+        console = Console(width=width or 10_000, file=StringIO(), soft_wrap=True)
+        console.print(status.view(planned.study.name, jobs, width))
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    for width in (80, 200):
+        assert max(map(len, shown(width))) <= width
+        text = " ".join(" ".join(shown(width)).split())
+        assert all(job.name in text for job in jobs if job.state != "waiting") and "the fix" in text
+    assert max(map(len, shown(None))) > 150  # on a pipe each line is whole
+    assert any(line.startswith("running ") and "where" in line for line in shown(None))
+    assert not any("where" in line for line in shown(80))
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ Exit status 1 where something is wrong with it.
 """
 
 import json
+import os
 from pathlib import Path
 
 from rootstock.commands import cli
 from rootstock.machine.private import opened
 from rootstock.store.inventory import sizes_text
-from rootstock.store.model_files import after_its_end, in_store, recorded_sha256, require_recorded
-from rootstock.study.identity import sha256_of
-from rootstock.study.problems import Refusal
+from rootstock.store.model_files import after_its_end, find_file, in_store, recorded_sha256, require_recorded
+from rootstock.study.identity import is_beginning, sha256_of
 from rootstock.tasks.code import require_code
 from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
@@ -20,13 +20,13 @@ from rootstock.tasks.registry import TASKS
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("file", type=Path, help="a .pt file: model, best model, base model or checkpoint")
+    about = "a .pt file (model, base model, checkpoint), an experiment's folder, or the hash of a stored model or its beginning"
+    parser.add_argument("file", help=about)
     cli.add_store_flag(parser)
     cli.add_own_task_flag(parser)
     cli.add_own_class_flag(parser)
     args = parser.parse_args()
-    if args.file.is_dir():
-        raise Refusal(f"{args.file}: is a folder; name a .pt file in it")
+    args.file = file_of(args.file, args.store)
     from rootstock.engine.models import count_parameters
     from rootstock.tasks.loading import content_of
 
@@ -50,8 +50,14 @@ def main() -> int:
     return 0
 
 
+def file_of(given: str, store: str) -> Path:
+    """The file that is meant: itself, that of a folder, or that of a hash or its beginning."""
+    is_file = not is_beginning(given) and not os.path.isdir(given)
+    return Path(given) if is_file else find_file(store, given, ("model", "checkpoint", "kept"))
+
+
 def recorded(file: Path, name: str, found: str, store: str) -> str:
-    """How the sha256 `found` compares to the one written down; a `Refusal` where it differs."""
+    """How the sha256 `found` compares to the one written down; `Refusal` where it differs."""
     vouched = recorded_sha256(file, name, store)
     if vouched is None:
         return "is recorded nowhere"

@@ -16,7 +16,7 @@ from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model
 from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
 from rootstock.study.fields import is_name
-from rootstock.study.identity import with_whereabouts
+from rootstock.study.identity import is_beginning, with_whereabouts
 from rootstock.study.own import require_named
 from rootstock.study.problems import Refusal
 from rootstock.study.resumption import Place, Resumption
@@ -31,9 +31,10 @@ CHANGES = ("max_epochs", "max_steps", "batch_size")
 def main() -> int:
     args = parse()
     changes = {name: value for name in CHANGES if (value := getattr(args, name)) is not None}
-    chosen = args.checkpoint and Path(args.checkpoint)
+    chosen = args.checkpoint and chosen_file(args.checkpoint)
     store = args.store or (str(store_of(chosen)) if chosen else paths.STORE)
-    file, state = whole_of([described(chosen, args.store)] if chosen else newest(store, bool(changes)))
+    found = [described(chosen, args.store)] if chosen else newest(store, bool(changes), args.checkpoint or "")
+    file, state = whole_of(found)
     args.run = {name: value for name, value in file.run.items() if name not in ("sign_with", "trust")}
     args.gpus = gpus(args)
     run = cli.read_run(args)
@@ -50,10 +51,24 @@ def main() -> int:
     os.execv(sys.executable, [sys.executable, *command])  # one process: signals and exit status are the training's own
 
 
-def newest(store: str, with_finished: bool) -> list[ModelFile]:
-    """The checkpoints of the training that was written to last, the newest first; with changes a finished one too."""
+def chosen_file(given: str) -> Path | None:
+    """The file of --checkpoint: in a folder of a model its model, which says how that goes on; None for a hash or its beginning."""
+    path = Path(given)
+    if os.path.isdir(given):
+        return next((path / name for name in ("best_model.pt", "model.pt") if (path / name).is_file()), path)
+    return None if is_beginning(given) and not os.path.exists(given) else path
+
+
+def newest(store: str, with_finished: bool, beginning: str = "") -> list[ModelFile]:
+    """The checkpoints of the training that was written to last, the newest first; with changes a finished one too. Of trainings
+    whose hash begins so."""
     kinds = ("checkpoint", "kept", "state") if with_finished else ("checkpoint", "kept")
-    found = model_files(store)
+    found = [file for file in model_files(store) if file.hash.startswith(beginning)]
+    if beginning and len({file.hash for file in found}) != 1:
+        names = len({file.hash for file in found})
+        raise Refusal(
+            f"--checkpoint: {beginning!r} is no file, and names {names} trainings of {store}; see list_checkpoints.py"
+        )
     finished = {file.hash for file in found if file.kind in ("model", "state")}
     usable = [file for file in found if file.kind in kinds and (file.kind == "state" or file.hash not in finished)]
     if usable:
@@ -64,8 +79,9 @@ def newest(store: str, with_finished: bool) -> list[ModelFile]:
             )
         return [file for file in usable if file.hash == usable[0].hash]
     if finished:
+        what = f"{beginning} is" if beginning else "every training here is"
         fix = "give --max-steps or --max-epochs to train one further, or name a --checkpoint"
-        raise Refusal(f"every training here is finished; {fix}")
+        raise Refusal(f"{what} finished; {fix}")
     raise Refusal(f"{store}: holds no checkpoint; {TRAIN_FIRST}")
 
 
@@ -176,7 +192,10 @@ def published(base: str, store: str) -> str:
 
 def parse() -> argparse.Namespace:
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", help="the file to go on from (default: the newest of an unfinished training)")
+    parser.add_argument(
+        "--checkpoint",
+        help="a file to go on from, or the hash of a training or its beginning (default: the newest unfinished one)",
+    )
     parser.add_argument("--max-epochs", type=int, help="another budget, in epochs from the start")
     parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")
     parser.add_argument("--batch-size", type=int, help="another global batch")

@@ -7,6 +7,7 @@ It reads files only, so it runs on any machine that sees the project:
     status.py --follow 59a7daeb5b882156           the log of one job, by its hash or <prefix>/<unit>
 """
 
+import textwrap
 import time
 from collections import Counter
 
@@ -36,13 +37,14 @@ def main() -> int:
             cli.say(line)
         return 0
     console = Console(soft_wrap=True)
+    width = console.width if console.is_terminal else None
     if not args.watch:
-        console.print(_view(plan.study.name, study_status(plan)))
+        console.print(view(plan.study.name, study_status(plan), width))
         return 0
     with Live(console=console, auto_refresh=False) as live:
         while True:
             jobs = study_status(plan)
-            live.update(_view(plan.study.name, jobs), refresh=True)
+            live.update(view(plan.study.name, jobs, width), refresh=True)
             if all(job.state == "done" for job in jobs):
                 return 0
             time.sleep(2)
@@ -58,26 +60,46 @@ def _job(name: str, jobs: list[JobStatus]) -> JobStatus:
     raise Refusal(f"--follow: {name!r} is no job of this study; {nearest(name, (job.name for job in jobs))}")
 
 
-def _view(study: str, jobs: list[JobStatus]) -> Group:
-    """A line of counts, the running jobs, and the end of each failed job's log."""
+def view(study: str, jobs: list[JobStatus], width: int | None) -> Group:
+    """A line of counts, the running jobs, and the end of each failed job's log; no line is wider than a terminal of `width`."""
     counts, left = Counter(job.state for job in jobs), seconds_left(jobs)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     tail = f"; about {_time(left)} left" if left is not None else ""
     if not is_under_way(study) and not counts["running"]:
         tail = "; no run is under way"
     tail = "" if counts["done"] == len(jobs) else tail
-    running = Table(box=None, pad_edge=False)
+    running = [(job.name, job.where, _time(job.seconds), job.progress()) for job in jobs if job.state == "running"]
+    failed = [_failed(job, width) for job in jobs if job.state == "failed"]
+    head = _folded(f"{study}: {told} of {len(jobs)}{tail}", width)
+    return Group(Text(head), *([_running(running, width)] if running else []), *map(Text, failed))
+
+
+def _running(rows: list[tuple[str, ...]], width: int | None) -> Table | Text:
+    """A table; where it is too wide, each job on a line and how it goes on another."""
+    table = Table(box=None, pad_edge=False)
     for title in ("running", "where", "for", "how far"):
-        running.add_column(title, no_wrap=True)
-    for job in jobs:
-        if job.state == "running":
-            running.add_row(*map(Text, (job.name, job.where, _time(job.seconds), job.progress())))
-    failed = [
-        Text("\n".join([f"failed {job.name}, see {job.log}:", *(f"  {line}" for line in job.last_lines())]))
-        for job in jobs
-        if job.state == "failed"
-    ]
-    return Group(Text(f"{study}: {told} of {len(jobs)}{tail}"), *([running] if counts["running"] else []), *failed)
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    if width is None or Console(width=10_000).measure(table).maximum <= width:
+        return table
+    told = [line for name, *how in rows for line in (f"running {name}", f"  {', '.join(filter(None, how))}")]
+    return Text("\n".join(_folded(line, width) for line in told))
+
+
+def _failed(job: JobStatus, width: int | None) -> str:
+    """A failed job: the last line of its log says why, those before it are cut."""
+    *before, why = job.last_lines() or ["it left no word"]
+    cut = [line if width is None else line[: width - 2] for line in before]
+    return "\n".join([
+        _folded(f"failed {job.name}, see {job.log}:", width),
+        *(f"  {line}" for line in cut),
+        _folded(f"  {why}", width),
+    ])  # fmt: skip
+
+
+def _folded(line: str, width: int | None) -> str:
+    return line if width is None else textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _time(seconds: float) -> str:

@@ -9,7 +9,8 @@ def result_columns(metrics):
 
 
 def render(summary, baselines):
-    return as_text(summary[["place", "loss_before", "loss_after"]]) + "\n"
+    shown = [name for name in ("place", "share", "loss_before", "loss_after") if name in summary]
+    return as_text(summary[shown]) + "\n"
 
 
 def draw(summary, path):

@@ -3,23 +3,25 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import nn
 
 from ..machine.private import make_own
 from ..study.problems import Refusal
+from ..study.run import Run
 
 CACHE = Path(".rootstock/compiled")  # what all jobs of a project have compiled
 
 
-def is_repaid(wanted: bool | Literal["auto"], steps: int, repaid_after: int | None, device: torch.device) -> bool:
-    """Whether a training of so many steps is compiled. With `auto`, where it lasts longer than the number after which compiling
-    has saved what it costs; it follows from spec and device alone, so that a resumed training chooses the same."""
-    if wanted != "auto":
-        return wanted
-    return device.type == "cpu" and _compiler() is not None and repaid_after is not None and steps > repaid_after
+def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device) -> Run:
+    """Run settings that say whether a training of so many steps is compiled. With `auto` it is where it lasts longer than the number
+    after which compiling has saved what it costs; that follows from spec and device, so a resumed training decides the same."""
+    if run.compile != "auto":
+        return run
+    is_repaid = device.type == "cpu" and _compiler() is not None and repaid_after is not None and steps > repaid_after
+    return run.model_copy(update={"compile": is_repaid})
 
 
 def compiled(model: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from ..study.fields import never_null
 from ..study.problems import Interrupted, Refusal
 from ..study.spec import Optimisation, TrainingSpec
 from .checkpoint import StopRequest
-from .compiling import compiled, is_repaid
+from .compiling import compiled, decided
 from .curves import Curves
 from .optimizers import make_optimizer, trainable
 from .progress import Context, Fitted, Progress
@@ -92,9 +92,8 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     require_settings(spec)
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
     steps = course.steps or course.epochs * len(trainee.batches(1))
-    is_compiled = is_repaid(context.run.compile, steps, getattr(trainee, "repaid_after", None), context.device)
-    context.run = context.run.model_copy(update={"compile": is_compiled})
-    optimizer = make_optimizer(model, spec, course, compiled=is_compiled)
+    context.run = decided(context.run, steps, getattr(trainee, "repaid_after", None), context.device)
+    optimizer = make_optimizer(model, spec, course, compiled=context.run.compile is True)
     schedule = make_schedule(course.schedule, optimizer, spec.lr, steps, course.warmup_steps, course.decay_pct)
     precision, halved = PRECISIONS[spec.precision], spec.precision == "fp16"
     scaler = torch.amp.GradScaler(context.device.type, enabled=halved)
@@ -104,8 +103,7 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     trainee.train_mode()
     require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
-    if progress.epoch - 1 > course.epochs:
-        raise Refusal(f"stands at epoch {progress.epoch - 1} already, beyond the {course.epochs} that are asked for")
+    progress.require_not_beyond(course.epochs)
     wrapped = world.wrap(compiled(model) if context.run.compile else model)
     curves = Curves(context.curves if world.is_first else None, progress.step)
     started, first_step = time.monotonic(), progress.step

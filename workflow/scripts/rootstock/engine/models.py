@@ -21,7 +21,8 @@ def rebuilt(content: dict[str, Any], build: Callable[[], M], where: str) -> M:
     except Refusal:
         raise
     except Exception as error:  # what somebody else wrote can fail its reader in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        said = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        reason = " ".join(said[:2])[:300]  # torch says in the second line which weights do not fit
         raise Refusal(f"{where}: of another architecture than its spec says: {reason}") from None
     return model
 

@@ -138,7 +138,7 @@ class Progress:
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
-        self.compile = context.run.compile
+        self.compile = context.run.compile is True
         source = "a shorter training" if state is None else "a checkpoint"
         try:
             if state is not None:
@@ -154,6 +154,11 @@ class Progress:
             raise Refusal(
                 f"{source} of this training holds no state that it can go on from ({reason}); {fix}"
             ) from None
+
+    def require_not_beyond(self, epochs: int) -> None:
+        """`Refusal` where it has trained for longer than is asked for."""
+        if self.epoch - 1 > epochs:
+            raise Refusal(f"stands at epoch {self.epoch - 1} already, beyond the {epochs} that are asked for")
 
     def _take(self, state: dict[str, Any], context: Context) -> None:
         self.model.load_state_dict(state["model"])

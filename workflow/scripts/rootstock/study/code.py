@@ -44,7 +44,8 @@ def with_imports(module: str, names: tuple[str, ...] = ()) -> tuple[Source, ...]
     """
     start = module_file(module)
     if start is None:
-        raise Refusal(f"no module {module!r} beside the Snakefile or installed; check the spelling")
+        fix = "check the spelling; in another folder than the project's add that one to PYTHONPATH"
+        raise Refusal(f"no module {module!r} beside the Snakefile or installed; {fix}")
     found, waiting = {module: Source(start, names)}, [module]
     while waiting:
         name = waiting.pop()

@@ -53,6 +53,11 @@ def is_hash(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
 
 
+def is_beginning(text: str) -> bool:
+    """Whether it may be a hash or the beginning of one."""
+    return re.fullmatch(f"[0-9a-f]{{1,{HASH_LENGTH}}}", text) is not None
+
+
 def sha256_text(text: str) -> str:
     return sha256_bytes(text.encode())
 

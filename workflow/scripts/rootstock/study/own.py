@@ -31,7 +31,7 @@ def is_own_path(path: Any) -> bool:
 def require_named(path: str | None) -> None:
     """`Refusal` where only a file names a class."""
     if path is not None and path not in NAMED:
-        fix = "if it is your own and you trust it, name it by --own_class"
+        fix = "if it is your own and you trust it, name it by --own_class, or load_model(…, own_class=…)"
         raise Refusal(f"class {show(path)}: only a file names it, so it is not imported; {fix}")
 
 

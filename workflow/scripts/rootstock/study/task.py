@@ -56,10 +56,8 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     # --- From a study to requests: called by `grid` and `jobs` ---------------------------------------------------------
 
     def adopted(self, content: dict[str, Any], name: str) -> dict[str, Any] | None:
-        """A study made from a file in a form that its users have; None where it is not in such a form.
-
-        The one method that raises `StudyError`: faults are told in the file's own words.
-        """
+        """A study made from a file in a form that its users have; None where it is in no such form. The one method that raises
+        `StudyError`: faults are told in the file's own words."""
         return None
 
     @abstractmethod
@@ -163,11 +161,8 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         finetune: FinetuneSpecT,
         fingerprints: Fingerprints,
     ) -> Any:
-        """What the experiments of one setting share over all units. Its short hash ends the name of their folder.
-
-        By default all of both specs but base and data: a task whose specs hold its unit leaves those fields out too, or each
-        unit has a folder of its own.
-        """
+        """What the experiments of one setting share over all units. Its short hash ends the name of their folder. By default all of
+        both specs but base and data: a task whose specs hold its unit leaves those fields out too, or each unit has a folder."""
         return {"base": base, "finetune": finetune.model_copy(update={"base": None, "data": None})}
 
     def default_name(self, settings: Settings) -> str:
@@ -207,6 +202,10 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """The hash of that code. It is recorded with a model, which is refused where the code became another."""
         found = code_digest(self.built_by(spec, base))
         return self.same_code.get(found, found)
+
+    def is_renamed_by_code(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> bool:
+        """Whether code is part of what names a training, and is another now: then its study trains it under another name."""
+        return False
 
     def check_data(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None, folder: str) -> None:
         """`Refusal` where `folder` holds other data than the spec, or than its base model's spec, names."""

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,11 @@ from .problems import Refusal, on_one_line
 from .task import Task
 
 DETAILS = Path(".rootstock/last_error.txt")
+NOT_OWN = (
+    Path(__file__).resolve().parents[2],
+    Path(sysconfig.get_path("stdlib")).resolve(),
+)  # scripts and package; Python
+INSTALLED = {"site-packages", "dist-packages"}
 FIXES = {
     errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
     errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
@@ -51,6 +57,16 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
+def own_place(error: BaseException) -> str | None:
+    """The file and line of code of the user's own that an error came through last; None where it came through none."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = Path(frame.f_code.co_filename).resolve()
+        is_apart = any(file.is_relative_to(folder) for folder in NOT_OWN) or not INSTALLED.isdisjoint(file.parts)
+        if file.is_file() and not is_apart:
+            return f"{file.name}:{line}, in {frame.f_code.co_name}"
+    return None
+
+
 def _bug(error: Exception) -> str:
     """One line for what nobody foresaw; its traceback goes where it can be sent from."""
     with suppress(OSError):
@@ -79,7 +95,8 @@ def _whose(error: Exception) -> str:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     of_tasks = [frame for frame in frames if isinstance(frame.f_locals.get("self"), Task)]
     if not of_tasks:
-        return "of Rootstock or of a task or model of your own"
+        place = own_place(error)
+        return f"of {place}" if place else "of Rootstock or of a task or model of your own"
     task = type(of_tasks[-1].f_locals["self"])
     return f"of {task.__module__}:{task.__qualname__}, in {of_tasks[-1].f_code.co_name}"
 

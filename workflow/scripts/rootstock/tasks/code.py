@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..study.problems import Refusal
+from ..study.problems import Refusal, StudyError
+from ..study.task import Task
 from .reading import spec_of
 from .registry import TASKS
 
+ANEW_NAMED = (
+    "put that code back, or run its study again: with the code of now it is another training, under a name of its own"
+)
 ANEW = "--config retrain=true or base_models.py forget {name} trains it anew"
 
 
@@ -17,8 +21,7 @@ def other_code(content: Mapping[str, Any]) -> str | None:
     """
     if content.get("code") is None:
         return None
-    spec, base = spec_of(content.get("spec") or {}), content.get("base_spec")
-    task, base = TASKS.of_file(spec.task), base and spec_of(base)
+    task, spec, base = _training_of(content)
     found = task.code_of(spec, base)
     if content["code"] == found:
         return None
@@ -27,6 +30,25 @@ def other_code(content: Mapping[str, Any]) -> str | None:
 
 
 def require_code(content: Mapping[str, Any], where: object) -> None:
-    """`Refusal` where a model was made by other code; `where` names its file."""
-    if reason := other_code(content):
-        raise Refusal(f"{where}: {reason}; {ANEW.format(name=content.get('hash'))}")
+    """`Refusal` where a model was made by other code, or where that is not found; `where` names its file."""
+    try:
+        if (reason := other_code(content)) is None:
+            return
+        fix = ANEW_NAMED if _is_named_by_code(content) else ANEW.format(name=content.get("hash"))
+    except StudyError:
+        raise
+    except Refusal as refusal:
+        raise Refusal(f"{where}: {refusal}") from None
+    raise Refusal(f"{where}: {reason}; {fix}")
+
+
+def _is_named_by_code(content: Mapping[str, Any]) -> bool:
+    """Whether the code that is here now would give the training another name."""
+    task, spec, base = _training_of(content)
+    return task.is_renamed_by_code(spec, base)
+
+
+def _training_of(content: Mapping[str, Any]) -> tuple[Task, Any, Any]:
+    """The task, the spec and the base model's spec of a model."""
+    spec, base = spec_of(content.get("spec") or {}), content.get("base_spec")
+    return TASKS.of_file(spec.task), spec, base and spec_of(base)

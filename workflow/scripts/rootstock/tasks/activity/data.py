@@ -152,6 +152,7 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
 
 
 def _fault_of_values(x: Tensor) -> str | None:
+    """Which windows hold no numbers, where some do; each piece is looked at once, and closer only where something is wrong."""
     if all(torch.isfinite(torch.stack(torch.aminmax(piece))).all() for piece in Rows([x]).pieces()):
         return None
     is_odd = ~torch.isfinite(x).all(dim=2)  # (windows, channels)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ...study.own import own_class
 from ...study.problems import Refusal
+from ...study.told import own_place
 from .presets import PRESET_CLASSES, require_source
 from .specs import Model
 
@@ -223,7 +224,7 @@ def build_model(model: Model, in_channels: int, n_outputs: int) -> Standardised:
     except Refusal:
         raise
     except (Exception, SystemExit) as error:  # a user's own class may fail in any way
-        raise Refusal(f"{shown} cannot be built: {type(error).__name__}: {error}") from None
+        raise Refusal(f"{shown} cannot be built: {type(error).__name__}: {error}{_where(error)}") from None
     if not isinstance(built, nn.Module) or not any(True for _ in built.parameters()):
         raise Refusal(f"{shown} is not a torch module with parameters")
     return Standardised(built, in_channels)
@@ -235,12 +236,18 @@ def try_out(model: Standardised, windows: Tensor, n_outputs: int) -> None:
     try:
         with torch.no_grad():
             shape = list(model.eval()(windows[:2]).shape)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise Refusal(f"model: does not take windows of shape {list(windows.shape[1:])}: {reason}") from None
+    except Exception as error:  # a user's own class may fail in any way
+        reason = (str(error).splitlines() or [""])[0]
+        shown = f"{list(windows.shape[1:])}: {type(error).__name__}: {reason}{_where(error)}"
+        raise Refusal(f"model: does not take windows of shape {shown}") from None
     if shape != [len(windows[:2]), n_outputs]:
         raise Refusal(f"model: gives outputs of shape {shape} for 2 windows; needs [2, {n_outputs}]")
     model.train(was_training)
+
+
+def _where(error: BaseException) -> str:
+    place = own_place(error)
+    return f" ({place})" if place else ""
 
 
 def last_layer(network: nn.Module) -> nn.Module:

@@ -41,6 +41,12 @@ def sources_of(model: Model) -> tuple[Source, ...]:
     return (Source(MODELS, ("Standardised", model.architecture)),)
 
 
+def source_now(model: Model) -> str | None:
+    """The hash of the code of a user's own class as it is now, which is part of a model's name; None for a class of ours."""
+    module, _, own = model.architecture.partition(":")
+    return code_digest(with_imports(module)) if own else None
+
+
 def require_source(model: Model) -> None:
     """`Refusal` where a user's own class is named without the hash of its code, or by that of other code than is here."""
     if not is_own_path(model.architecture):
@@ -51,7 +57,7 @@ def require_source(model: Model) -> None:
         raise Refusal(
             f"model: {model.architecture} comes without the hash of its code (source), so nobody knows which is meant"
         )
-    found = code_digest(with_imports(model.architecture.partition(":")[0]))
+    found = source_now(model)
     if found != model.source:
         raise Refusal(
             f"model: {model.architecture} is of other code ({model.source}) than is here now ({found}); plan again"

@@ -14,9 +14,9 @@ from ...study.problems import Problems
 from ...study.request import Artefact, Unit
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import dataset, normal, people
+from . import dataset, normal, notes, people
 from .people import Asked, base_people, everyone, saw_target
-from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, sources_of
+from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, source_now, sources_of
 from .settings import (
     AUGMENTATION_DEFAULTS,
     OVERRIDES,
@@ -90,7 +90,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             problems.add("finetune.target_batch_pct", share, fix)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
-        lines = [line for key in ("base", "finetune") for line in _without_augmentation(request, key)]
+        lines = [line for key in ("base", "finetune") for line in notes.without_augmentation(request, key)]
         given = (name for name in OVERRIDES if getattr(request.base, name) is not None)
         unknown = (name for name in given if name not in base.model.settings)
         lines += people.null_patience(request)
@@ -232,6 +232,10 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         model = spec.model or (base and base.model)
         return sources_of(model) if model else ()
 
+    def is_renamed_by_code(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> bool:
+        model = spec.model or (base and base.model)
+        return model is not None and source_now(model) != model.source
+
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
         job |= {name: value for name, value in base.model.settings.items() if name in OVERRIDES}
@@ -255,16 +259,6 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if isinstance(spec, BaseSpec):
             return f"base of {len(spec.participants)} people"
         return f"{spec.mode} {spec.target}"
-
-
-def _without_augmentation(request: Asked, key: str) -> list[str]:
-    """Settings of augmentation that a section gives though its training does not augment."""
-    wish = request.base if key == "base" else request.finetune
-    own = wish and wish.use_augmentation
-    if not wish or (request.base.use_augmentation if own is None else own):
-        return []
-    given = [name for name in AUGMENTATION_DEFAULTS if getattr(wish, name)]
-    return [f"{key}.{name}: has no effect without use_augmentation: true" for name in given]
 
 
 def _people_wanted(request: Asked) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from ...engine.loop import Outcome, fit, untrained
 from ...engine.models import count_parameters, rebuilt
 from ...engine.progress import Context, Fitted
@@ -68,8 +70,26 @@ def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcom
 
 
 def load_model(content: dict[str, Any], where: str) -> Standardised:
-    """The network, normalisation included: it takes windows [N, channels, samples] as recorded."""
-    return rebuilt(content, lambda: _built(content, Model.model_validate(content["architecture"])), where)
+    """The network, normalisation included: it takes windows [N, channels, samples] as recorded; `Refusal` says what does not fit."""
+    model = rebuilt(content, lambda: _built(content, Model.model_validate(content["architecture"])), where)
+    model.register_forward_pre_hook(require_windows)
+    return model
+
+
+def require_windows(model: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+    """`Refusal` where a network is called with something else than windows of its channels."""
+    assert isinstance(model, Standardised)
+    x, channels = inputs[0], len(model.mean)
+    wanted = f"model: takes float32 windows [N, {channels} channels, samples]"
+    if not isinstance(x, torch.Tensor):
+        raise Refusal(f"{wanted}, not {type(x).__name__}; give torch.as_tensor(x)")
+    if x.dim() == 2 and x.shape[0] == channels:
+        raise Refusal(f"{wanted}, not {list(x.shape)}; give one window as x[None]")
+    if x.dim() != 3 or x.shape[1] != channels:
+        turned = "; give x.transpose(1, 2)" if x.dim() == 3 and x.shape[2] == channels else ""
+        raise Refusal(f"{wanted}, not {list(x.shape)}{turned}")
+    if x.dtype != model.mean.dtype:
+        raise Refusal(f"{wanted}, not {x.dtype}; give x.to({model.mean.dtype})")
 
 
 def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple[Windows, Windows]:
