@@ -26,9 +26,13 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "workflow/scripts"), str(HERE.parent / "tests"), str(HERE)]
-SECONDS = {"steps": 130, "packing": 100, "determinism": 50, "precision": 40, "tasks": 130}
+SECONDS = {"steps": 130, "packing": 100, "determinism": 50, "precision": 40, "tasks": 140}
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-ENVIRONMENT = THREADS | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = THREADS | {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONUNBUFFERED": "1",
+    "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0],  # one GPU
+}
 
 
 def main() -> None:

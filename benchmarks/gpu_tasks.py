@@ -41,7 +41,7 @@ def tasks(tell: Callable[..., None], device: torch.device, folder: Path, quick: 
                 for kind, training in _trainings(_planned(task)):
                     tell(f"{task}: {kind}", **_alone(training, device, home))
                 if not quick:
-                    tell(f"{task}: base in two processes", **_split(task, device))
+                    tell(f"{task}: base in two processes", **_split(task, device, home))
             except Exception as error:
                 tell(task, failed=f"{type(error).__name__}: {error}".splitlines()[0][:200])
         tell(f"{task}: all of it", seconds=time.perf_counter() - began)
@@ -119,22 +119,17 @@ def _bits(one: StoredObject, other: StoredObject) -> str:
     return "same bits" if one.model.read_bytes() == other.model.read_bytes() else "other bits"
 
 
-def _split(task: str, device: torch.device) -> dict[str, Any]:
+def _split(task: str, device: torch.device, home: Path) -> dict[str, Any]:
     """The base of the steady study in one process and in two on the same GPU: how far the losses of an epoch differ at most."""
     (base,) = _planned(task, TINY[task].steady).bases.values()
-    command = [sys.executable, str(SCRIPTS / "train_base.py"), "--spec", base.json, "--data_path", base.data]
-    command += ["--expect", base.expect, "--device", device.type]
     began = time.perf_counter()
-    for store, more in (("one", []), ("two", ["--gpus", "1" if device.type == "cuda" else "0", "--processes", "2"])):
-        done = subprocess.run(
-            [*command, "--store", store, *more],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SPLIT_SECONDS,
-        )
-        if done.returncode:
-            raise RuntimeError((done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1])
+    _trained(base, device, home, "one")
+    command = [sys.executable, str(SCRIPTS / "train_base.py"), "--spec", base.json, "--data_path", base.data]
+    command += ["--expect", base.expect, "--device", device.type, "--store", "two", "--processes", "2"]
+    command += ["--gpus", "1" if device.type == "cuda" else "0"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SPLIT_SECONDS)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1])
     one, two = (json.loads(next(Path(store).glob("*/metadata.json")).read_text()) for store in ("one", "two"))
     epochs = list(zip(one["history"], two["history"], strict=False))
     apart = [abs(a[name] - b[name]) for a, b in epochs for name in ("train_loss", "val_loss")]

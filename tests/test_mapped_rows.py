@@ -63,6 +63,19 @@ def test_rows_go_to_a_gpu_once_where_its_share_has_room_and_else_are_staged(gpu,
     assert pinned == ([] if fits else [3, 3])
 
 
+def test_rows_are_staged_where_another_process_took_the_room_meanwhile(gpu, monkeypatch):
+    device, free, pinned = gpu
+    free[0] = 2**30
+
+    def taken(*_, **how):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty", taken)
+    parts = [torch.zeros(3, 1, 2), torch.ones(4, 1, 2)]
+    rows = Rows(parts).to(device)
+    assert len(rows) == 7 and rows.take(torch.tensor([3, 0])).flatten().tolist() == [1, 1, 0, 0] and pinned == [2]
+
+
 def test_windows_that_choose_the_epoch_go_where_those_go_that_are_trained_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "d")

@@ -38,7 +38,10 @@ class Rows:
         first = self.parts[0]
         if self.shape.numel() * first.element_size() > FREE_SHARE * share * torch.cuda.mem_get_info(device)[0]:
             return Rows(self.parts, device)
-        whole = torch.empty(self.shape, dtype=first.dtype, device=device)
+        try:
+            whole = torch.empty(self.shape, dtype=first.dtype, device=device)
+        except torch.cuda.OutOfMemoryError:  # another process was quicker
+            return Rows(self.parts, device)
         for part, place in zip(self.parts, whole.split([len(part) for part in self.parts]), strict=True):
             place.copy_(part)
         return Rows([whole])
