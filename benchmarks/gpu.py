@@ -6,7 +6,7 @@
     steps        a step eager, compiled and as a CUDA graph, beside the launch limit
     packing      1 to 16 trainings at a time on the GPU
     determinism  whether the same training gives the same bits, and what that costs
-    precision    bf16 and fp16 beside float32
+    precision    bf16 and fp16 beside float32, with TF32 and without
     tasks        every task trains, gives the same bits again, resumes, splits over two processes, and loads on a CPU
 
 Each part is a process with a time of its own: what it told before it failed or ran out of time is kept. Parts are in `gpu_parts.py`.

@@ -24,6 +24,13 @@ WARM_UP, GROUPS, GROUP_SECONDS = 5, 5, 0.2
 LAUNCHES = 2000
 TRAINED_STEPS, BREAK = 20, 8  # of a training that is compared bit by bit, and where it is taken up again
 SIDE_BY_SIDE, PACKED_SECONDS, STEPS_A_TRAINING = (1, 2, 4, 8, 16), 3.0, 100
+KINDS = {  # of numbers: of the engine's names, and whether matrix products and convolutions of float32 may use TF32
+    "float32 without TF32": ("float32", "highest", False),
+    "float32": ("float32", "highest", True),
+    "float32 with TF32": ("float32", "high", True),
+    "bf16": ("bf16", "highest", True),
+    "fp16": ("fp16", "highest", True),
+}
 
 Tell = Callable[..., None]
 
@@ -292,15 +299,15 @@ def _compared(one: list[torch.Tensor], other: list[torch.Tensor]) -> str:
 
 
 def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """A step in half precision beside float32 and beside float32 whose products are of TF32; and the loss after some steps."""
+    """A step in half precision beside float32, and the loss after some steps. torch's own float32, which the engine has, lets
+    convolutions use TF32, and matrix products not."""
     _as_the_engine_does()
     for name, size in SIZES.items():
-        for kind in ("float32", "tf32", "bf16", "fp16"):
+        for kind, (dtype, products, convolutions_in_tf32) in KINDS.items():
             with _told_if_it_fails(tell, f"{name}: {kind}"):
-                torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
-                torch.backends.cudnn.allow_tf32 = kind == "tf32"
-                work = Work(size(quick), device, "float32" if kind == "tf32" else kind)
-                step = step_of(work)
+                torch.set_float32_matmul_precision(products)
+                torch.backends.cudnn.allow_tf32 = convolutions_in_tf32
+                step = step_of(Work(size(quick), device, dtype))
                 losses = [float(step()) for _ in range(TRAINED_STEPS)]
                 tell(f"{name}: {kind}", ms=1000 * _seconds(step, device, quick), first_loss=losses[0], loss=losses[-1])
 
