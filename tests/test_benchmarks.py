@@ -1,6 +1,9 @@
 """What benchmarks compare is the same, and what they count is all of it."""
 
+import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,73 @@ def test_pairs_go_by_turns_and_ratios_are_of_pairs(capsys):
     found = by_turns({"ours": way("ours", [1.0, 2.0, 4.0]), "plain": way("plain", [2.0, 8.0, 4.0])}, 3)
     assert order == ["ours", "plain", "plain", "ours", "ours", "plain"]
     assert found["ratios"] == {"cpu, ours / plain": [0.25, 0.5, 1.0], "wall, ours / plain": [1.0, 1.0, 1.0]}
+
+
+PARTS = ("steps", "packing", "determinism", "precision", "tasks")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_measured_on_a_gpu_runs_in_small_on_a_cpu(part, tmp_path, monkeypatch):
+    import gpu_parts
+
+    rows: list[dict] = []
+    monkeypatch.chdir(tmp_path)
+    assert tuple(gpu_parts.PARTS) == PARTS
+    try:
+        gpu_parts.PARTS[part](
+            lambda what, **numbers: rows.append({"what": what} | numbers), torch.device("cpu"), tmp_path, True
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")
+    assert rows and not [row for row in rows if "failed" in row], rows
+    bits = [row[name] for row in rows for name in ("again", "resumed") if name in row]
+    assert set(bits) == ({"same bits"} if part in ("determinism", "tasks") else set())
+    json.dumps(rows)
+
+
+def test_without_a_gpu_nothing_is_measured_and_that_is_said(tmp_path, monkeypatch):
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path / "gpu.json")])
+    with pytest.raises(SystemExit) as end:
+        gpu.main()
+    assert (
+        end.value.code == "gpu.py: torch sees no GPU here, so nothing was measured"
+    )  # which Python prints, and exits with 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_that_fails_or_takes_too_long_keeps_what_it_told(tmp_path, monkeypatch):
+    import gpu
+
+    said = tmp_path / "said"
+
+    class Timer(threading.Thread):
+        """Its time is over when the part has told its row."""
+
+        def __init__(self, seconds, end):
+            super().__init__(daemon=True)
+            self.end = end
+
+        def run(self):
+            while not said.exists():
+                time.sleep(0.01)
+            self.end()
+
+        def cancel(self):
+            pass
+
+    def part(then: str) -> list[str]:
+        return [sys.executable, "-c", f"""print('a note'); print('{{"what": "x", "ms": 2}}', flush=True); {then}"""]
+
+    rows = [{"what": "x", "ms": 2}]
+    assert gpu.told(part("pass"), 60) == {"rows": rows, "error": None}
+    assert gpu.told(part("raise ValueError('no luck')"), 60) == {"rows": rows, "error": "ValueError: no luck"}
+    monkeypatch.setattr(threading, "Timer", Timer)
+    late = gpu.told(part(f"import time; open({str(said)!r}, 'w'); time.sleep(300)"), 60)
+    assert late == {"rows": rows, "error": "stopped after 60 s"}
+    shown = gpu.table({"about": {"device": "g"}, "parts": {"steps": late}})
+    assert "ms 2" in shown and "stopped after 60 s" in shown
+    assert sum(gpu.SECONDS.values()) < 8 * 60

@@ -10,10 +10,12 @@ from conftest import ROOT, job_of, plan
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import PEOPLE, write_people
+from torch import Tensor
 
 from rootstock.engine.rows import PIECE, Rows
 from rootstock.job.train import train
 from rootstock.study.problems import Refusal
+from rootstock.study.run import Run
 from rootstock.tasks.activity.data import read_people, read_windows
 from rootstock.tasks.activity.trainee import WindowTrainee
 
@@ -35,6 +37,53 @@ def test_what_is_taken_may_be_changed():
     for parts in ([torch.zeros(4, 1, 2)], [torch.zeros(2, 1, 2), torch.zeros(2, 1, 2)]):
         Rows(parts).take(torch.tensor([0, 3])).add_(1)
         assert not torch.cat(parts).any()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """torch as on a machine with a GPU, whose memory is this one's: a device whose tensors lie on the CPU, and how much is free."""
+    device, free, empty, moved = torch.device("cuda", 0), [0], torch.empty, Tensor.to
+    pinned: list[int] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 2**40))
+    monkeypatch.setattr(torch, "empty", lambda *shape, device, dtype: empty(*shape, dtype=dtype))
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: pinned.append(len(self)) or self.clone())
+    monkeypatch.setattr(Tensor, "to", lambda self, to, **how: self if to == device else moved(self, to, **how))
+    return device, free, pinned
+
+
+@pytest.mark.parametrize(("sharers", "fits"), [(1, True), (2, True), (3, False)])
+def test_rows_go_to_a_gpu_once_where_its_share_has_room_and_else_are_staged(gpu, sharers, fits):
+    device, free, pinned = gpu
+    parts = [torch.randn(n, 2, 5) for n in (3, 4)]
+    whole = torch.cat(parts)
+    free[0] = 4 * whole.numel() * 4  # half of it is for rows, and room for two of these
+    rows, index = Rows(parts).to(device, 1 / sharers), torch.tensor([6, 0, 3])
+    assert len(rows.parts) == (1 if fits else 2)
+    assert torch.equal(rows.take(index), whole[index]) and torch.equal(rows.between(2, 5), whole[2:5])
+    assert pinned == ([] if fits else [3, 3])
+
+
+def test_rows_are_staged_where_another_process_took_the_room_meanwhile(gpu, monkeypatch):
+    device, free, pinned = gpu
+    free[0] = 2**30
+
+    def taken(*_, **how):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty", taken)
+    parts = [torch.zeros(3, 1, 2), torch.ones(4, 1, 2)]
+    rows = Rows(parts).to(device)
+    assert len(rows) == 7 and rows.take(torch.tensor([3, 0])).flatten().tolist() == [1, 1, 0, 0] and pinned == [2]
+
+
+def test_windows_that_choose_the_epoch_go_where_those_go_that_are_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "d")
+    (base,) = plan(data={"path": "d"}, folds=[0], base={"max_epochs": 1}, finetune={}).bases.values()
+    sent: list[tuple[int, float]] = []
+    monkeypatch.setattr(Rows, "to", lambda self, device, share: sent.append((len(self), share)) or self)
+    train(job_of(base, run=Run(trainings_per_gpu=2)))
+    assert sent == [(2 * (24 + 12), 0.5), (2 * 12, 0.5)]
 
 
 def test_statistics_are_those_of_all_rows_however_far_from_zero():

@@ -58,8 +58,8 @@ class World:
         return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
-def world_of_environment(device: torch.device, timeout_seconds: float) -> World:
-    """The world that torchrun describes in the environment; a world of one without it.
+def world_of_environment(device: torch.device, timeout_seconds: float, on_a_gpu: int = 1) -> World:
+    """The world that torchrun describes in the environment; a world of one without it. `on_a_gpu` processes share one GPU.
 
     The process group is left as it is, and whoever calls this ends by `os._exit` (`cli.run` does): in torch 2.13 the
     destructor of gloo's group waits, with the interpreter's lock, for a thread that may wait for this lock.
@@ -67,8 +67,8 @@ def world_of_environment(device: torch.device, timeout_seconds: float) -> World:
     if "RANK" not in os.environ:
         return World()
     die_with_parent()
-    # Decisions and metrics travel as CPU tensors, gradients on GPUs as CUDA ones.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    # Decisions and metrics travel as CPU tensors, gradients on GPUs as CUDA ones. NCCL refuses two processes on one GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and on_a_gpu == 1 else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     return World(dist.get_rank(), dist.get_world_size())
 

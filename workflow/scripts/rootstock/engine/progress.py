@@ -29,6 +29,7 @@ class Context:
     run: Run = field(default_factory=Run)
     curves: Path | None = None  # a folder for TensorBoard
     say: Callable[[str], None] = print
+    gpu_share: float = 1.0  # of a GPU's memory, that this process may fill: others use it too
 
     @property
     def shows_bar(self) -> bool:

@@ -30,14 +30,18 @@ class Rows:
     def shape(self) -> torch.Size:
         return torch.Size((len(self), *self.parts[0].shape[1:]))
 
-    def to(self, device: torch.device) -> "Rows":
-        """The same for a device: there as one tensor where it has the room, else brought batch by batch."""
+    def to(self, device: torch.device, share: float = 1.0) -> "Rows":
+        """The same for a device, of which a `share` is ours: there as one tensor where it has the room, else brought batch by
+        batch."""
         if device.type != "cuda":
             return self
         first = self.parts[0]
-        if self.shape.numel() * first.element_size() > FREE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if self.shape.numel() * first.element_size() > FREE_SHARE * share * torch.cuda.mem_get_info(device)[0]:
             return Rows(self.parts, device)
-        whole = torch.empty(self.shape, dtype=first.dtype, device=device)
+        try:
+            whole = torch.empty(self.shape, dtype=first.dtype, device=device)
+        except torch.cuda.OutOfMemoryError:  # another process was quicker
+            return Rows(self.parts, device)
         for part, place in zip(self.parts, whole.split([len(part) for part in self.parts]), strict=True):
             place.copy_(part)
         return Rows([whole])

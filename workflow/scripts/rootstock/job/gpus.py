@@ -1,5 +1,6 @@
 """The GPUs that a job sees: those it was given and no others. No torch: it must be decided before CUDA looks."""
 
+import glob
 import os
 import re
 import tempfile
@@ -12,19 +13,21 @@ from filelock import FileLock, Timeout
 
 from ..machine.private import make_own
 from ..study.problems import Refusal
+from ..study.run import Run
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
 def granted_gpus(
-    asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None
+    asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None, sharers: int = 1
 ) -> Iterator[list[str]]:
     """Make exactly the GPUs of this job visible, to this process and to those it starts.
 
     On Slurm they are what Slurm gave; where it gave none, none is seen, also where nothing else holds a job back.
-    Elsewhere jobs of one machine lease GPUs from each other: `asked` of them, by default one, and wait while too
-    few are free. A device named by its number is not leased: several jobs may share it. Yields the names of the GPUs.
+    Elsewhere jobs of one machine lease GPUs from each other: `asked` of them, by default one, and wait while too few are free.
+    One is free for a job while fewer than `sharers` have it, and no more than each of these agreed to; those that the
+    fewest have come first. A device named by its number is not leased: several jobs may share it. Yields the names of the GPUs.
     """
     before = os.environ.get(VISIBLE)
     leases = leases or Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
@@ -36,13 +39,18 @@ def granted_gpus(
         elif asked == 0:
             _show(names)
         elif device in ("auto", "cuda") and (present := require_gpus(asked)):
-            held, names = _lease(present, asked or 1, leases, say)
+            held, names = _lease(present, asked or 1, sharers, leases, say)
             _show(names)
         yield names
     finally:
         for lease in held:
             lease.release()
         os.environ.pop(VISIBLE, None) if before is None else os.environ.update({VISIBLE: before})
+
+
+def trainings_on_a_gpu(run: Run) -> int:
+    """How many trainings share a GPU here; on Slurm each job has its own."""
+    return 1 if "SLURM_JOB_ID" in os.environ else run.trainings_per_gpu
 
 
 def require_gpus(asked: int | None) -> list[str]:
@@ -76,7 +84,9 @@ def _show(names: list[str]) -> None:
     os.environ[VISIBLE] = ",".join(names)
 
 
-def _lease(names: list[str], count: int, folder: Path, say: Callable[[str], None]) -> tuple[list[FileLock], list[str]]:
+def _lease(
+    names: list[str], count: int, sharers: int, folder: Path, say: Callable[[str], None]
+) -> tuple[list[FileLock], list[str]]:
     """`count` free GPUs. Who waits holds the gate, so that a job of many GPUs is not overtaken for ever.
 
     The kernel frees the leases of a process that dies.
@@ -84,18 +94,36 @@ def _lease(names: list[str], count: int, folder: Path, say: Callable[[str], None
     make_own(folder, "remove it, or set TMPDIR to a folder of yours")
     told = False
     with FileLock(folder / "gate.lock"):
-        while True:
-            held = [lease for name in names if (lease := _take(folder / f"gpu-{name}.lock"))]
-            if len(held) >= count:
-                for lease in held[count:]:
-                    lease.release()
-                return held[:count], [Path(lease.lock_file).stem.removeprefix("gpu-") for lease in held[:count]]
-            for lease in held:
-                lease.release()
+        while len(chosen := _free(names, sharers, folder)[:count]) < count:
             if not told:
                 say(f"waiting for {count} free GPU(s) of {len(names)}")
             told = True
             time.sleep(0.5)
+        return [_take_one(folder, name, sharers) for name in chosen], chosen
+
+
+def _free(names: list[str], sharers: int, folder: Path) -> list[str]:
+    """GPUs that one more may share, those of the fewest first."""
+    agreed = {name: _agreed(folder, name) for name in names}  # by each job that has it: with how many
+    free = [name for name in names if len(agreed[name]) < min([sharers, *agreed[name]])]
+    return sorted(free, key=lambda name: len(agreed[name]))
+
+
+def _agreed(folder: Path, name: str) -> list[int]:
+    """Of each job that has a GPU: how many it shares it with, itself among them; the names of leases tell."""
+    found = []
+    for path in folder.glob(f"gpu-{glob.escape(name)}.*.lock"):
+        if lease := _take(path):
+            lease.release()
+        else:
+            found.append(int(path.name.split(".")[-3]))
+    return found
+
+
+def _take_one(folder: Path, name: str, sharers: int) -> FileLock:
+    """One of a GPU's leases for so many sharers, of which one is free: nobody takes any while we hold the gate."""
+    places = (folder / f"gpu-{name}.{sharers}.{place}.lock" for place in range(sharers))
+    return next(lease for path in places if (lease := _take(path)))
 
 
 def _take(path: Path) -> FileLock | None:

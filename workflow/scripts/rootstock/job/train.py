@@ -16,7 +16,7 @@ from ..study.problems import Refusal
 from ..study.spec import BaseSpec
 from ..tasks.code import ANEW, other_code
 from .former import adopt_former
-from .gpus import granted_gpus
+from .gpus import granted_gpus, trainings_on_a_gpu
 from .job import Job
 from .launch import is_worker, launch_workers
 from .metadata import metadata_of
@@ -49,7 +49,8 @@ def train(job: Job) -> StoredObject:
             return kept
         if not kept.is_whole() and adopt_former(job, kept, _key_of(job)):
             return kept
-        with granted_gpus(job.run.gpus_asked, job.run.device, job.say) as gpus:
+        sharers = trainings_on_a_gpu(job.run)
+        with granted_gpus(job.run.gpus_asked, job.run.device, job.say, sharers=sharers) as gpus:
             if job.record:
                 job.record.update(gpus=gpus)
             if job.run.nodes * job.run.world_size > 1:
@@ -76,7 +77,9 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
     _require_recipe(job)
     key = _key_of(job)  # a wrong one costs no training
-    torch = _begin(job)
+    _begin(job)
+    from .gpu_memory import refused_if_too_large
+
     start = start_of(job)
     base = start if job.spec.kind == "fine-tune" else None
     about = job.about(base and base.spec)
@@ -84,13 +87,8 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
     context.say(
         f"training {job.hash} on {context.device}: {context.world.size} process(es) of {job.run.threads} thread(s)"
     )
-    try:
+    with refused_if_too_large(job.run, context.device):
         outcome = _outcome(job, start, context)
-    except torch.cuda.OutOfMemoryError as error:
-        raise Refusal(
-            f"run.micro_batch_size: {job.run.micro_batch_size} samples at a time do not fit into the memory of "
-            f"{context.device}; set a smaller one, the result stays the same ({str(error).splitlines()[0]})"
-        ) from None
     if context.world.is_first:
         _commit(job, kept, outcome, metadata_of(job, outcome, base, context), about, key)
         checkpoints.clear()
@@ -113,7 +111,7 @@ def _key_of(job: Job) -> Any:
     return private_key(job.run.sign_with) if job.run.sign_with else None
 
 
-def _begin(job: Job) -> Any:
+def _begin(job: Job) -> None:
     """torch, set up for a training; only where something is trained: handing back a stored model takes no torch."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
     job.task.trainer()  # before torch, which it loads the quicker way
@@ -122,17 +120,17 @@ def _begin(job: Job) -> Any:
     keep_freed_memory()
     torch.set_num_threads(job.run.threads)
     torch.set_deterministic_debug_mode("error")  # not by use_deterministic_algorithms: that loads the compiler, 1 s
-    return torch
 
 
 def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Context, Checkpoints]":
     from ..engine.checkpoint import Checkpoints
-    from ..engine.device import pick_device
+    from ..engine.device import pick_device, processes_on_a_gpu
     from ..engine.distributed import world_of_environment
     from ..engine.progress import Context
 
     run, device = job.run, pick_device(job.run.device)
-    world = world_of_environment(device, run.collective_timeout)
+    on_a_gpu = processes_on_a_gpu(run.device)
+    world = world_of_environment(device, run.collective_timeout, on_a_gpu)
     say = job.say if world.is_first else (lambda _: None)
     state = state_of(job)
     checkpoints = Checkpoints(
@@ -148,7 +146,8 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     # else from the one that was chosen
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
     curves = Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None
-    return Context(device, world, checkpoints, state, run, curves, say), checkpoints
+    share = 1 / (on_a_gpu * trainings_on_a_gpu(run))
+    return Context(device, world, checkpoints, state, run, curves, say, share), checkpoints
 
 
 def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":

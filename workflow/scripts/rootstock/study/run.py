@@ -25,6 +25,10 @@ class Run(Section):
         default=None,
         description="GPUs of one training on each node, and as many processes; 0: it sees none (default: one where there are any)",
     )
+    trainings_per_gpu: Count = Field(
+        default=1,
+        description="trainings at a time on one GPU of this machine, each with its own `threads`; on Slurm without effect: there each job has its GPU alone, and the fine-tunes of one job run one after another",
+    )
     nodes: Count = Field(default=1, description="nodes of one training, on Slurm: one torchrun on each")
     processes: Count | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """Windows and a network in the shape that the engine's loop trains, and how a network is measured."""
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -72,9 +73,9 @@ class WindowTrainee:
     ):
         self.model, self.spec, self.n_classes, self.n_base = model.to(context.device), spec, n_classes, n_base
         self.device = context.device
-        self.x, self.y = train.x.to(self.device), train.y
+        self.x, self.y = train.x.to(self.device, context.gpu_share), train.y
         self.targets = _soft(train.y, n_classes).to(self.device)
-        self.check = check
+        self.check = replace(check, x=check.x.to(self.device, context.gpu_share))
         self.rebuilds = {
             "architecture": json.loads(canonical(architecture)),
             "in_channels": train.x.shape[1],

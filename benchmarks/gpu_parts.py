@@ -1,0 +1,368 @@
+"""The parts of `gpu.py`. Each tells rows as it finds them, and runs on a CPU too, in small, so that it does not rot."""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_tasks import tasks
+from gpu_work import SIZES, Work, adamw_of, step_of
+from torch import nn
+
+from rootstock.engine import loop
+from rootstock.engine.progress import Context
+
+GPU_PY = Path(__file__).with_name("gpu.py")
+WARM_UP, GROUPS, GROUP_SECONDS = 5, 5, 0.2
+LAUNCHES = 2000
+TRAINED_STEPS, BREAK = 20, 8  # of a training that is compared bit by bit, and where it is taken up again
+SIDE_BY_SIDE, PACKED_SECONDS, STEPS_A_TRAINING = (1, 2, 4, 8, 16), 3.0, 100
+KINDS = {  # of numbers: of the engine's names, and whether matrix products and convolutions of float32 may use TF32
+    "float32 without TF32": ("float32", "highest", False),
+    "float32": ("float32", "highest", True),
+    "float32 with TF32": ("float32", "high", True),
+    "bf16": ("bf16", "highest", True),
+    "fp16": ("fp16", "highest", True),
+}
+
+Tell = Callable[..., None]
+
+
+def tell(what: str, **numbers: Any) -> None:
+    """One row, for `gpu.py` to read."""
+    print(json.dumps({"what": what, **numbers}), flush=True)
+
+
+def about(device: str) -> dict[str, Any]:
+    """On what it was measured."""
+    found: dict[str, Any] = {"torch": torch.__version__, "cores": os.cpu_count(), "device": device}
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        found |= {
+            "device": properties.name,
+            "GiB": round(properties.total_memory / 2**30, 1),
+            "cuda": torch.version.cuda,
+        }
+        mps = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control")
+        found |= {"multiprocessors": properties.multi_processor_count, "mps": mps.exists()}
+    return found
+
+
+def steps(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
+    """Milliseconds of a step, in each way that a machine offers. The launch limit is what as many empty kernels take."""
+    _as_the_engine_does()
+    launch = _launch(tell, device)
+    for name, size in SIZES.items():
+        work, kernels = Work(size(quick), device), None
+        with _told_if_it_fails(tell, f"{name}: kernels"):
+            kernels = _kernels(work, device)
+        limit = {"launch limit ms": launch * kernels} if launch and kernels else {}
+        for way, make in _ways(device, quick).items():
+            with _told_if_it_fails(tell, f"{name}: {way}"):
+                began = time.perf_counter()
+                run = make(work)
+                first = time.perf_counter() - began
+                tell(f"{name}: {way}", ms=1000 * _seconds(run, device, quick), first_s=first, kernels=kernels, **limit)
+        with _told_if_it_fails(tell, f"{name}: the engine's loop"):
+            tell(f"{name}: the engine's loop", ms=1000 * _seconds_in_the_loop(work, device, quick))
+
+
+def _ways(device: torch.device, quick: bool) -> dict[str, Callable[[Work], Callable[[], object]]]:
+    """How a step can be run; the first call of each, which compiles or captures, is made here."""
+    ways: dict[str, Callable[[Work], Callable[[], object]]] = {"eager": lambda work: _first(step_of(work))}
+    if not quick:
+        ways["compiled"] = lambda work: _first(step_of(work, _compiled(work)))
+    if device.type == "cuda":
+        ways["compiled, reduce-overhead"] = lambda work: _first(step_of(work, _compiled(work, mode="reduce-overhead")))
+        ways["CUDA graph"] = lambda work: _captured(work, work.model)
+        ways["compiled, CUDA graph"] = lambda work: _captured(work, _compiled(work))
+    return ways
+
+
+def _first(step: Callable[[], object]) -> Callable[[], object]:
+    step()
+    return step
+
+
+def _compiled(work: Work, **how: str) -> Any:
+    """As `engine.compiling` does."""
+    torch._dynamo.reset()
+    torch.use_deterministic_algorithms(True)
+    return torch.compile(work.model, **how)
+
+
+def _captured(work: Work, model: nn.Module) -> Callable[[], object]:
+    """A whole step, the optimizer's too, as one CUDA graph: it is warmed up on a stream of its own, as torch asks for."""
+    optimizer = adamw_of(work.model, capturable=True)
+    step = step_of(work, model, optimizer)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return _first(graph.replay)
+
+
+def _launch(tell: Tell, device: torch.device) -> float | None:
+    """Milliseconds of the launch of an empty kernel, alone and in a CUDA graph."""
+    if device.type != "cuda":
+        return None
+    with _told_if_it_fails(tell, "an empty kernel"):
+        alone = 1000 * _seconds(_empty_kernels, device) / LAUNCHES
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            _empty_kernels()
+        in_graph = 1000 * _seconds(graph.replay, device) / LAUNCHES
+        tell("an empty kernel", us=1000 * alone, us_in_a_graph=1000 * in_graph)
+        return alone
+    return None
+
+
+def _empty_kernels() -> None:
+    for _ in range(LAUNCHES):
+        torch.cuda._sleep(0)
+
+
+def _kernels(work: Work, device: torch.device) -> int | None:
+    """How many kernels and copies a step launches on the GPU."""
+    if device.type != "cuda":
+        return None
+    step = _first(step_of(work))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events())
+
+
+def _seconds_in_the_loop(work: Work, device: torch.device, quick: bool) -> float:
+    """A step of `engine.loop.fit`: seeding, counting and the schedule included, data and evaluation not."""
+    count = 6 if quick else 200
+    trainee = work.trainee(count)
+    began: list[float] = []
+    whole = loop.seed_step
+
+    def begin(*key: int) -> None:
+        if len(began) == WARM_UP:
+            _synchronise(device)
+        began.append(time.perf_counter())
+        whole(*key)
+
+    loop.seed_step = begin
+    try:
+        loop.fit(trainee, work.spec(), Context(device, say=lambda _: None))
+    finally:
+        loop.seed_step = whole
+    return (trainee.ended - began[WARM_UP]) / (count - WARM_UP)
+
+
+def packing(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
+    """Processes side by side, each training by itself; more of them join from row to row."""
+    counts, seconds = ((1, 2), 0.1) if quick else (SIDE_BY_SIDE, PACKED_SECONDS)
+    names = [name for name, size in SIZES.items() if size(quick).is_small]
+    command = [sys.executable, str(GPU_PY), "--device", device.type, "--run", "worker"]
+    alone: dict[str, float] = {}
+    before = _used(device)
+    with contextlib.ExitStack() as opened:
+        workers: list[subprocess.Popen[str]] = []
+        for count in counts:
+            new = [_begun(command, opened) for _ in range(count - len(workers))]
+            workers += new
+            for worker in new:
+                _answer(worker)
+            for name in names:
+                for worker in workers:
+                    _ask(worker, {"name": name, "seconds": seconds, "quick": quick})
+                found = [_answer(worker) for worker in workers]
+                each = (_used(device) - before) / count / 2**20
+                rate = sum(one["steps"] / one["seconds"] for one in found) / STEPS_A_TRAINING
+                alone.setdefault(name, rate)
+                tell(
+                    f"{name}: {count} at a time",
+                    trainings_a_second=rate,
+                    times_one=rate / alone[name],
+                    MiB_each=each,
+                    MiB_of_torch=max(one["reserved"] for one in found) / 2**20,
+                )
+
+
+def _begun(command: list[str], opened: contextlib.ExitStack) -> "subprocess.Popen[str]":
+    worker = opened.enter_context(
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    )
+    opened.callback(worker.kill)
+    return worker
+
+
+def _ask(worker: "subprocess.Popen[str]", question: dict[str, Any]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(json.dumps(question) + "\n")
+
+
+def _answer(worker: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a process of them ended with {worker.wait()}")
+    return json.loads(line)
+
+
+def work(device: torch.device) -> None:
+    """A worker of `packing`: trains as long as it is asked to, and says how many steps that were."""
+    _as_the_engine_does()
+    torch.set_num_threads(1)
+    made: dict[str, Callable[[], object]] = {}
+    torch.zeros(1, device=device)
+    tell("ready")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        name = asked["name"]
+        if name not in made:
+            made[name] = step_of(Work(SIZES[name](asked["quick"]), device))
+        step, count = made[name], 0
+        for _ in range(WARM_UP):
+            step()
+        _synchronise(device)
+        began = time.perf_counter()
+        while (passed := time.perf_counter() - began) < asked["seconds"]:
+            step()
+            count += 1
+            if count % 10 == 0:
+                _synchronise(device)  # or a queue of a thousand launches would be counted that nobody waited for
+        _synchronise(device)
+        passed = time.perf_counter() - began
+        reserved = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
+        tell(name, steps=count, seconds=passed, reserved=reserved)
+
+
+def determinism(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
+    """Whether a training gives the same bits again, and taken up in the middle, with torch's deterministic kernels and without;
+    and what a step costs then. `unfilled`: deterministic, but memory that nothing was written to is not filled."""
+    for name, size in SIZES.items():
+        for mode in ("deterministic", "unfilled", "free"):
+            with _told_if_it_fails(tell, f"{name}: {mode}"), _determinism(mode):
+                works = [Work(size(quick), device) for _ in range(3)]
+                straight, again = (_trained(one) for one in works[:2])
+                resumed = _trained(works[2], BREAK)
+                ms = 1000 * _seconds(step_of(works[0]), device, quick)
+                tell(f"{name}: {mode}", again=_compared(straight, again), resumed=_compared(straight, resumed), ms=ms)
+
+
+@contextlib.contextmanager
+def _determinism(mode: str) -> Iterator[None]:
+    torch.use_deterministic_algorithms(mode != "free")
+    torch.utils.deterministic.fill_uninitialized_memory = mode != "unfilled"
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def _trained(work: Work, break_at: int | None = None) -> list[torch.Tensor]:
+    """The weights after some steps; at `break_at` all state goes to the CPU, and into a new model and optimizer."""
+    optimizer = adamw_of(work.model)
+    step = step_of(work, work.model, optimizer)
+    for number in range(TRAINED_STEPS):
+        if number == break_at:
+            model, state = ({n: v.cpu() for n, v in work.model.state_dict().items()}, _on_cpu(optimizer.state_dict()))
+            work.renew(model)
+            optimizer = adamw_of(work.model)
+            optimizer.load_state_dict(state)
+            step = step_of(work, work.model, optimizer)
+        loop.seed_step(0, number)
+        step()
+    return [parameter.detach().cpu().clone() for parameter in work.model.parameters()]
+
+
+def _on_cpu(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    return {name: _on_cpu(value) for name, value in state.items()} if isinstance(state, dict) else state
+
+
+def _compared(one: list[torch.Tensor], other: list[torch.Tensor]) -> str:
+    if all(torch.equal(a, b) for a, b in zip(one, other, strict=True)):
+        return "same bits"
+    return f"differs by {max((a - b).abs().max().item() for a, b in zip(one, other, strict=True)):.1e}"
+
+
+def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
+    """A step in half precision beside float32, and the loss after some steps. torch's own float32, which the engine has, lets
+    convolutions use TF32, and matrix products not."""
+    _as_the_engine_does()
+    for name, size in SIZES.items():
+        for kind, (dtype, products, convolutions_in_tf32) in KINDS.items():
+            with _told_if_it_fails(tell, f"{name}: {kind}"):
+                torch.set_float32_matmul_precision(products)
+                torch.backends.cudnn.allow_tf32 = convolutions_in_tf32
+                step = step_of(Work(size(quick), device, dtype))
+                losses = [float(step()) for _ in range(TRAINED_STEPS)]
+                tell(f"{name}: {kind}", ms=1000 * _seconds(step, device, quick), first_loss=losses[0], loss=losses[-1])
+
+
+def _as_the_engine_does() -> None:
+    """Deterministic kernels or an error, see `job.train`."""
+    torch.set_deterministic_debug_mode("error")
+
+
+def _seconds(run: Callable[[], object], device: torch.device, quick: bool = False) -> float:
+    """Median seconds of a call, over groups that are waited for at their end only."""
+    for _ in range(1 if quick else WARM_UP):
+        run()
+    _synchronise(device)
+    began = time.perf_counter()
+    run()
+    _synchronise(device)
+    count = 1 if quick else max(1, round(GROUP_SECONDS / (time.perf_counter() - began)))
+    return statistics.median(_group(run, count, device) for _ in range(1 if quick else GROUPS))
+
+
+def _group(run: Callable[[], object], count: int, device: torch.device) -> float:
+    began = time.perf_counter()
+    for _ in range(count):
+        run()
+    _synchronise(device)
+    return (time.perf_counter() - began) / count
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _used(device: torch.device) -> int:
+    """Bytes of the GPU that all processes together have."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+@contextlib.contextmanager
+def _told_if_it_fails(tell: Tell, what: str) -> Iterator[None]:
+    """One row that fails costs no other."""
+    try:
+        yield
+    except Exception as error:
+        tell(what, failed=f"{type(error).__name__}: {error}".splitlines()[0][:200])
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "steps": steps,
+    "packing": packing,
+    "determinism": determinism,
+    "precision": precision,
+    "tasks": tasks,
+}
