@@ -58,13 +58,15 @@ def main() -> None:
 
 def run_here(part: str, device: Any) -> None:
     """A part in this process, or a worker of the part `packing`."""
-    import gpu_parts
+    from gpu_packing import work
+    from gpu_parts import PARTS
+    from gpu_work import tell
 
     if part == "worker":
-        gpu_parts.work(device)
+        work(device)
         return
     with tempfile.TemporaryDirectory() as folder:
-        gpu_parts.PARTS[part](gpu_parts.tell, device, Path(folder))
+        PARTS[part](tell, device, Path(folder))
 
 
 def measure(parts: list[str], device: str, output: Path) -> None:

@@ -1,29 +1,25 @@
 """The parts of `gpu.py`. Each tells rows as it finds them, and runs on a CPU too, in small, so that it does not rot."""
 
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_packing import packing
 from gpu_tasks import tasks
-from gpu_work import SIZES, Work, adamw_of, step_of
+from gpu_work import SIZES, WARM_UP, Tell, Work, adamw_of, as_the_engine_does, step_of, synchronise
 from torch import nn
 
 from rootstock.engine import loop
 from rootstock.engine.progress import Context
 
-GPU_PY = Path(__file__).with_name("gpu.py")
-WARM_UP, GROUPS, GROUP_SECONDS = 5, 5, 0.2
+GROUPS, GROUP_SECONDS = 5, 0.2
 LAUNCHES = 2000
 TRAINED_STEPS, BREAK = 20, 8  # of a training that is compared bit by bit, and where it is taken up again
-SIDE_BY_SIDE, PACKED_SECONDS, STEPS_A_TRAINING = (1, 2, 4, 8, 16), 3.0, 100
 KINDS = {  # of numbers: of the engine's names, and whether matrix products and convolutions of float32 may use TF32
     "float32 without TF32": ("float32", "highest", False),
     "float32": ("float32", "highest", True),
@@ -31,13 +27,6 @@ KINDS = {  # of numbers: of the engine's names, and whether matrix products and 
     "bf16": ("bf16", "highest", True),
     "fp16": ("fp16", "highest", True),
 }
-
-Tell = Callable[..., None]
-
-
-def tell(what: str, **numbers: Any) -> None:
-    """One row, for `gpu.py` to read."""
-    print(json.dumps({"what": what, **numbers}), flush=True)
 
 
 def about(device: str) -> dict[str, Any]:
@@ -57,7 +46,7 @@ def about(device: str) -> dict[str, Any]:
 
 def steps(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
     """Milliseconds of a step, in each way that a machine offers. The launch limit is what as many empty kernels take."""
-    _as_the_engine_does()
+    as_the_engine_does()
     launch = _launch(tell, device)
     for name, size in SIZES.items():
         work, kernels = Work(size(quick), device), None
@@ -155,7 +144,7 @@ def _seconds_in_the_loop(work: Work, device: torch.device, quick: bool) -> float
 
     def begin(*key: int) -> None:
         if len(began) == WARM_UP:
-            _synchronise(device)
+            synchronise(device)
         began.append(time.perf_counter())
         whole(*key)
 
@@ -165,85 +154,6 @@ def _seconds_in_the_loop(work: Work, device: torch.device, quick: bool) -> float
     finally:
         loop.seed_step = whole
     return (trainee.ended - began[WARM_UP]) / (count - WARM_UP)
-
-
-def packing(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """Processes side by side, each training by itself; more of them join from row to row."""
-    counts, seconds = ((1, 2), 0.1) if quick else (SIDE_BY_SIDE, PACKED_SECONDS)
-    names = [name for name, size in SIZES.items() if size(quick).is_small]
-    command = [sys.executable, str(GPU_PY), "--device", device.type, "--run", "worker"]
-    alone: dict[str, float] = {}
-    before = _used(device)
-    with contextlib.ExitStack() as opened:
-        workers: list[subprocess.Popen[str]] = []
-        for count in counts:
-            new = [_begun(command, opened) for _ in range(count - len(workers))]
-            workers += new
-            for worker in new:
-                _answer(worker)
-            for name in names:
-                for worker in workers:
-                    _ask(worker, {"name": name, "seconds": seconds, "quick": quick})
-                found = [_answer(worker) for worker in workers]
-                each = (_used(device) - before) / count / 2**20
-                rate = sum(one["steps"] / one["seconds"] for one in found) / STEPS_A_TRAINING
-                alone.setdefault(name, rate)
-                tell(
-                    f"{name}: {count} at a time",
-                    trainings_a_second=rate,
-                    times_one=rate / alone[name],
-                    MiB_each=each,
-                    MiB_of_torch=max(one["reserved"] for one in found) / 2**20,
-                )
-
-
-def _begun(command: list[str], opened: contextlib.ExitStack) -> "subprocess.Popen[str]":
-    worker = opened.enter_context(
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-    )
-    opened.callback(worker.kill)
-    return worker
-
-
-def _ask(worker: "subprocess.Popen[str]", question: dict[str, Any]) -> None:
-    assert worker.stdin is not None
-    worker.stdin.write(json.dumps(question) + "\n")
-
-
-def _answer(worker: "subprocess.Popen[str]") -> dict[str, Any]:
-    assert worker.stdout is not None
-    line = worker.stdout.readline()
-    if not line:
-        raise RuntimeError(f"a process of them ended with {worker.wait()}")
-    return json.loads(line)
-
-
-def work(device: torch.device) -> None:
-    """A worker of `packing`: trains as long as it is asked to, and says how many steps that were."""
-    _as_the_engine_does()
-    torch.set_num_threads(1)
-    made: dict[str, Callable[[], object]] = {}
-    torch.zeros(1, device=device)
-    tell("ready")
-    for line in sys.stdin:
-        asked = json.loads(line)
-        name = asked["name"]
-        if name not in made:
-            made[name] = step_of(Work(SIZES[name](asked["quick"]), device))
-        step, count = made[name], 0
-        for _ in range(WARM_UP):
-            step()
-        _synchronise(device)
-        began = time.perf_counter()
-        while (passed := time.perf_counter() - began) < asked["seconds"]:
-            step()
-            count += 1
-            if count % 10 == 0:
-                _synchronise(device)  # or a queue of a thousand launches would be counted that nobody waited for
-        _synchronise(device)
-        passed = time.perf_counter() - began
-        reserved = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
-        tell(name, steps=count, seconds=passed, reserved=reserved)
 
 
 def determinism(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
@@ -301,7 +211,7 @@ def _compared(one: list[torch.Tensor], other: list[torch.Tensor]) -> str:
 def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
     """A step in half precision beside float32, and the loss after some steps. torch's own float32, which the engine has, lets
     convolutions use TF32, and matrix products not."""
-    _as_the_engine_does()
+    as_the_engine_does()
     for name, size in SIZES.items():
         for kind, (dtype, products, convolutions_in_tf32) in KINDS.items():
             with _told_if_it_fails(tell, f"{name}: {kind}"):
@@ -312,19 +222,14 @@ def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = Fals
                 tell(f"{name}: {kind}", ms=1000 * _seconds(step, device, quick), first_loss=losses[0], loss=losses[-1])
 
 
-def _as_the_engine_does() -> None:
-    """Deterministic kernels or an error, see `job.train`."""
-    torch.set_deterministic_debug_mode("error")
-
-
 def _seconds(run: Callable[[], object], device: torch.device, quick: bool = False) -> float:
     """Median seconds of a call, over groups that are waited for at their end only."""
     for _ in range(1 if quick else WARM_UP):
         run()
-    _synchronise(device)
+    synchronise(device)
     began = time.perf_counter()
     run()
-    _synchronise(device)
+    synchronise(device)
     count = 1 if quick else max(1, round(GROUP_SECONDS / (time.perf_counter() - began)))
     return statistics.median(_group(run, count, device) for _ in range(1 if quick else GROUPS))
 
@@ -333,21 +238,8 @@ def _group(run: Callable[[], object], count: int, device: torch.device) -> float
     began = time.perf_counter()
     for _ in range(count):
         run()
-    _synchronise(device)
+    synchronise(device)
     return (time.perf_counter() - began) / count
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _used(device: torch.device) -> int:
-    """Bytes of the GPU that all processes together have."""
-    if device.type != "cuda":
-        return 0
-    free, total = torch.cuda.mem_get_info(device)
-    return total - free
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
-"""What `gpu_parts.py` trains: the networks that Rootstock ships, on random data that lies on the device."""
+"""What the parts of `gpu.py` train: the networks that Rootstock ships, on random data that lies on the device."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from rootstock.tasks.activity.trainee import window_loss
 from rootstock.tasks.language_model.model import LanguageModel
 from rootstock.tasks.language_model.settings import Model as Transformer
 
+Tell = Callable[..., None]
+
 LEARNING_RATE = 1e-3
+WARM_UP = 5  # steps
 VOCABULARY = 4096
 
 
@@ -103,8 +107,7 @@ class WorkTrainee:
 
     def evaluate(self) -> dict[str, float]:
         """Costs nothing; notes when the last step was done."""
-        if self.work.device.type == "cuda":
-            torch.cuda.synchronize(self.work.device)
+        synchronise(self.work.device)
         self.ended = time.perf_counter()
         return {"loss": 0.0}
 
@@ -135,3 +138,18 @@ def step_of(
         return loss.detach()
 
     return step
+
+
+def as_the_engine_does() -> None:
+    """Deterministic kernels or an error, see `job.train`."""
+    torch.set_deterministic_debug_mode("error")
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def tell(what: str, **numbers: Any) -> None:
+    """One row, for `gpu.py` to read."""
+    print(json.dumps({"what": what, **numbers}), flush=True)
