@@ -88,12 +88,13 @@ SETTINGS = [
 NETWORKS = [*(("test", as_written, settings) for settings in SETTINGS), ("pooled", pooled_as_written, {"dropout": 0.0})]
 
 
+@pytest.mark.parametrize("channels", [6, 1])
 @pytest.mark.parametrize("samples", [80, 83])
 @pytest.mark.parametrize(("preset", "written", "settings"), NETWORKS)
-def test_a_fast_network_is_the_one_that_its_description_says(preset, written, settings, samples):
+def test_a_fast_network_is_the_one_that_its_description_says(preset, written, settings, samples, channels):
     architecture, defaults = PRESETS[preset]
-    model = build_model(Model(architecture=architecture, settings=defaults | settings), 6, 2).double()
-    windows = torch.randn(5, 6, samples, dtype=torch.float64, requires_grad=True)
+    model = build_model(Model(architecture=architecture, settings=defaults | settings), channels, 2).double()
+    windows = torch.randn(5, channels, samples, dtype=torch.float64, requires_grad=True)
     found = []
     for forward in (model, lambda x: written(model, x)):
         outputs = forward(windows)

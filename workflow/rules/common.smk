@@ -69,6 +69,17 @@ def own_class(base_hash):
     return (base_hash and PLAN.bases[base_hash].own_class) or ""
 
 
+def tuned_together(wildcards):
+    """The group of a fine-tune: those of one base share a cluster job, as many as the profile says of `finetunes`. One that waits for
+    another base would hold them back, or keep them from running at all. Those of several processes stay alone.
+    """
+    if RUN.processes_in_all > 1:
+        return None
+    group = f"finetunes_{PLAN.experiments[wildcards.prefix, wildcards.unit].base}"
+    workflow.parent_groupids[group] = "finetunes"  # as Snakemake does for a group whose name has wildcards
+    return group
+
+
 def data_of(training, output):
     """What a training's data is prepared from. Called while the graph of jobs is built: what is to be trained anew is then forced
     there, as by --forcerun. A parameter would be recorded, and the next run would differ from it.

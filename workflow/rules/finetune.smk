@@ -15,7 +15,7 @@ rule train_finetune:
     log:
         paths.EXPERIMENT_LOG,
     group:
-        "finetunes" if RUN.processes_in_all == 1 else None  # a cluster job of several, as the profile says; those of several processes stay alone
+        tuned_together
     conda:
         "../envs/rootstock.yaml"
     threads: RUN.threads * RUN.world_size

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from ..machine.private import json_object
 from ..study import paths
@@ -159,6 +159,9 @@ def add_run_settings(group: argparse._ActionsContainer) -> None:
         told += "" if "(default: " in told else f" (default: {field.default})"
         options: dict = {"default": argparse.SUPPRESS, "help": told}
         options |= {"action": argparse.BooleanOptionalAction} if field.annotation is bool else {"metavar": "VALUE"}
+        options |= (
+            {"nargs": "?", "const": True} if bool in get_args(field.annotation) else {}
+        )  # --compile is --compile true
         group.add_argument(f"--{name}", **options)
 
 

@@ -94,8 +94,8 @@ def keep_rows(plan: Plan) -> Path:
     content = _database(plan)
     file = FOLDER / f"{plan.study.name}.{sha256_bytes(content)[:16]}.sqlite"
     write_atomically(file, content)
-    for other in FOLDER.glob(f"{plan.study.name}.*.sqlite"):
-        if other != file:
+    for other in FOLDER.glob("*.sqlite"):
+        if other != file and other.stem.rpartition(".")[0] == plan.study.name:  # a study's name may have dots
             other.unlink(missing_ok=True)
     os.environ[VARIABLE] = str(file)
     return file
@@ -104,7 +104,10 @@ def keep_rows(plan: Plan) -> Path:
 def kept_rows() -> StoredPlan | None:
     """In a job of a run: its plan, where the run could keep it."""
     file = os.environ.get(VARIABLE)
-    return StoredPlan(Path(file)) if file and Path(file).is_file() else None
+    try:
+        return StoredPlan(Path(file)) if file and Path(file).is_file() else None
+    except sqlite3.OperationalError:  # removed in this very moment
+        return None
 
 
 def _database(plan: Plan) -> bytes:

@@ -56,9 +56,15 @@ class ShortScreen(DefaultFormatter):
     def format_job_finished(self, msg: dict[str, Any]) -> str:
         return str(msg["msg"])
 
+    def format_group_error(self, msg: dict[str, Any]) -> str:
+        """Of a Slurm job of several fine-tunes; those that failed are told one by one."""
+        return ""
+
     def format_job_error(self, msg: dict[str, Any]) -> str:
         if self.stop.is_asked:
             return f"stopped: {_job(msg)}"
+        if msg["output"] and all(Path(file).exists() for file in msg["output"]):
+            return ""  # published: of several fine-tunes in a Slurm job another one failed
         logs = [Path(log) for log in msg["log"]]
         said = next(filter(None, (last_lines(log, LINES) for log in logs)), ["(its log is empty)"])
         about = [f"{name} {value}" for name, value in msg["aux"].items()]

@@ -1,6 +1,7 @@
 """torch.compile, where this machine can."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import cast
@@ -9,10 +10,11 @@ import torch
 from torch import nn
 
 from ..machine.private import make_own
+from ..study.identity import short_digest
 from ..study.problems import Refusal
 from ..study.run import Run
 
-CACHE = Path(".rootstock/compiled")  # what all jobs of a project have compiled
+CACHE = Path(".rootstock/compiled")  # beside it lies what all jobs of a project have compiled
 
 
 def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device) -> Run:
@@ -30,10 +32,21 @@ def compiled(model: nn.Module) -> nn.Module:
     if on_cpu and _compiler() is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")
     if CACHE.parent.is_dir() and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        make_own(CACHE, "remove it")  # what lies in it is run
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(CACHE.absolute())
+        cache = CACHE.with_name(
+            f"compiled-{os.geteuid()}-{_cpu()}"
+        )  # a user's own, for one kind of CPU: it is code for -march=native
+        make_own(cache, "remove it")  # what lies in it is run
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.absolute())
     torch.use_deterministic_algorithms(True)  # tells the compiler too
     return cast(nn.Module, torch.compile(model))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.machine()]
+    return short_digest(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
 def _compiler() -> str | None:

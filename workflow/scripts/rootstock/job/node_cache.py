@@ -17,7 +17,10 @@ from ..machine.private import cluster_root, entered, is_own, model_cache, new_fi
 from ..study.identity import sha256_of
 from ..study.problems import Refusal
 
-LIMIT_BYTES = int(float(os.environ.get("ROOTSTOCK_CACHE_GB", "20")) * 1e9)
+
+def limit_bytes() -> int:
+    """Asked by each job: what is read while a module is loaded would be the warm process's."""
+    return int(float(os.environ.get("ROOTSTOCK_CACHE_GB", "20")) * 1e9)
 
 
 def on_this_node(
@@ -26,7 +29,7 @@ def on_this_node(
     metadata: Path,
     say: Callable[[str], None],
     folder: Path | None = None,
-    limit: int = LIMIT_BYTES,
+    limit: int | None = None,
 ) -> Path:
     """The local copy of a base model, made now if it is not there or not whole; `model` itself where there is no cache.
 
@@ -42,7 +45,7 @@ def on_this_node(
         return model
     except (OSError, ValueError, KeyError, TypeError):
         return model  # whoever reads it says what is wrong with it
-    return _copy_of(model, name, sha256, say, folder, limit)
+    return _copy_of(model, name, sha256, say, folder, limit_bytes() if limit is None else limit)
 
 
 def _copy_of(model: Path, name: str, sha256: str, say: Callable[[str], None], folder: Path, limit: int) -> Path:

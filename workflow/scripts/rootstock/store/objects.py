@@ -101,6 +101,7 @@ class StoredObject:
                 return
             with entered(self.folder, self.store) as folder:
                 remove_file(self.metadata.name, folder)
+                remove_file(self.state.name, folder)  # where the training before ended
         write_atomically(self.model, model, self.store)
         if state is not None:
             write_atomically(self.state, state, self.store)

@@ -21,7 +21,8 @@ class NotOurs(Exception):
 
 def name_of(surroundings: str) -> str:
     """The name of the warm process that fits. Two of one name cost nothing but a cold start: each compares the whole."""
-    return f"{zlib.crc32(surroundings.encode(errors='surrogateescape')):08x}"
+    job = os.environ.get("SLURM_JOB_ID", "")  # each allocation has room of its own
+    return f"{job}-{zlib.crc32(surroundings.encode(errors='surrogateescape')):08x}"
 
 
 def folder_path() -> str:
@@ -76,7 +77,8 @@ def listening(folder: int, name: str) -> socket.socket | None:
     """A socket that a warm process is reached at, in the place of one that nobody listens to; None where there are enough.
     The folder is locked."""
     taken = [other for file in os.listdir(folder) if (other := file.removesuffix(".socket")) != file]
-    if sum(is_alive(folder, other) for other in taken) >= ROOM:
+    alive = [other for other in taken if is_alive(folder, other)]
+    if sum(other.rpartition("-")[0] == name.rpartition("-")[0] for other in alive) >= ROOM:
         return None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(_address(folder, name))

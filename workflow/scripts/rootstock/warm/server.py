@@ -95,7 +95,7 @@ class _Warm:
             fits = request["surroundings"] == self.surroundings and rights_of(client) == rights_of("self")
             if fits and self._load(request) and _is_safe_to_fork():
                 self._fork(connection, streams, request)
-        except (OSError, ValueError, EOFError, TypeError, KeyError):  # nothing of ours, or no room
+        except Exception:  # nothing of ours, or no room
             return True
         finally:
             for stream in streams:

@@ -87,11 +87,11 @@ def _passed_on(connection: socket.socket, job: int) -> bool:
     except ConnectionError:
         numbers = b""
     for number in numbers or [signal.SIGKILL]:
-        _send(job, signal.SIGSTOP if number == signal.SIGTSTP else signal.Signals(number), whole=not numbers)
+        _send(job, signal.SIGSTOP if number == signal.SIGTSTP else number, whole=not numbers)
     return bool(numbers)
 
 
-def _send(job: int, number: signal.Signals, whole: bool) -> None:
+def _send(job: int, number: int, whole: bool) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if whole or number in OF_TERMINALS or number == signal.SIGSTOP:
             os.killpg(job, number)

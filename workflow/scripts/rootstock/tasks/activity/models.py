@@ -113,7 +113,7 @@ class CentredNormReLU(torch.autograd.Function):
 def _mean_product(a: Tensor, b: Tensor) -> Tensor:
     """The mean of a product over the last dimension, which is kept; over few numbers torch's own reduction is slower."""
     n = a.shape[-1]
-    return torch.mv((a * b).view(-1, n), a.new_full((n,), 1 / n)).view(*a.shape[:-1], 1)
+    return torch.mv((a * b).reshape(-1, n), a.new_full((n,), 1 / n)).view(*a.shape[:-1], 1)
 
 
 def _convolve(
