@@ -3,7 +3,7 @@ that Snakemake says."""
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -56,7 +56,7 @@ class ShortScreen(DefaultFormatter):
     def format_job_finished(self, msg: dict[str, Any]) -> str:
         return str(msg["msg"])
 
-    def format_group_error(self, msg: dict[str, Any]) -> str:
+    def format_group_error(self, msg: dict[str, Any]) -> LiteralString:
         """Of a Slurm job of several fine-tunes; those that failed are told one by one."""
         return ""
 
