@@ -2,10 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import job_of, plan, prepared
+from conftest import WARM_ROOT, end_warm, job_of, plan, prepared, warm_processes
 from test_engine import close, flags_of, history, obtain, prepared_tiny, start, wait_for_line
 from tiny import PEOPLE, TINY, write_people
 
@@ -73,13 +74,19 @@ def test_two_gpus_learn_as_one(task, project, monkeypatch):
     close(history(project, "one"), history(project, "two"))
 
 
-def test_a_job_of_the_warm_process_learns_the_same_on_a_gpu(project, monkeypatch):
+def test_a_job_of_the_warm_process_learns_the_same_on_a_gpu(project, monkeypatch, tmp_path):
     """No CUDA may be touched before the fork."""
+    root = tmp_path / "warm"
+    monkeypatch.setenv(WARM_ROOT, str(root))
     flags = (*flags_of(project, "activity", monkeypatch), "--device", "cuda")
     project.here("train_base", *flags, "--store", "cold")
     project.script("train_base", *flags, "--store", "warm")
     (cold,), (warm,) = project.folder.glob("cold/*/model.pt"), project.folder.glob("warm/*/model.pt")
     assert cold.read_bytes() == warm.read_bytes()
+    (server,) = warm_processes(root, "python")  # it forked, for it has nothing that keeps it from that
+    opened = [os.readlink(one) for one in Path(f"/proc/{server}/fd").iterdir()]
+    assert len(os.listdir(f"/proc/{server}/task")) == 1 and not any("nvidia" in name for name in opened)
+    end_warm(root)
 
 
 @pytest.fixture
