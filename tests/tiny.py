@@ -82,8 +82,8 @@ TINY = {
         write=write_people,
         steady={"base": {"dropout": 0.0, "batch_size": 18, "early_stopping_patience": 5, "max_epochs": 30}},
         long={
-            "base": {"max_epochs": 40, "batch_size": 8},
-            "finetune": {"mode": ["full_fine_tuning", "target_only_fine_tuning"], "target_batch_pct": None, "max_epochs": 25},
+            "base": {"max_epochs": 60, "batch_size": 8},
+            "finetune": {"mode": ["full_fine_tuning", "target_only_fine_tuning"], "target_batch_pct": None, "max_epochs": 40},
         },
     ),
     "distillation": Tiny(
