@@ -11,7 +11,7 @@ from typing import Any
 
 from ..store.files import write_atomically
 from ..study import paths
-from ..study.identity import sha256_bytes
+from ..study.identity import HASH_LENGTH, sha256_bytes
 from ..study.plan import Plan, Planned
 from ..study.request import Export
 from ..study.run import Run
@@ -92,7 +92,7 @@ class _Rows(Mapping[Any, Any]):
 def keep_rows(plan: Plan) -> Path:
     """Write the rows of a run for its jobs and name the file in the environment; what an earlier run of the study left goes."""
     content = _database(plan)
-    file = FOLDER / f"{plan.study.name}.{sha256_bytes(content)[:16]}.sqlite"
+    file = FOLDER / f"{plan.study.name}.{sha256_bytes(content)[:HASH_LENGTH]}.sqlite"
     write_atomically(file, content)
     for other in FOLDER.glob("*.sqlite"):
         if other != file and other.stem.rpartition(".")[0] == plan.study.name:  # a study's name may have dots

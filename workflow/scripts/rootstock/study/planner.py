@@ -76,7 +76,7 @@ class _Planner:
 
     def _globally(self, request: Request) -> Request:
         """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""
-        processes = self.study.run.world_size * self.study.run.nodes
+        processes = self.study.run.processes_in_all
         if not self.study.run.batch_size_per_gpu or processes == 1:
             return request
         base = _of_all_processes(request.base, processes)

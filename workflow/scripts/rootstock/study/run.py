@@ -101,6 +101,7 @@ class Run(Section):
 
     @property
     def processes_in_all(self) -> int:
+        """Processes of one training, over all its nodes."""
         return self.world_size * self.nodes
 
     @property
