@@ -3,6 +3,7 @@
 
     steps      a step, an evaluation and an augmentation of the `test` network at the users' shape, beside the plain ones
     trainings  base models and fine-tunes at the users' shape: a process each, and without the starts
+    grid       the usual grid of 1,008 fine-tunes, beside scripts that share bases within a fold, and scripts that share none
     memory     one base training over 1 GB of windows, and five side by side
 
 Numbers go to benchmarks/results.json and into the table of benchmarks/README.md. What is called plain is `plain.py`, or torch's own
@@ -28,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help="default: all")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--full", action="store_true", help="trainings: 8 bases and 32 fine-tunes, not 2 and 8")
+    parser.add_argument(
+        "--full", action="store_true", help="trainings: 8 bases and 32 fine-tunes, not 2 and 8; grid: every fine-tune"
+    )
     parser.add_argument("--folder", type=Path, help="where data and models go (default: a temporary folder)")
     args = parser.parse_args()
     if unknown := set(args.names) - set(cases.CASES):

@@ -1,5 +1,6 @@
 """What `bench.py` measures: each case is a table of pairs, ours first, made in a folder."""
 
+import itertools
 import json
 import sys
 import time
@@ -22,11 +23,12 @@ AUGMENTED = {
 }
 MODES = ("target_only_fine_tuning", "last_layer_only")
 SHARES = (0.5, 1.0)
+GRID_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 Pair = dict[str, Callable[[], Cost]]
 
 
-def write_people(folder: Path, people: tuple[str, ...] = PEOPLE, times: int = 1) -> None:
+def write_people(folder: Path, people: tuple[str, ...] = PEOPLE, times: float = 1, samples: int = SAMPLES) -> None:
     """Windows of two kinds of movement that differ in frequency."""
     import torch
 
@@ -34,9 +36,9 @@ def write_people(folder: Path, people: tuple[str, ...] = PEOPLE, times: int = 1)
     generator = torch.Generator().manual_seed(0)
     for person in people:
         for split, count in WINDOWS.items():
-            y = torch.arange(count * times) % 2
-            wave = torch.sin(torch.arange(SAMPLES) * 0.01 * (1 + y[:, None]))[:, None]
-            x = wave + torch.randn(len(y), CHANNELS, SAMPLES, generator=generator)
+            y = torch.arange(round(count * times)) % 2
+            wave = torch.sin(torch.arange(samples) * 0.01 * (1 + y[:, None]))[:, None]
+            x = wave + torch.randn(len(y), CHANNELS, samples, generator=generator)
             torch.save((x, y.float()), folder / f"{person}_{split}.pt")
 
 
@@ -102,6 +104,35 @@ def trainings(folder: Path, full: bool) -> dict[str, Pair]:
     }
 
 
+def grid(folder: Path, full: bool) -> dict[str, Pair]:
+    """The usual grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each. Scripts that
+    train each base once for a fold start 84 + 1,008 processes, scripts that share nothing 1,008 + 1,008. All 84 bases are measured and,
+    unless `full`, every eighth fine-tune, times eight."""
+    write_people(folder / "data", times=0.35, samples=200)
+    (folder / "study.yaml").write_text(json.dumps(_grid_study()))
+    bases, tuned = _grid_jobs()
+    every = 1 if full else 8
+    measured: dict[str, Cost] = {}
+
+    def two_phases() -> Cost:
+        measured["bases"] = _by_scripts(folder, bases)
+        measured["tuned"] = _by_scripts(folder, tuned[::every]).times(every)
+        return measured["bases"] + measured["tuned"]
+
+    def a_base_each() -> Cost:
+        if not measured:
+            two_phases()
+        return measured["bases"].times(len(tuned) / len(bases)) + measured["tuned"]
+
+    return {
+        "the grid of 1,008 fine-tunes, 3 epochs": {
+            "ours": lambda: _by_snakemake(folder),
+            "plain, 84 bases": two_phases,
+            "plain, a base each": a_base_each,
+        }
+    }
+
+
 def memory(folder: Path, full: bool) -> dict[str, Pair]:
     """One epoch over 1 GB; then five at once, of other seeds, over the same files."""
     write_people(folder / "data", times=6)
@@ -123,7 +154,12 @@ def memory(folder: Path, full: bool) -> dict[str, Pair]:
     }
 
 
-CASES: dict[str, Callable[[Path, bool], dict[str, Pair]]] = {"steps": steps, "trainings": trainings, "memory": memory}
+CASES: dict[str, Callable[[Path, bool], dict[str, Pair]]] = {
+    "steps": steps,
+    "trainings": trainings,
+    "memory": memory,
+    "grid": grid,
+}
 
 
 def _least(function: Callable[[], None], times: int = 25) -> Cost:
@@ -154,6 +190,31 @@ def _plain_jobs(targets, seeds):
                 for share in SHARES:
                     own = {"people": [target], "seed": seed, "start": base, "mode": mode, "share": share}
                     yield common | own | {"out": f"tuned_{target}_{seed}_{mode}_{share}.pt"}
+
+
+def _grid_study() -> dict:
+    base = {
+        "model": "test",
+        "batch_size": [32, 64],
+        "n_base_participants": list(range(1, len(PEOPLE))),
+        "max_epochs": 3,
+    }
+    finetune = {"mode": list(MODES), "target_data_pct": list(GRID_SHARES)}
+    return {"study": "bench", "data": {"path": "data"}, "participants": list(PEOPLE), "baselines": [],
+            "base": base | AUGMENTED, "finetune": finetune}  # fmt: skip
+
+
+def _grid_jobs() -> tuple[list[dict], list[dict]]:
+    """A base for each target, batch size and number of others; twelve fine-tunes of each."""
+    bases, tuned = [], []
+    for number, (target, size, count) in enumerate(itertools.product(PEOPLE, (32, 64), range(1, len(PEOPLE)))):
+        common = {"data": "data", "lr": 0.001, "epochs": 3, "batch_size": size, "seed": 0}
+        others = [person for person in PEOPLE if person != target][:count]
+        bases.append(common | {"people": others, "out": f"base_{number}.pt"})
+        for mode, share in itertools.product(MODES, GRID_SHARES):
+            own = {"people": [target], "start": f"base_{number}.pt", "mode": mode, "share": share}
+            tuned.append(common | own | {"out": f"tuned_{number}_{mode}_{share}.pt"})
+    return bases, tuned
 
 
 def _by_snakemake(folder: Path) -> Cost:

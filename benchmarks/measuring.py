@@ -29,6 +29,14 @@ class Cost:
     private: float = 0.0
     pss: float = 0.0
 
+    def __add__(self, other: "Cost") -> "Cost":
+        """Of one run after the other."""
+        return Cost(self.cpu + other.cpu, self.wall + other.wall)
+
+    def times(self, factor: float) -> "Cost":
+        """Of so many runs like this one."""
+        return Cost(self.cpu * factor, self.wall * factor)
+
 
 def cost_of(commands: list[list[str]], folder: Path, threads: int = 1, memory: bool = False, **variables: str) -> Cost:
     """Commands side by side in a folder. Whatever they leave running is ended and counted with them: a daemon is no free lunch."""
