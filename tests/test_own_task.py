@@ -120,6 +120,9 @@ def test_what_its_heavy_modules_lack_is_told_without_loading_them(own):
     refused(own, "has measure_base with 1 arguments in train.py, which takes (spec, inputs, context)")
     file.write_text(file.read_text().replace("def load_model(", "def read_model("))
     refused(own, "lacks the function load_model(content, where) in train.py")
+    report = own / "curves/report.py"
+    report.write_text(report.read_text() + "\n\ndef question():\n    return None\n")
+    refused(own, "has question with 0 arguments in report.py, which takes (summary)")
     (own / "curves/report.py").unlink()
     refused(own, "lacks the module report.py")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .fields import Section
-from .parts import PARTS, package_of
+from .parts import OPTIONAL, PARTS, package_of
 from .spec import BaseSpec, FinetuneSpec
 from .task import Task
 
@@ -94,14 +94,18 @@ def _wrong_part(task: type[Task], part: str) -> Iterator[str]:
             yield f"lacks the module {part}.py beside its own"
         return
     there = _functions(Path(found.origin))
-    for name, wanted in vars(PARTS[part]).items():
-        if not inspect.isfunction(wanted) or name.startswith("_"):
-            continue
+    needed = _public(PARTS[part])
+    for name, wanted in {**needed, **_public(OPTIONAL.get(part, object))}.items():
         count = len(_arguments(wanted))
-        if name not in there:
+        if name in needed and name not in there:
             yield f"lacks the function {name}({_list(_arguments(wanted))}) in {part}.py"
-        elif there[name] is not None and there[name] != count:
+        elif there.get(name) not in (None, count):
             yield f"has {name} with {there[name]} arguments in {part}.py, which takes ({_list(_arguments(wanted))})"
+
+
+def _public(protocol: type) -> dict[str, Any]:
+    """The functions that a protocol names."""
+    return {name: it for name, it in vars(protocol).items() if inspect.isfunction(it) and not name.startswith("_")}
 
 
 def _functions(file: Path) -> dict[str, int | None]:

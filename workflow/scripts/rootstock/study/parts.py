@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from .fields import Section
@@ -94,6 +95,21 @@ class Reporter(Protocol):
         """The figure, as SVG."""
 
 
+class Explainer(Protocol):
+    """More of `report.py`, each function where a task has it: what the page of a study asks. See `results.sections`."""
+
+    def question(self, summary: "DataFrame") -> Any:
+        """What the study asks of its experiments, a `results.question.Question`; None where it compares nothing."""
+
+    def sections(self, material: Any) -> list[Any]:
+        """What the task shows of a `results.sections.Material`, in its order: a list of `results.sections.Section`."""
+        ...
+
+    def methods(self, plan: "Plan") -> list[str]:
+        """Sentences of its own for the methods of a paper, every number from the specs."""
+        ...
+
+
 class Exporter(Protocol):
     """`export.py`: called by export_model.py; the caller writes `export.json` when it returns."""
 
@@ -136,6 +152,7 @@ PARTS: dict[str, type] = {
     "baselines": Baselines,
     "check": Checker,
 }
+OPTIONAL: dict[str, type] = {"report": Explainer}  # functions that a module may have besides
 
 
 def load_part(task: object, part: str, is_optional: bool = False) -> Any:
@@ -153,6 +170,13 @@ def load_part(task: object, part: str, is_optional: bool = False) -> Any:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def explainer_of(reporter: Reporter) -> Explainer:
+    """What a task's `report.py` says to the page; where it has no such function, nothing."""
+    nothing: dict[str, Any] = {"question": lambda _: None, "sections": lambda _: [], "methods": lambda _: []}
+    explainer: Any = SimpleNamespace(**{name: getattr(reporter, name, none) for name, none in nothing.items()})
+    return explainer
 
 
 def package_of(task: type) -> str:
