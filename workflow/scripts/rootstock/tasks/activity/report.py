@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ...results.figure import dots_by_row
+from ...results.question import Measure, Question
 from ...results.summary import as_text, swept_columns
 
 UNIT_COLUMNS = ("fold", "target")
@@ -20,6 +21,15 @@ MEASURED = (
     ("test", "accuracy"),
     ("test", "f1"),
 )
+ACCURACY = Measure(
+    "test_accuracy",
+    "base_test_accuracy",
+    "accuracy on the person's test part",
+    "%",
+    100,
+    best=100,
+    change_unit="points",
+)
 
 
 def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +37,20 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
     measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
     return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts}
+
+
+def question(summary: pd.DataFrame) -> Question:
+    """Does fine-tuning help the person it is for, how much of their data does it take, is it better than from scratch?"""
+    return Question(
+        measure=ACCURACY,
+        unit="target",
+        words=("person", "people"),
+        settings=tuple(_varied(summary)),
+        seeds=SEED_COLUMNS,
+        amount="target_data_pct",
+        amount_words="of a person's windows",
+        scratch=("target_only",),
+    )
 
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:

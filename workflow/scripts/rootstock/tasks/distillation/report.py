@@ -6,10 +6,13 @@ from typing import Any
 import pandas as pd
 
 from ...results.figure import dots_by_row
+from ...results.question import UNTRAINED, Measure, Question
 from ...results.summary import columns_of, swept_columns, tabulated
 
 SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_10": "nDCG@10"}
 APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
+
+RECALL = Measure("recall_at_1", "phase1_recall_at_1", "R@1 on held-out text", "%", 100, best=100, change_unit="points")
 
 
 def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +23,29 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
         found |= {f"{name}_at_dim_{dimension}": scores[name] for name in ("recall_at_1", "recall_at_10")}
     sizes = ("layers", "parameters", "dimension", "n_queries", "n_passages", "n_train", "effective_batch")
     return found | {name: metrics[name] for name in sizes}
+
+
+def question(summary: pd.DataFrame) -> Question:
+    """Does phase 2 help a student, and how near does it come to its teacher? There is one held-out text."""
+    return Question(
+        measure=RECALL,
+        unit="text",
+        words=("held-out text", "held-out texts"),
+        settings=tuple(swept_columns(summary, ("student", "architecture", "base_seed", "seed"))),
+        seeds=("seed", "base_seed"),
+        treatment="Phase 2",
+        base="phase 1",
+        rivals=(("teacher", "teacher_recall_at_1"),),
+        derive=phase_2,
+    )
+
+
+def phase_2(summary: pd.DataFrame) -> pd.DataFrame:
+    """The students after phase 2, with the recall that the same student had before it where the study measured that."""
+    is_first = summary["mode"] == UNTRAINED
+    first = summary[is_first].drop_duplicates("base_hash").set_index("base_hash")["recall_at_1"]
+    second = summary[~is_first]
+    return second.assign(text="all", phase1_recall_at_1=second["base_hash"].map(first))
 
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:

@@ -1,17 +1,29 @@
 """What is shown of language models: losses on each domain's test part, before and after, and against the trunk continued."""
 
-import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...results.figure import dots_by_row
-from ...results.summary import columns_of, tabulated
+from ...results.question import Measure, Question
+from ...results.summary import columns_of, swept_columns, tabulated
 from .settings import GENERAL
 
 TRUNK = "trunk"
+SAME_COURSE = ["base_hash", "max_steps", "batch_size", "schedule", "lr", "warmup_steps", "optimizer"]
 SETTINGS = ("mode", "target_data_pct", "trained_layers", "base_max_steps", "max_steps")
+
+LOSS = Measure(
+    "branch",
+    "trunk",
+    "loss on the domain's test part",
+    "nats a token",
+    higher_is_better=False,
+    digits=3,
+    change_unit="nats",
+)
 
 
 def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +32,26 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     values |= {f"loss_{name}": measured["loss"] for name, measured in metrics["test"].items()}
     values |= {f"test_tokens_{name}": measured["tokens"] for name, measured in metrics["test"].items()}
     return values | {"n_train_tokens": metrics["n_train"], "parameters": metrics["parameters"]}
+
+
+def question(summary: pd.DataFrame) -> Question | None:
+    """Does a branch model its own domain better than its trunk, and than the trunk continued on all text? None asks without
+    branches."""
+    branches = branches_of(summary)
+    if branches.empty:
+        return None
+    return Question(
+        measure=LOSS,
+        unit="domain",
+        words=("domain", "domains"),
+        settings=tuple(swept_columns(branches, ("domain", "seed", "base_seed"))),
+        seeds=("seed", "base_seed"),
+        amount="target_data_pct",
+        amount_words="of a domain's text",
+        base="trunk",
+        rivals=(("trunk continued on all text", "continued"),),
+        derive=branches_of,
+    )
 
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
@@ -44,29 +76,34 @@ def draw(summary: pd.DataFrame, path: Path) -> None:
     dots_by_row(rows, "gain over the trunk on the own domain, nats a token  (dot: a domain, line: mean)", path)
 
 
+def branches_of(summary: pd.DataFrame) -> pd.DataFrame:
+    """The branches, with their loss on their own domain (`branch`), that of their trunk, and that of the trunk continued on
+    all text for as many tokens at the same learning rates (`continued`; NaN where the study has none)."""
+    is_branch = summary["mode"] != "cool_down"
+    branches = summary[is_branch]
+    same = [name for name in SAME_COURSE if name in summary]
+    continued = summary[~is_branch].groupby(same)
+    losses = continued[[name for name in columns_of(summary) if name.startswith("loss_")]].mean()
+    keys = pd.MultiIndex.from_frame(branches[same])
+    return branches.assign(
+        trunk=_own(branches, branches, "base_loss_"),
+        branch=_own(branches, branches, "loss_"),
+        continued=_own(branches, losses.reindex(keys), "loss_"),
+    )
+
+
 def branch_table(summary: pd.DataFrame) -> pd.DataFrame:
     """A row a branch: its loss, its trunk's, and that of the trunk continued on all text for as many tokens.
 
     With several seeds a value is the mean over them.
     """
-    rows = []
-    for _, branch in summary[summary["mode"] != "cool_down"].iterrows():
-        own = branch["domain"]
-        trunk, after = branch[f"base_loss_{own}"], branch[f"loss_{own}"]
-        rows.append(
-            {name: branch.get(name) for name in ("domain", *SETTINGS)}
-            | {
-                "trunk": trunk,
-                "continued": _continued(summary, branch),
-                "branch": after,
-                "perplexity": math.exp(after),
-                "general before": branch[f"base_loss_{GENERAL}"],
-                "general after": branch[f"loss_{GENERAL}"],
-                "test tokens": branch[f"test_tokens_{own}"],
-            }
-        )
-    table = pd.DataFrame(rows)
-    return table.groupby(["domain", *SETTINGS], sort=False, dropna=False).mean().reset_index() if rows else table
+    branches = branches_of(summary)
+    table = branches.reindex(columns=["domain", *SETTINGS, "trunk", "continued", "branch"])
+    table["perplexity"] = np.exp(branches["branch"])
+    table["general before"] = branches[f"base_loss_{GENERAL}"]
+    table["general after"] = branches[f"loss_{GENERAL}"]
+    table["test tokens"] = _own(branches, branches, "test_tokens_")
+    return table.groupby(["domain", *SETTINGS], sort=False, dropna=False).mean().reset_index()
 
 
 def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -86,13 +123,12 @@ def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby(["base_max_steps", "mode", "max_steps"], dropna=False).mean().reset_index()
 
 
-def _continued(summary: pd.DataFrame, branch: pd.Series) -> float | None:
-    """The branch's domain after a cool-down of the same trunk with as many tokens at the same learning rates."""
-    same = ["base_hash", "max_steps", "batch_size", "schedule", "lr", "warmup_steps", "optimizer"]
-    alike = summary[summary["mode"] == "cool_down"]
-    for name in same:
-        alike = alike[alike[name] == branch[name]]
-    return alike[f"loss_{branch['domain']}"].mean() if len(alike) else None
+def _own(branches: pd.DataFrame, values: pd.DataFrame, prefix: str) -> pd.Series:
+    """For each branch the value of its own domain: of `values`, a row a branch, a column a text with `prefix` before."""
+    own = [
+        value[f"{prefix}{domain}"] for domain, value in zip(branches["domain"], values.to_dict("records"), strict=True)
+    ]
+    return pd.Series(own, index=branches.index, dtype=float)
 
 
 def _as_text(table: pd.DataFrame) -> str:
