@@ -50,7 +50,10 @@ def test_every_document_comes_back_once_and_whole(spec, tmp_path):
         assert tokens[-1] == end and text.documents("plants", split) == (tokens == end).sum()
         parts = np.split(tokens, np.flatnonzero(tokens == end) + 1)[:-1]
         found += [tokenizer.decode(part[:-1].tolist()) for part in parts]
-    assert sorted(found) == sorted((tmp_path / "data/tiny/plants.txt").read_text().split("\n\n"))
+    documents = (tmp_path / "data/tiny/plants.txt").read_text().split("\n\n")
+    assert sorted(found) == sorted(documents)
+    shards = [shard for split in SPLITS for shard in text.manifest["domains"]["plants"][split]]
+    assert sum(shard["bytes"] for shard in shards) == sum(len(document.encode()) for document in documents)
 
 
 def test_documents_that_say_the_same_stay_together():

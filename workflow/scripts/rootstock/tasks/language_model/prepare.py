@@ -34,7 +34,7 @@ def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], Non
     tokenizer = _tokenizer(spec, folder)
     content: dict[str, dict[str, list]] = {name: {split: [] for split in SPLITS} for name in spec.domains}
     for (domain, split, *_), described in _in_parallel(folder, _shards(spec), tokenizer):
-        content[domain][split].append({key: described[key] for key in ("name", "documents", "tokens")})
+        content[domain][split].append({key: described[key] for key in ("name", "documents", "tokens", "bytes")})
     _check_filled(content)
     for domain, splits in content.items():
         counts = {split: sum(shard["tokens"] for shard in splits[split]) for split in SPLITS}

@@ -82,7 +82,7 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
     identity = {"text": sha256_text("\0".join(texts)), "tokenizer": sha256_file(tokenizer_path)}
     try:
         described = json.loads((folder / f"{name}.json").read_text())
-        if described["made_of"] == identity:
+        if described["made_of"] == identity and "bytes" in described:
             return described
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not whole: made now
@@ -93,7 +93,8 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
     tokens = np.array([token for ids in encoded for token in (*ids, end)], token_type(tokenizer.get_vocab_size()))
     write_atomically(folder / f"{name}.tokens", tokens.tobytes())
     write_atomically(folder / f"{name}.index", index.tobytes())
-    described = {"name": name, "made_of": identity, "documents": len(texts), "tokens": len(tokens)}
+    size = sum(len(text.encode()) for text in texts)
+    described = {"name": name, "made_of": identity, "documents": len(texts), "tokens": len(tokens), "bytes": size}
     write_json(folder / f"{name}.json", described)
     return described
 
