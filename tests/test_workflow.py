@@ -34,6 +34,7 @@ def done(tmp_path_factory) -> Project:
         "train_finetune": 6,
         "measure_baseline": 3,
         "summarise": 1,
+        "report": 1,
         "all": 1,
     }
     assert "about 00:00 left" in run.stderr and "Personalised" in run.stdout
@@ -68,6 +69,9 @@ def test_a_run_leaves_exactly_these_files(done):
         "summary.csv",
         "table.txt",
         "figure.svg",
+        "report.html",
+        "figures",
+        "tables",
         "baselines",
         "run_log.json",
     }
@@ -78,8 +82,8 @@ def test_a_second_run_starts_no_job_and_shows_the_answer_again(done):
     assert jobs_run(second.stderr + second.stdout) == {} and "Nothing to be done" in second.stderr
     assert (done / "results/tiny/table.txt").read_text() in second.stdout
     assert (
-        "results: results/tiny/: summary.csv, table.txt, figure.svg\nmodels: base_models/, experiments/"
-        in second.stdout
+        "results: results/tiny/: summary.csv, table.txt, figure.svg\nmodels: base_models/, experiments/\n"
+        "page: results/tiny/report.html\n" in second.stdout
     )
     assert "Personalised" not in done.snakemake("-n", "--configfile", "tiny.yaml").stdout
 
@@ -89,7 +93,7 @@ def test_a_deleted_experiment_comes_back_from_the_store(done):
     folder = next(done.folder.glob("experiments/target_only*/fold1_bob"))
     metrics = (folder / "metrics.json").read_text()
     shutil.rmtree(folder)
-    assert rerun(done) == {"train_finetune": 1, "summarise": 1, "all": 1}
+    assert rerun(done) == {"train_finetune": 1, "summarise": 1, "report": 1, "all": 1}
     assert (folder / "metrics.json").read_text() == metrics
     assert trained(done) == before - 1  # its new log says that there was nothing to train
 
@@ -112,7 +116,7 @@ def test_deleted_bases_are_not_missed_until_they_are_needed_and_then_not_retrain
 
 def test_one_more_fraction_trains_only_its_own_experiments(done):
     done.study("more", STUDY | {"finetune": STUDY["finetune"] | {"target_data_pct": [0.5, 1.0]}, "baselines": []})
-    assert rerun(done, "more.yaml") == {"train_finetune": 3, "summarise": 1, "all": 1}
+    assert rerun(done, "more.yaml") == {"train_finetune": 3, "summarise": 1, "report": 1, "all": 1}
 
 
 def test_a_smaller_grid_keeps_the_tables_and_the_models_of_the_larger(done):
@@ -121,7 +125,8 @@ def test_a_smaller_grid_keeps_the_tables_and_the_models_of_the_larger(done):
         done.study("shrunk", study)
         rerun(done, "shrunk.yaml")
     (older,) = done.folder.glob("results/shrunk/older_*")
-    assert len(pd.read_csv(older / "summary.csv")) == 9 and (older / "figure.svg").exists()
+    kept = {file.name for file in older.iterdir()}
+    assert len(pd.read_csv(older / "summary.csv")) == 9 and {"figure.svg", "report.html", "figures"} <= kept
     assert len(pd.read_csv(done / "results/shrunk/summary.csv")) == 6
     assert "0 to free" in done.script("base_models", "gc", "--configfile", "tiny.yaml").stdout
 
@@ -250,7 +255,9 @@ def test_what_is_there_after_a_failure_has_its_tables_until_there_are_whole_ones
     run = project.snakemake("--configfile", "tiny.yaml", check=False)
     partial = project / "results/tiny/partial"
     assert run.returncode == 1 and not (project / "results/tiny/summary.csv").exists()
-    assert {file.name for file in partial.iterdir()} == {"summary.csv", "table.txt", "figure.svg", "missing.csv"}
+    files = {"summary.csv", "table.txt", "figure.svg", "missing.csv", "report.html", "figures", "tables"}
+    assert {file.name for file in partial.iterdir()} == files
+    assert "partial: 2 of 3 experiments" in (partial / "report.html").read_text()
     assert set(pd.read_csv(partial / "summary.csv")["target"]) == {"bob", "cleo"}
     missing = pd.read_csv(partial / "missing.csv")
     assert set(missing["who"]) == {"fold0_ann"} and missing["why"].str.contains("X holds NaN").all()
@@ -259,6 +266,7 @@ def test_what_is_there_after_a_failure_has_its_tables_until_there_are_whole_ones
         "partial: 2 of 3 experiments are there. Missing:\n  fold0_ann: data/tiny/ann_test.pt: X holds NaN"
     )
     assert table in run.stdout and "results/tiny/partial/: summary.csv" in run.stdout
+    assert run.stdout.endswith("page: results/tiny/partial/report.html\n")
     (people / "ann_test.pt").write_bytes(whole)
     project.snakemake("--configfile", "tiny.yaml")
     assert not partial.exists() and len(pd.read_csv(project / "results/tiny/summary.csv")) == 3
@@ -357,7 +365,11 @@ def test_the_drawings_and_reports_of_snakemake_work(done, tmp_path):
     report = tmp_path / "report.html"
     rerun(done)
     done.snakemake("--configfile", "tiny.yaml", "--report", report)
-    assert report.stat().st_size > 100_000 and "figure.svg" in report.read_text()
+    shown = report.read_text()
+    assert (
+        all(f'"{name}"' in shown for name in ("figure.svg", "report.html", "stages.svg"))
+        and "What is made from what" in shown
+    )
 
 
 def test_lint_is_clean(done):

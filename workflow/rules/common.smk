@@ -1,4 +1,5 @@
 # The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
+import json
 import re
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ RUN = PLAN.study.run
 # A base model that experiments start from is made for them; only one that stands alone is wanted for itself.
 BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
-RESULTS = [paths.SUMMARY.format(study=STUDY)] if PLAN.experiments else []
+RESULTS = [paths.SUMMARY.format(study=STUDY), paths.PAGE.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
 # This reads the metadata of every model, so jobs do not ask.
@@ -37,6 +38,7 @@ localrules:
     all,
     bases,
     summarise,
+    report,
 
 
 wildcard_constraints:
@@ -45,6 +47,12 @@ wildcard_constraints:
     prefix="[A-Za-z0-9._-]+",
     unit="[A-Za-z0-9._-]+",
     export="|".join(map(re.escape, PLAN.exports)) or "(?!)",
+
+
+def told_of_figure(name):
+    """Title and caption of a figure of the page, for Snakemake's report; read when that is made."""
+    told = json.loads(Path(paths.PAGE_FIGURES.format(study=STUDY), "figures.json").read_text(encoding="utf-8"))
+    return {"figure": told[name]["title"], "what it shows": told[name]["caption"]}
 
 
 def prepared_for(training):

@@ -1,5 +1,5 @@
 # In:   experiments, classical baselines
-# Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/
+# Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/; report.html, figures/, tables/
 
 
 rule measure_baseline:
@@ -51,3 +51,28 @@ rule summarise:
         " --study {params.study:q}"
         " --output {output.summary:q}"
         " > {log:q} 2>&1"
+
+
+rule report:
+    """The page that answers the study, its figures as SVG and csv, its tables as csv."""
+    input:
+        summary=rules.summarise.output.summary,
+    output:
+        page=report(paths.PAGE.format(study=STUDY), category="Page"),
+        figures=report(
+            directory(paths.PAGE_FIGURES.format(study=STUDY)),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda wildcards: told_of_figure(wildcards.figure),
+        ),
+        tables=directory(paths.PAGE_TABLES.format(study=STUDY)),
+    log:
+        paths.PAGE_LOG.format(study=STUDY),
+    conda:
+        "../envs/rootstock.yaml"
+    params:
+        study=PLAN.study_file,
+        rows=rules.summarise.params.rows,
+    shell:
+        "python workflow/scripts/report.py" " --study {params.study:q}" " --output {output.page:q}" " > {log:q} 2>&1"

@@ -20,12 +20,13 @@ NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls
 
 
 def answer(plan: Plan) -> str:
-    """The table of a study, and its paths."""
+    """The table of a study, and its paths; its page last."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if plan.experiments and table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
-    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *_of_code(plan)])
+    page = Path(paths.PAGE.format(study=plan.study.name))
+    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *_of_code(plan), *_page(plan, page)])
 
 
 class AnswerAgain(logging.Handler):
@@ -41,30 +42,40 @@ class AnswerAgain(logging.Handler):
 
 
 def partial_answer(plan: Plan) -> str:
-    """Tables of what is there after a failure, made in a process of its own: they need pandas. Then the same as a text; or
-    why there is none."""
-    summary = Path(paths.PARTIAL.format(study=plan.study.name))
-    command = [sys.executable, "workflow/scripts/summarise.py", "--partial"]
-    command += ["--study", plan.study_file, "--output", str(summary)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    """Tables and page of what is there after a failure, made in processes of their own: they need pandas. Then the same as a text;
+    or why there is none."""
+    summary, page = (Path(path.format(study=plan.study.name)) for path in (paths.PARTIAL, paths.PARTIAL_PAGE))
+    done = _made("summarise", plan, summary)
     if done.returncode:
         return done.stderr
-    return "\n".join(
-        [done.stdout, f"results of what is there: {_listed(summary.parent)}, missing.csv", *_of_code(plan)]
-    )
+    paged = _made("report", plan, page)
+    listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
+    last = [paged.stderr] if paged.returncode else _page(plan, page)
+    return "\n".join([done.stdout, listed, *_of_code(plan), *last])
+
+
+def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"workflow/scripts/{script}.py", "--partial", "--study", plan.study_file]
+    return subprocess.run([*command, "--output", str(output)], capture_output=True, text=True)
+
+
+def _page(plan: Plan, page: Path) -> list[str]:
+    return [f"page: {page}"] if plan.experiments and page.exists() else []
 
 
 def make_room(plan: Plan, say: Callable[[str], None]) -> None:
-    """Before a run replaces results: copy the tables of experiments that the study no longer asks for, and remove those of
-    a run that failed."""
+    """Before a run replaces results: copy those of experiments that the study no longer asks for, and remove those of a run
+    that failed."""
     shutil.rmtree(Path(paths.PARTIAL.format(study=plan.study.name)).parent, ignore_errors=True)
     summary = Path(paths.SUMMARY.format(study=plan.study.name))
     before = _experiments_of(summary)
     if before <= {experiment.path for experiment in plan.experiments.values()}:
         return
     older = summary.parent / f"older_{short_digest(sorted(before))}"
-    for name in filter(lambda name: (summary.parent / name).exists(), FILES):
-        write_atomically(older / name, (summary.parent / name).read_bytes())
+    for file in filter(Path.is_file, summary.parent.rglob("*")):
+        place = file.relative_to(summary.parent)
+        if not place.parts[0].startswith("older_"):
+            write_atomically(older / place, file.read_bytes())
     say(f"note: results of {len(before)} experiments, some not in this study any more, are kept in {older}")
 
 

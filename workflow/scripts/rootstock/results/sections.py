@@ -39,6 +39,11 @@ class Table:
     frame: pd.DataFrame
     digits: Mapping[str, int] = field(default_factory=dict)
     is_long: bool = False  # sorts, filters and turns pages
+    only_in_file: tuple[str, ...] = ()  # columns that are too long for the page
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.frame.drop(columns=list(self.only_in_file))
 
     def __post_init__(self) -> None:
         _require_name(self.name)

@@ -1,0 +1,61 @@
+"""The page of a study, put together: its task's sections first, then what the page shows of any study."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..results import overview
+from ..results.page import Page
+from ..results.sections import Material
+from ..results.summary import summary_of
+from ..study import paths
+from ..study.parts import explainer_of
+from ..study.plan import Plan
+from ..study.reading import read_file
+from .evidence import facts_of, grid_of, metadata_of, missing_table, models_of, records_of, sharing_of, stages_of
+from .missing import Missing, missing_of, told, without
+
+BESIDE = ("summary.csv", "table.txt", "figure.svg", "missing.csv")
+
+
+def page_of(wanted: Plan, folder: Path, is_partial: bool = False) -> Page:
+    """The page of a plan whose summary lies in `folder`; of what is there of it, where it `is_partial`."""
+    missing = missing_of(wanted) if is_partial else []
+    plan = without(wanted, missing)
+    material = material_of(plan)
+    return Page(
+        title=wanted.study.name,
+        description=str(json.loads(wanted.content).get("description") or ""),
+        answer=[],
+        lead=None,
+        sections=[
+            *explainer_of(plan.study.task.reporter()).sections(material),
+            *_of_any_study(wanted, plan, material, missing),
+        ],
+        notice=told(missing, wanted) if missing else "",
+        files=[name for name in BESIDE if (folder / name).exists()],
+    )
+
+
+def material_of(plan: Plan) -> Material:
+    """What the results of a plan are, and what is asked of them."""
+    reporter = plan.study.task.reporter()
+    summary = summary_of(plan, reporter.result_columns)
+    return Material(plan, summary, baselines_of(plan), explainer_of(reporter).question(summary))
+
+
+def baselines_of(plan: Plan) -> list[dict[str, Any]]:
+    """The rows of all classical models."""
+    files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
+    return [row for file in files for row in read_file(file)]
+
+
+def _of_any_study(wanted: Plan, plan: Plan, material: Material, missing: list[Missing]) -> list[Any]:
+    metadata = metadata_of(plan)
+    return [
+        overview.coverage(grid_of(wanted), missing_table(missing)),
+        overview.experiments(material.summary),
+        overview.sharing(sharing_of(plan, metadata), stages_of(plan)),
+        overview.costs(records_of(plan, metadata)),
+        overview.provenance(facts_of(plan, metadata), models_of(plan, metadata)),
+    ]

@@ -1,0 +1,230 @@
+"""Drawings that any task may use: pairs, gains, scores against an amount, curves, matrices, scattered points. Values are as shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import NullLocator
+
+from .svg import COLOURS, GRID, INK, PAPER, STYLE
+
+WIDTH = 5.0  # inches: with letters of 9 points it is read at 400 pixels and beside another
+MARKS = ("o", "s", "^", "D", "v", "P")  # a second sign beside the colour
+MOST_NAMES = 24  # units that are named in a drawing; more are drawn without names
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def drawing(height: float, columns: int = 1, rows: int = 1, **how: Any) -> tuple[Drawing, list[Axes]]:
+    """A drawing of one width, and its axes row by row. To be called inside `styled`, as all here are."""
+    figure = Drawing(figsize=(WIDTH, height), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns, **how)).ravel())
+
+
+def cut(name: Any, most: int = 24) -> str:
+    """A user's name, short enough for an axis; control letters shown as a box."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def pairs(before: pd.Series, after: pd.Series, labels: tuple[str, str], measure: str, higher: bool = True) -> Drawing:
+    """A line a unit from what it had to what it has; solid where it gained, dashed where it lost."""
+    with styled():
+        figure, (axes,) = drawing(3.6)
+        for unit in before.index:
+            old, new = before[unit], after[unit]
+            worse = (new < old) if higher else (new > old)
+            same = new == old
+            look: dict[str, Any] = {
+                "color": GRID if same else COLOURS[1] if worse else COLOURS[0],
+                "linestyle": "--" if worse else "-",
+            }
+            axes.plot([0, 1], [old, new], marker="o", markersize=4, linewidth=1.4, **look)
+        axes.plot([0, 1], [before.mean(), after.mean()], color=INK, linewidth=3, marker="D", markersize=6)
+        axes.set_xticks([0, 1], labels)
+        axes.set_xlim(-0.25, 1.6)
+        axes.set_ylabel(measure)
+        axes.grid(axis="x", visible=False)
+        _name_ends(axes, after)
+    return figure
+
+
+def _name_ends(axes: Axes, after: pd.Series) -> None:
+    """The name of each unit beside the end of its line, moved apart where they would overlap."""
+    if not 0 < len(after) <= MOST_NAMES:
+        return
+    low, high = axes.get_ylim()
+    step = (high - low) / 22
+    ordered = after.sort_values()
+    places = spread(ordered.to_numpy(dtype=float), step)
+    shift = min(0.0, high - places[-1])
+    for unit, value, place in zip(ordered.index, ordered, places + shift, strict=True):
+        axes.annotate(
+            cut(unit, 14), (1, value), (1.14, place), va="center", fontsize=7.5,
+            arrowprops={"arrowstyle": "-", "color": GRID, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3},
+        )  # fmt: skip
+
+
+def spread(values: np.ndarray, step: float) -> np.ndarray:
+    """Sorted places, each at least `step` above the one before, and as near to its value as the ones below let it."""
+    places = values.astype(float).copy()
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + step)
+    return places
+
+
+def bars(values: pd.Series, label: str, interval: tuple[float, float] | None = None) -> Drawing:
+    """A bar a unit, the largest first; dashed outline below nothing; the interval of the mean as a band."""
+    ordered = values.sort_values()
+    with styled():
+        figure, (axes,) = drawing(0.9 + 0.24 * max(3, min(len(ordered), 60)))
+        heights = range(len(ordered))
+        colours = [COLOURS[1] if value < 0 else COLOURS[0] for value in ordered]
+        if interval is not None:
+            axes.axvspan(*interval, color=COLOURS[4], alpha=0.3, linewidth=0)
+            axes.axvline(values.mean(), color=INK, linewidth=1.5, linestyle=":")
+        axes.barh(heights, ordered, color=colours, height=0.66)
+        axes.axvline(0, color=INK, linewidth=1)
+        names = [cut(unit) for unit in ordered.index] if len(ordered) <= 60 else []
+        axes.set_yticks(heights if names else [], names)
+        axes.set_xlabel(label)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def against(
+    lines: Mapping[str, pd.DataFrame],
+    label_x: str,
+    label_y: str,
+    thin: Mapping[str, pd.DataFrame] | None = None,
+    references: Sequence[tuple[str, float]] = (),
+) -> Drawing:
+    """Scores against an amount: a line a setting (columns x, mean, low, high), thin ones for units (columns x, unit, value),
+    dashed levels with their names."""
+    with styled():
+        figure, (axes,) = drawing(4.0)
+        for place, (name, line) in enumerate(lines.items()):
+            look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)]}
+            for _, own in (thin or {}).get(name, pd.DataFrame(columns=["unit"])).groupby("unit", sort=False):
+                axes.plot(own["x"], own["value"], linewidth=0.6, alpha=0.35, **look)
+            axes.fill_between(line["x"], line["low"], line["high"], alpha=0.18, linewidth=0, **look)
+            axes.plot(
+                line["x"], line["mean"], marker=MARKS[place % len(MARKS)], markersize=5, linewidth=2, label=cut(name, 40), **look
+            )  # fmt: skip
+        for place, (name, level) in enumerate(references):
+            axes.axhline(level, color=INK, linewidth=1, linestyle=((0, (2 + 2 * place, 2))), label=cut(name, 40))
+        _log_where_wide(axes, lines)
+        axes.set_xlabel(label_x)
+        axes.set_ylabel(label_y)
+        _legend_below(figure)
+    return figure
+
+
+def _log_where_wide(axes: Axes, lines: Mapping[str, pd.DataFrame]) -> None:
+    """Amounts that span a decade stand on a logarithmic axis, named as they are."""
+    amounts = sorted({float(x) for line in lines.values() for x in line["x"]})
+    if len(amounts) < 2 or amounts[0] <= 0:
+        return
+    if amounts[-1] / amounts[0] >= 8:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(amounts, [f"{amount:g}" for amount in amounts])
+
+
+def _legend_below(figure: Drawing) -> None:
+    figure.legend(loc="outside lower left", ncols=2, fontsize=8, handlelength=2.6)
+
+
+def curves(
+    lines: Mapping[str, pd.DataFrame], label_x: str, label_y: str, stops: Mapping[str, float] | None = None
+) -> Drawing:
+    """A curve a name (columns x, y), its kept point marked where `stops` has one."""
+    with styled():
+        figure, (axes,) = drawing(3.6)
+        for place, (name, line) in enumerate(lines.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            axes.plot(line["x"], line["y"], color=colour, linewidth=1.4, label=cut(name, 40),
+                      linestyle=("-", "--", ":", "-.")[place // len(COLOURS) % 4])  # fmt: skip
+            kept = line[line["x"] == (stops or {}).get(name)]
+            axes.plot(kept["x"], kept["y"], MARKS[place % len(MARKS)], color=colour, markersize=7, markeredgecolor=INK)
+        axes.set_xlabel(label_x)
+        axes.set_ylabel(label_y)
+        _legend_below(figure)
+    return figure
+
+
+def matrices(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
+    """Counts, rows and columns alike; each row shaded by its shares, so that the diagonal is what was right."""
+    size = max(len(frame) for frame in named.values())
+    with styled():
+        figure, all_axes = drawing(3.0 if size <= 12 else 4.2, columns=len(named))
+        for axes, (name, frame) in zip(all_axes, named.items(), strict=True):
+            counts = frame.to_numpy(dtype=float)
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            for (row, column), share in np.ndenumerate(shares):
+                colour = COLOURS[0] if row == column else COLOURS[1]
+                axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, alpha=share, linewidth=0))
+                if size <= 12 and counts[row, column]:
+                    axes.text(column, row, f"{counts[row, column]:g}", ha="center", va="center", fontsize=6.5)
+            axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", title=name)
+            names = [cut(label, 10) for label in frame.index]
+            axes.set_xticks(
+                range(size), names if size <= 12 else [""] * size, rotation=90 if max(map(len, names)) > 2 else 0
+            )
+            axes.set_yticks(range(size), names if size <= 12 else [""] * size)
+            axes.set_xlabel(label_x)
+            axes.grid(visible=False)
+        all_axes[0].set_ylabel(label_y)
+    return figure
+
+
+def scatters(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
+    """Points (columns x, y, group), a colour and a sign a group; panels side by side share no axes."""
+    groups = list(dict.fromkeys(group for frame in named.values() for group in frame["group"]))
+    with styled():
+        figure, all_axes = drawing(
+            1.2 + 2.3 * ((len(named) + 1) // 2), columns=min(2, len(named)), rows=(len(named) + 1) // 2
+        )
+        for axes in all_axes[len(named) :]:
+            axes.remove()
+        for axes, (name, frame) in zip(all_axes, named.items(), strict=False):
+            for place, group in enumerate(groups):
+                own = frame[frame["group"] == group]
+                axes.plot(own["x"], own["y"], MARKS[(place // len(COLOURS) + place) % len(MARKS)], markersize=3.2, alpha=0.75,
+                          markeredgewidth=0, color=COLOURS[place % len(COLOURS)], label=cut(group, 16))  # fmt: skip
+            axes.set(title=name, xlabel=label_x, ylabel=label_y, xticks=[], yticks=[])
+        handles, labels = all_axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8, handlelength=1)
+    return figure
+
+
+def boxes(stages: Sequence[tuple[str, str]]) -> Drawing:
+    """Boxes from left to right with arrows between: a name and what stands below it."""
+    with styled():
+        figure, (axes,) = drawing(0.95)
+        axes.set(xlim=(0, len(stages)), ylim=(0, 1))
+        axes.axis("off")
+        for place, (name, below) in enumerate(stages):
+            axes.add_patch(FancyBboxPatch(
+                (place + 0.1, 0.2), 0.76, 0.6, boxstyle="round,pad=0.02,rounding_size=0.06", fc=PAPER, ec=INK, linewidth=1,
+            ))  # fmt: skip
+            axes.text(place + 0.48, 0.63, cut(name, 18), ha="center", va="center", fontsize=6.8)
+            axes.text(place + 0.48, 0.36, below, ha="center", va="center", fontsize=8, fontweight="bold")
+            if place:
+                axes.annotate(
+                    "", (place + 0.09, 0.5), (place - 0.12, 0.5), arrowprops={"arrowstyle": "->", "color": INK}
+                )
+    return figure

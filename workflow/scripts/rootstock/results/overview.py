@@ -1,0 +1,148 @@
+"""What the page shows of any study, whatever its task: what is there, what sharing saved, what took how long, what it was made of.
+
+Everything comes in as plain values: what a plan, a store and records of jobs hold is read elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from . import draw
+from .sections import Figure, Section, Table
+from .summary import RESULTS_START, columns_of, swept_columns
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Trainings of base models: how many there are, how many there would be if none were shared, and what those took whose
+    time was recorded, in seconds."""
+
+    trained: int
+    alone: int
+    recorded: int  # of `trained`
+    seconds: float
+    seconds_alone: float
+
+
+def coverage(grid: pd.DataFrame, missing: pd.DataFrame) -> Section:
+    """How much of the grid is there. `grid`: a row a setting, with columns wanted, done, failed, missing. `missing`: who, path, why."""
+    total = grid[["wanted", "done", "failed", "missing"]].sum()
+    if total["done"] == total["wanted"] and missing.empty:
+        return Section("Coverage", [f"All {total['wanted']} experiments of the study are there."])
+    told = f"{total['done']} of {total['wanted']} experiments are there, {total['failed']} failed, "
+    told += f"{total['missing']} are missing otherwise."
+    parts = [told, Table("coverage", "By setting", "Experiments of each setting.", grid, is_long=len(grid) > 10)]
+    if len(missing):
+        parts.append(
+            Table(
+                "missing",
+                "What is missing, and why",
+                "The reason is the last line that it left.",
+                missing,
+                is_long=len(missing) > 10,
+            )
+        )
+    return Section("Coverage", parts)
+
+
+def sharing(saved: Sharing, stages: Sequence[tuple[str, int]]) -> Section:
+    """What was trained once instead of many times, and the stages of the study in small."""
+    boxes = [(name, f"{count}") for name, count in stages if count]
+    told = ", then ".join(f"{count} × {name}" for name, count in boxes)
+    drawn = Figure(
+        "stages", "Stages", "What is made from what, from left to right, and how often.", f"Boxes in a row: {told}.",
+        draw.boxes(boxes), pd.DataFrame(boxes, columns=["stage", "count"]),
+    )  # fmt: skip
+    return Section("Stages and sharing", [_saved(saved), *([drawn] if boxes else [])])
+
+
+def _saved(saved: Sharing) -> str:
+    if not saved.trained:
+        return "No experiment starts from a base model, so none is shared."
+    spared = saved.alone - saved.trained
+    told = (
+        f"{saved.trained} base trainings serve the study; without sharing there would be {saved.alone}: {spared} saved."
+    )
+    if not saved.recorded:
+        return told
+    some = "" if saved.recorded == saved.trained else f" (those {saved.recorded} of which it was recorded)"
+    spared_time = span(saved.seconds_alone - saved.seconds)
+    return f"{told} They trained for {span(saved.seconds)}{some} instead of {span(saved.seconds_alone)}: {spared_time} saved."
+
+
+def span(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
+
+
+def costs(records: pd.DataFrame) -> Section:
+    """Time, and memory where it was recorded, by stage. `records`: a row a training or job, with `stage` and, each NaN where it
+    was not recorded, `training seconds`, `job seconds`, `memory MB`."""
+    measured = [name for name in records.columns if name != "stage" and records[name].notna().any()]
+    if not measured:
+        return Section("Time and memory", [])
+    rows = []
+    for stage, group in records.groupby("stage", sort=False):
+        row: dict[str, Any] = {"stage": stage, "count": len(group)}
+        for name in measured:
+            values = group[name].dropna()
+            row |= {f"{name}, total": values.sum(), f"{name}, median": values.median(), f"{name}, most": values.max()}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame = frame[[name for name in frame if not str(name).startswith("memory") or not str(name).endswith("total")]]
+    about = (
+        "Training seconds: within a training, without its start. Job seconds: of the last job that made or fetched it."
+    )
+    return Section("Time and memory", [Table("costs", "By stage", about, frame, dict.fromkeys(frame.columns[2:], 1))])
+
+
+def experiments(summary: pd.DataFrame) -> Section:
+    """Every experiment: what tells them apart as a table, the rest as a list."""
+    settings = list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
+    apart = set(swept_columns(summary)) if len(summary) > 1 else set(summary.columns)
+    apart |= {
+        name
+        for name in summary
+        if name not in settings and (summary[name].nunique(dropna=False) > 1 or len(summary) == 1)
+    }
+    table = Table(
+        "experiments", "All experiments", "A row each, fractions as measured. A click on a column's head sorts.",
+        summary[[name for name in summary if name in apart]], is_long=len(summary) > 10,
+    )  # fmt: skip
+    rest = [(name, _values(summary, name)) for name in columns_of(summary) if name not in apart]
+    alike = Table("alike", "The same in all, or in all of one mode", "Settings and results.",
+                  pd.DataFrame(rest, columns=["column", "value"]), is_long=len(rest) > 10)  # fmt: skip
+    return Section("Experiments", [table, *([alike] if rest else [])])
+
+
+def _values(summary: pd.DataFrame, name: str) -> str:
+    """The value of a column; by mode where it differs."""
+    if summary[name].nunique(dropna=False) == 1:
+        return _value(summary[name].iloc[0])
+    if "mode" not in summary:
+        return ", ".join(dict.fromkeys(map(_value, summary[name])))
+    return ", ".join(
+        f"{mode}: {', '.join(dict.fromkeys(map(_value, group)))}"
+        for mode, group in summary.groupby("mode", sort=False)[name]
+    )
+
+
+def _value(value: object) -> str:
+    return "none" if value is None or value != value else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def provenance(facts: Mapping[str, str], models: pd.DataFrame) -> Section:
+    """Where all this comes from. `models`: a row a trained model."""
+    table = pd.DataFrame(list(facts.items()), columns=["what", "value"])
+    parts = [Table("provenance", "Made by and from", "What the models' own records say.", table)]
+    about = "Base models and experiments by the hash of their spec; the specs themselves are in the csv."
+    return Section(
+        "Provenance",
+        [*parts, Table("models", "Models", about, models, is_long=len(models) > 10, only_in_file=("spec",))],
+    )

@@ -1,0 +1,143 @@
+"""The page of a study: one HTML file that needs nothing else, and beside it each figure and the numbers of each figure and table."""
+
+import base64
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..store.files import write_atomically, write_json
+from .sections import Figure, Section, Table
+from .svg import NO_XML, svg_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIGURES, TABLES = "figures", "tables"
+WIDE = 36  # letters; a longer text is broken into lines
+LISTING = "figures.json"  # titles and captions, for Snakemake's report
+
+
+@dataclass(frozen=True)
+class Page:
+    """What stands on a page, from the top down."""
+
+    title: str
+    description: str
+    answer: Sequence[str]  # sentences
+    lead: Figure | None
+    sections: Sequence[Section]
+    notice: str = ""  # what is missing, where something is
+    words: Mapping[str, str] = field(default_factory=dict)  # of statistics, and what each means
+    files: Sequence[str] = ()  # beside the page, to be linked
+
+
+class Cell(NamedTuple):
+    """What is shown in a table; `exact` is the number as it is in the csv, where that is another text."""
+
+    text: str
+    is_number: bool = False
+    is_wide: bool = False  # may go over several lines
+    exact: str = ""
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write the page to `path`, its figures and tables into folders beside it. What these held before is removed."""
+    parts = [part for section in page.sections for part in section.parts]
+    figures = [part for part in (page.lead, *parts) if isinstance(part, Figure)]
+    tables = [part for part in parts if isinstance(part, Table)]
+    for folder in (FIGURES, TABLES):
+        shutil.rmtree(path.parent / folder, ignore_errors=True)
+        (path.parent / folder).mkdir(parents=True)
+    for figure in figures:
+        drawn = '<?xml version="1.0" encoding="utf-8"?>\n' + _svg(figure)
+        write_atomically(path.parent / FIGURES / f"{figure.name}.svg", drawn.encode())
+        _write_csv(figure.data, path.parent / FIGURES / f"{figure.name}.csv")
+    for table in tables:
+        _write_csv(table.frame, path.parent / TABLES / f"{table.name}.csv")
+    about = {figure.name: {"title": figure.title, "caption": figure.caption} for figure in figures}
+    write_json(path.parent / FIGURES / LISTING, about)
+    write_atomically(path, rendered(page).encode())
+
+
+def rendered(page: Page) -> str:
+    """The page as HTML. Everything that is no markup of the templates is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests |= {
+        "figure": lambda part: isinstance(part, Figure),
+        "table": lambda part: isinstance(part, Table),
+    }
+    environment.filters |= {"svg": lambda figure: Markup(_svg(figure)), "text": as_text, "slug": slug}
+    environment.globals |= {"rows_of": rows_of, "is_number": is_number}
+    sections = [section for section in page.sections if section.parts]
+    has_tables = any(isinstance(part, Table) and part.is_long for section in sections for part in section.parts)
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        sections=sections,
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        bundle=_bundle() if has_tables else {},
+    )
+
+
+def rows_of(table: Table) -> Iterator[list[Cell]]:
+    """The cells of a table, row by row."""
+    columns = [[_cell(value, table.digits.get(str(name))) for value in table.shown[name]] for name in table.shown]
+    return map(list, zip(*columns, strict=True))
+
+
+def is_number(table: Table, name: str) -> bool:
+    return pd.api.types.is_numeric_dtype(table.frame[name]) and not pd.api.types.is_bool_dtype(table.frame[name])
+
+
+def as_text(value: Any) -> str:
+    """What somebody named, without letters that a page cannot hold or that turn the direction of the rest."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
+    )
+
+
+def slug(title: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _svg(figure: Figure) -> str:
+    return svg_of(figure.drawing, f"figure-{figure.name}", figure.title, figure.alt)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    write_atomically(path, frame.to_csv(index=False).encode())
+
+
+def _cell(value: Any, digits: int | None) -> Cell:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return Cell("")
+    if isinstance(value, bool) or pd.api.types.is_bool(value):
+        return Cell("yes" if value else "no")
+    if pd.api.types.is_integer(value):
+        return Cell(str(value), True)
+    if not pd.api.types.is_float(value):
+        return Cell(text := as_text(value), is_wide=len(text) > WIDE)
+    exact = repr(float(value))
+    text = f"{value:.{digits}f}" if digits is not None else f"{value:.4g}"
+    return Cell(text, True, exact="" if text == exact else exact)
+
+
+def _bundle() -> dict[str, str]:
+    """DataTables, as itables ships it: a module in base 64, which no `</script>` in it can end, and its style."""
+    html = files("itables") / "html"
+    script = (html / "dt_bundle.js").read_bytes()
+    style = (html / "dt_bundle.css").read_text(encoding="utf-8").replace("</", "<\\/")
+    return {"script": base64.b64encode(script).decode(), "style": Markup(style)}

@@ -1,0 +1,111 @@
+"""A matplotlib drawing as SVG that fits into a page: its ink is the page's, light or dark, its text is text, its names are its own."""
+
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import matplotlib
+from cycler import cycler
+from matplotlib.figure import Figure as Drawing
+
+SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+ET.register_namespace("", SVG)
+ET.register_namespace("xlink", LINK)
+
+# Drawn in these, shown in the colours that the page gives the names. Beyond the page the second value holds.
+INK, GRID, PAPER = "#010203", "#040506", "#070809"
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)  # Okabe and Ito: told apart by colour-blind readers
+SHOWN = {INK: "currentColor", GRID: "var(--grid, #d9d9d9)", PAPER: "var(--paper, #ffffff)"}
+SHOWN |= {colour: f"var(--c{number}, {colour})" for number, colour in enumerate(COLOURS, 1)}
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rootstock",  # the same results draw the same bytes
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "text.parse_math": False,  # names are text, whatever is in them
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+FONTS = "font-family: 'DejaVu Sans', Verdana, sans-serif"  # of one width, so what matplotlib laid out fits
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def svg_of(drawing: Drawing, name: str, title: str, alt: str) -> str:
+    """The drawing as an `<svg>` element without a size of its own. Every id in it begins with `name`."""
+    root = _drawn(drawing)
+    for element in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(element)
+    _name_ids(root, name)
+    _colour(root)
+    width, height = root.get("viewBox", "0 0 1 1").split()[2:]
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-alt", "class": "drawing"}
+    root.attrib |= {"style": f"{FONTS}; aspect-ratio: {float(width):g} / {float(height):g}"}
+    for place, (tag, text) in enumerate((("title", title), ("desc", alt))):
+        told = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{name}-{'alt' if place else 'title'}"})
+        told.text = NO_XML.sub("", text)
+        root.insert(place, told)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _drawn(drawing: Drawing) -> ET.Element:
+    drawn = io.StringIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # letters that matplotlib has no font for: the reader's has
+        drawing.savefig(drawn, format="svg", metadata={"Date": None})
+    return ET.fromstring(NO_XML.sub("", drawn.getvalue()))
+
+
+def _name_ids(root: ET.Element, name: str) -> None:
+    """Several drawings stand in one page: keep the ids that are referred to, with the drawing's name before them."""
+    used = set()
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == f"{{{LINK}}}href" and value.startswith("#"):
+                used.add(value[1:])
+                element.set(key, f"#{name}-{value[1:]}")
+            elif "url(#" in value:
+                used |= set(re.findall(r"url\(#([^)]+)\)", value))
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    for element in root.iter():
+        own = element.attrib.pop("id", None)
+        if own in used:
+            element.set("id", f"{name}-{own}")
+
+
+def _colour(root: ET.Element) -> None:
+    """Colours by name, as styles: an attribute takes no variable."""
+    for element in root.iter():
+        style = element.get("style", "")
+        for key in ("fill", "stroke"):
+            if element.get(key) in SHOWN:
+                style += f"; {key}: {element.attrib.pop(key)}"
+        for drawn, shown in SHOWN.items():
+            style = style.replace(drawn, shown)
+        if style:
+            element.set("style", style.lstrip("; "))
