@@ -9,11 +9,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: tests run side by side
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the library, each anew
 
+import forks
 import pytest
 from tiny import PEOPLE, write_people
 
@@ -74,6 +78,15 @@ def warm_root(tmp_path_factory) -> Iterator[Path]:
     end_warm(root)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks_folder(tmp_path_factory) -> Iterator[None]:
+    """Where the servers of `forks` are reached, by all workers of this test session."""
+    own = tmp_path_factory.getbasetemp()
+    forks.begin(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    yield
+    forks.let_go()
+
+
 def end_warm(root: Path) -> None:
     """Kill the warm processes that are reached in a folder, their supervisors and jobs, all at once."""
     for pid in warm_processes(root):
@@ -90,6 +103,12 @@ def warm_processes(root: Path, kind: str = "") -> list[int]:
             if is_one and f"{WARM_ROOT}={root}\0".encode() in (entry / "environ").read_bytes():
                 found += [int(entry.name)] if kind in (entry / "comm").read_text() else []
     return found
+
+
+def variables() -> dict[str, str]:
+    """Those of a new process: not what a Snakemake around the tests set, nor what a training in this process did."""
+    ours = ("SNAKEMAKE", "CUBLAS_WORKSPACE_CONFIG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 class Project:
@@ -112,8 +131,15 @@ class Project:
 
     def script(self, name: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
         start = ["--warm"] if name in PARTS else []
-        command = [self.python, f"workflow/scripts/{name}.py", *map(str, flags), *start]
-        return self._run(command, check)
+        return self._run(self.command(name, *flags, *start), check, is_forked=not start)
+
+    def command(self, name: str, *flags: object) -> list[str]:
+        """A command line: Snakemake's, or a script's."""
+        if name == "snakemake":
+            program = [str(Path(sys.executable).parent / "snakemake"), "--profile", "local", "--cores", "2"]
+        else:
+            program = [self.python, f"workflow/scripts/{name}.py"]
+        return [*program, *map(str, flags)]
 
     def here(self, name: str, *flags: str) -> str:
         """What a script prints, run in this process, which has torch loaded: for what a test begins with."""
@@ -142,14 +168,32 @@ class Project:
                 train(job_of(tuned, store, planned.study.run)).publish_experiment(Path(tuned.path))
 
     def snakemake(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-        snakemake = str(Path(sys.executable).parent / "snakemake")
-        return self._run([snakemake, "--profile", "local", "--cores", "2", *map(str, flags)], check)
+        return self._run(self.command("snakemake", *flags), check)
 
-    def _run(self, command: list[str], check: bool) -> subprocess.CompletedProcess:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=environment)
+    def start(self, name: str, *flags: object, log: str) -> "subprocess.Popen | forks.Forked":
+        """A command in the background, as the leader of a session; what it says goes to the end of a file."""
+        command = self.command(name, *flags)
+        with open(self / log, "a") as file:
+            forked = self._fork(command, file, file)
+            streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, "env": variables()}
+            return forked or subprocess.Popen(command, cwd=self.folder, start_new_session=True, **streams)
+
+    def _run(self, command: list[str], check: bool, is_forked: bool = True) -> subprocess.CompletedProcess:
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "env": variables()}
+            forked = self._fork(command, out, err) if is_forked else None
+            status = (forked or subprocess.Popen(command, cwd=self.folder, **streams)).wait()
+            for stream in (out, err):
+                stream.seek(0)
+            done = subprocess.CompletedProcess(command, status, out.read(), err.read())
         assert not check or done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
+
+    def _fork(self, command: list[str], out: TextIO, err: TextIO) -> forks.Forked | None:
+        """The command in a forked process; None where it is to load code of its own."""
+        if os.path.realpath(self / "workflow") != str(ROOT / "workflow") or self.python != sys.executable:
+            return None
+        return forks.fork(command, self.folder, variables(), out.fileno(), err.fileno())
 
     def files(self) -> set[str]:
         """Every file below the project, but for what Snakemake keeps for itself."""

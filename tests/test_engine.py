@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Project, job_of, jobs_run, plan, prepared, write_people
+from forks import Forked
 from tiny import TINY
 
 from rootstock.engine import loop
@@ -102,14 +103,13 @@ def test_a_signal_saves_and_exits_with_try_again(project, people, number, proces
     assert read_checkpoint(checkpoint)["step"] > 0
 
 
-def start(project: Project, *flags: str) -> subprocess.Popen:
+def start(project: Project, *flags: str) -> "subprocess.Popen | Forked":
     """`train_base.py` in the background, in a process group of its own, its output in `out.log`."""
-    command = [sys.executable, "workflow/scripts/train_base.py", *map(str, flags)]
-    log = open(project / "out.log", "w")  # noqa: SIM115 (the child keeps it)
-    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    (project / "out.log").unlink(missing_ok=True)
+    return project.start("train_base", *flags, log="out.log")
 
 
-def wait_for_line(project: Project, process: subprocess.Popen, text: str, seconds: float = 120) -> None:
+def wait_for_line(project: Project, process: "subprocess.Popen | Forked", text: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while text not in (log := (project / "out.log").read_text()):
         assert time.monotonic() < deadline and process.poll() is None, log

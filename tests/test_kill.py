@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import TextIO
 
 import pytest
 from conftest import Project
+from forks import Forked
 from tiny import TINY
 
 # Without it three kills of the first task and one of each other: what they have in common is the engine.
@@ -154,11 +154,8 @@ def disturb(project: Project, storm: Storm, generator: random.Random) -> bool:
     return True
 
 
-def start(project: Project, flags: tuple[str, ...] = STUDY) -> subprocess.Popen:
-    snakemake = str(Path(sys.executable).parent / "snakemake")
-    command = [snakemake, "--profile", "local", "--cores", "2", *flags]
-    log = open(project / "run.log", "a")  # noqa: SIM115 (the child keeps it)
-    return subprocess.Popen(command, cwd=project.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+def start(project: Project, flags: tuple[str, ...] = STUDY) -> "subprocess.Popen | Forked":
+    return project.start("snakemake", *flags, log="run.log")
 
 
 def trainings(project: Project) -> list[int]:

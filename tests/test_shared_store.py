@@ -8,6 +8,7 @@ import time
 
 import pytest
 from conftest import Project
+from forks import Forked
 from test_kill import COUNTING, jobs_of, kill, results, start, steps, tiny_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_store")]
@@ -92,7 +93,7 @@ def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
     assert steps(project) == steps(calm) and results(project) == results(calm)
 
 
-def wait_until(reached, controller: subprocess.Popen):
+def wait_until(reached, controller: "subprocess.Popen | Forked"):
     """What `reached` returns as soon as it is something, while a controller runs; at most a minute."""
     deadline = time.monotonic() + 60
     while not (found := reached()):

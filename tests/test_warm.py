@@ -152,24 +152,36 @@ def prepare(spec, folder, run, say):
 """
 
 
+LOOK = """
+import sys
+def prepare(spec, folder, run, say):
+    sys.exit(7 if "rootstock.engine.loop" in sys.modules else 8)
+"""
+
+
+def own_preparation(project, source: str) -> list[str]:
+    """Flags that prepare the data of a user's own task, which does it by `source`."""
+    TINY["own"].write(project / "data/tiny")
+    (project / "curves/prepare.py").write_text(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        artefact = only(plan(**TINY["own"].study).artefacts)
+    given = ["--spec", canonical(artefact.spec), "--output", paths.prepared(artefact.name)]
+    return [*given, "--task", "curves.task:Curves"]
+
+
+def test_a_task_of_a_users_own_finds_the_engine_loaded_from_its_first_job_on(project, own_root):
+    words = own_preparation(project, LOOK)
+    command = [sys.executable, "workflow/scripts/prepare_data.py", *words]
+    assert [ended(started(project, [*command, start]))[0] for start in ("--no-warm", "--warm", "--warm")] == [8, 7, 7]
+
+
 def test_a_warm_job_inherits_what_a_cold_one_does(project, own_root):
     """A user's own task tells what it sees. It is changed between the jobs: nothing of a user's own is kept."""
     environment = os.environ | {"A_NAME_OF_ITS_OWN": "x"}
     base = only(planned_in(project, QUICK).bases)
     assert ended(started(project, command(base, "--warm"), env=environment))[0] == 0  # starts it, with other limits
-    TINY["own"].write(project / "data/tiny")
-    (project / "curves/prepare.py").write_text(PROBE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.folder)
-        artefact = only(plan(**TINY["own"].study).artefacts)
-    words = [
-        "--spec",
-        canonical(artefact.spec),
-        "--output",
-        paths.prepared(artefact.name),
-        "--task",
-        "curves.task:Curves",
-    ]
+    words = own_preparation(project, PROBE)
     seen, drawn = {}, []
     for start in ("--no-warm", "--warm", "--warm"):
         before = 'trap "" HUP; umask 027; ulimit -S -n 200; ulimit -S -c 0; exec nice -n 3 "$@"'

@@ -33,6 +33,8 @@ LARGE_PAGE = 2**21
 COLLAPSE = 25  # MADV_COLLAPSE
 LATE = ("rootstock.engine.device", "numpy.random", "torch.utils.serialization", "torch.profiler._cupti_monitor")
 LATE += ("multiprocessing.synchronize", "encodings.idna")
+ENGINE = "rootstock.engine.loop"  # what a task of a user's own has in common with the others
+OWN = ("", "")
 PARTS = {  # of a task: what a script loads of it
     "train_base": "trainer",
     "train_finetune": "trainer",
@@ -131,9 +133,10 @@ class _Warm:
         known = len(self.loaded)
         with suppress(Exception, SystemExit):  # what is wrong with it the job will say
             task = importlib.import_module(script.stem).cli.task_name(request["argv"][1:])
-            if task in BUILT_IN and (task, script.stem) not in self.loaded:
-                self.loaded.add((task, script.stem))
-                getattr(TASKS.find(task), PARTS[script.stem])()
+            part = (task, PARTS[script.stem]) if task in BUILT_IN else OWN
+            if part not in self.loaded:
+                self.loaded.add(part)
+                getattr(TASKS.find(task), PARTS[script.stem])() if part != OWN else importlib.import_module(ENGINE)
                 for module in LATE:
                     with suppress(ImportError):  # another torch may have other ones
                         importlib.import_module(module)
