@@ -1,5 +1,6 @@
 """The programs around a language model, run as a user runs them: a session in a real terminal, pipes, resume, listings."""
 
+import io
 import json
 import os
 import re
@@ -91,6 +92,7 @@ def test_a_session_in_a_real_terminal(trained):
     say(terminal, "set top-p 3", "top-p: 3 needs a number of at most 1")
     say(terminal, "set temperature -1", "temperature: -1 needs a number of at least 0")
     say(terminal, "set max_lenght 5", "max_lenght: unknown setting; did you mean max-length")
+    say(terminal, "set nonsense 3", "nonsense: unknown setting; choose max-length")
     say(terminal, "set max-length 5", "max-length 5")
     say(terminal, "cat number", r"cat number[^\r\n>]+\r\n")
     say(terminal, "Größe 猫 🙂", "猫 🙂")
@@ -139,7 +141,35 @@ def test_prompts_without_a_terminal(trained):
     assert seeded[0] == seeded[1]
 
 
+def test_programs_read_and_write_json_lines(trained, capsys, monkeypatch):
+    asked = b'{"prompt": "dog", "id": "a"}\n{"prompt": "oak"}\n'
+    flags = ("--json-lines", "--samples", "2", "--seed", "1", "--max-length", "9", "--repetition-penalty", "1.1")
+    flags += ("--temperature", "5", "--top-k", "0", "--top-p", "1")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(asked)))
+    status, out, _ = ran(trained, capsys, "interactive_inference", *flags, "--stop", "\\n")
+    texts = [json.loads(line) for line in out.splitlines()]
+    assert (
+        status == 0 and [(text["prompt"], text.get("id")) for text in texts] == [("dog", "a")] * 2 + [("oak", None)] * 2
+    )
+    assert len({(text["prompt"], text["text"]) for text in texts}) == 4 and not any(
+        "\n" in text["text"] for text in texts
+    )
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n" + asked)))
+    status, out, _ = ran(trained, capsys, "interactive_inference", *flags)
+    assert status == 1 and "utf-8" in json.loads(out.splitlines()[0])["error"] and len(out.splitlines()) == 5
+
+
+def test_bytes_that_are_no_text_end_nothing(trained, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\nset \xff 3\nset stop \xff\ndog\n")))
+    status, out, _ = ran(trained, capsys, "interactive_inference", "--max-length", "3", "--seed", "1")
+    bad, unknown, stop, text = out.split("\n", 3)
+    assert status == 0 and "is no text in UTF-8" in bad and "unknown setting" in unknown
+    assert stop.startswith("stop") and text.startswith("dog")
+
+
 BAD = [
+    (("--samples", "0"), 'argument --samples: "0" needs a whole number of at least 1'),
+    (("--stop", ""), "--stop: "),
     (("--temperature", "-1"), "--temperature: -1 needs a number of at least 0"),
     (("--top-p", "0"), "--top-p: 0 needs a number above 0"),
     (("--top-p", "1.5"), "--top-p: 1.5 needs a number of at most 1"),

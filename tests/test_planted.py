@@ -517,11 +517,14 @@ def test_details_of_a_bug_are_written_through_no_link(tmp_path, monkeypatch, pla
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_what_a_model_writes_commands_no_terminal(monkeypatch, is_terminal):
     from rootstock.tasks.language_model import chat
+    from rootstock.tasks.language_model.sampling import Sampling
 
     wrote: list[str] = []
     monkeypatch.setattr(chat, "stream_text", lambda *_: (piece for piece in ("a\x1b]52;c;", "b\n\x07")))
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal, raising=False)
-    chat.Session(None, SimpleNamespace(tokenizer=None), None, wrote.append).go_on("> ")
+    monkeypatch.setattr(chat, "encode_prompt", lambda *_: [])
+    model = SimpleNamespace(shape=SimpleNamespace(context_length=8))
+    chat.Session(model, SimpleNamespace(tokenizer=None), Sampling(), wrote.append).go_on("> ")
     assert "".join(wrote) == ("> a?]52;c;b\n?\n" if is_terminal else "> a\x1b]52;c;b\n\x07\n")
 
 

@@ -120,6 +120,13 @@ def new_folder(text: str) -> str:
     return path_text(text)
 
 
+def count(text: str) -> int:
+    """A flag's value that is a number of things."""
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{show(text)} needs a whole number of at least 1")
+    return int(text)
+
+
 def json_flag(text: str) -> dict[str, Any]:
     """A flag's value that is a JSON object."""
     try:

@@ -1,24 +1,28 @@
 """A session with a model: prompts in, text out as it comes, settings changed on the way. Terminal or pipe."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from typing import Any
 
 from ...study.problems import Problems, Refusal, StudyError, nearest
 from ...study.told import printable
 from ...study.validate import read_section
-from .generate import Config, stream_text
+from .generate import Config, beyond_context, stream_text
 from .model import LanguageModel
 from .sampling import Sampling
+from .tokenizer import encode_prompt
 
 HELP = """\
 Write the beginning of a text, such as "lung cancer:"; the model goes on. Ctrl-C stops a text, Ctrl-D ends the session.
   help                 this
   settings             the settings now
-  set NAME VALUE       change one: {names}; set seed none draws anew each time
+  set NAME VALUE       change one: {names}; none takes back seed and stop; \\n in stop ends a line
   clear                clear the screen
-  quit                 end the session"""
+  quit                 end the session
+A line that begins with a space is no command: the model goes on from it."""
 CLEAR_SCREEN = "\033[2J\033[H"
 
 
@@ -30,39 +34,58 @@ SETTINGS = [_shown(name) for name in Sampling.model_fields]
 
 
 class Session:
-    """What one user talks to: a model and the settings of the moment."""
+    """What one user talks to: a model, the settings of the moment, and how many texts a prompt gets."""
 
-    def __init__(self, model: LanguageModel, config: Config, settings: Sampling, write: Callable[[str], None]):
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: Config,
+        settings: Sampling,
+        write: Callable[[str], None],
+        samples: int = 1,
+    ):
         self.model, self.config, self.settings, self.write = model, config, settings, write
-        self.is_over = False
+        self.samples, self.is_over = samples, False
 
     def answer(self, line: str) -> None:
         """Obey a command or go on from a prompt; a fault is told in one line and ends nothing."""
-        words = line.split()
-        match words:
+        match line.split():
             case []:
                 self.write("write the beginning of a text, or help\n")
+            case _ if line.startswith(" "):
+                self.try_to_go_on(line)
             case ["help"]:
                 self.write(HELP.format(names=", ".join(SETTINGS)) + "\n")
             case ["settings"]:
-                self.write("".join(f"{_shown(name)} {value}\n" for name, value in self.settings))
+                self.write("".join(self._told(name) for name in Sampling.model_fields))
             case ["clear"]:
                 self.write(CLEAR_SCREEN)
             case ["quit" | "exit"]:
                 self.is_over = True
-            case ["set", name, value] if name.replace("-", "_") in Sampling.model_fields:
-                self.change(name.replace("-", "_"), None if value == "none" else value)
-            case ["set", name, _] if "did you mean" in (hint := nearest(_shown(name), SETTINGS)):
-                self.write(f"{name}: unknown setting; {hint}\n")
+            case ["set", name, *value] if name.replace("-", "_") in Sampling.model_fields:
+                self.change(name.replace("-", "_"), " ".join(value))
+            case ["set", *words] if len(words) < 3:
+                self.refuse(words)
             case _:
                 self.try_to_go_on(line)
 
-    def change(self, name: str, value: str | None) -> None:
+    def refuse(self, words: list[str]) -> None:
+        """A `set` that names no setting."""
+        name = words[0] if words else "set"
+        hint = nearest(_shown(name), SETTINGS) if words else "set NAME VALUE"
+        self.write(f"{printable(name)}: unknown setting; {hint}; before a text that begins with set write a space\n")
+
+    def change(self, name: str, value: str) -> None:
         try:
-            self.settings = read_settings(dict(self.settings) | {name: value}, "")
-            self.write(f"{_shown(name)} {getattr(self.settings, name)}\n")
+            self.settings = read_settings(dict(self.settings) | {name: None if value == "none" else value}, "")
+            self.write(self._told(name))
         except Refusal as fault:
             self.write(f"{fault}\n")
+
+    def _told(self, name: str) -> str:
+        value = getattr(self.settings, name)
+        told = " ".join(map(json.dumps, value)) or "none" if isinstance(value, tuple) else value
+        return f"{_shown(name)} {told}\n"
 
     def try_to_go_on(self, prompt: str) -> None:
         try:
@@ -71,21 +94,32 @@ class Session:
             self.write(f"{fault}\n")
 
     def go_on(self, prompt: str) -> None:
-        """Write the prompt's text piece by piece; Ctrl-C ends the text and nothing else. `Refusal` where nothing goes on from it."""
+        """Write the prompt's texts piece by piece; Ctrl-C ends them and nothing else. `Refusal` where nothing goes on from it."""
+        if reason := beyond_context(self.model, encode_prompt(self.config.tokenizer, prompt)):
+            print(reason, file=sys.stderr)
         try:
-            with closing(stream_text(self.model, self.config.tokenizer, prompt, self.settings)) as pieces:
-                self.write(prompt + shown(next(pieces, "")))
-                for piece in pieces:
-                    self.write(shown(piece))
-            self.write("\n")
+            for seed in self._seeds():
+                settings = self.settings.model_copy(update={"seed": seed})
+                with closing(stream_text(self.model, self.config.tokenizer, prompt, settings)) as pieces:
+                    self.write(prompt + shown(next(pieces, "")))
+                    for piece in pieces:
+                        self.write(shown(piece))
+                self.write("\n")
         except KeyboardInterrupt:
             self.write(" …\n")
 
+    def _seeds(self) -> list[int | None]:
+        """Of each sample; without a seed each is drawn anew."""
+        seed = self.settings.seed
+        return [None if seed is None else seed + number for number in range(self.samples)]
 
-def read_settings(values: dict, flag: str = "--") -> Sampling:
-    """Settings of a user; `Refusal` names each value that does not fit, as `--top-p: 2 needs …`."""
-    problems = Problems()
-    settings = read_section(Sampling, {name: _number(v) for name, v in values.items() if v is not None}, "", problems)
+
+def read_settings(values: dict[str, Any], flag: str = "--") -> Sampling:
+    """Settings of a user; `Refusal` names each value that does not fit, as `--top-p: 2 needs …`. A stop string may hold a line
+    end as \\n."""
+    problems, given = Problems(), {name: _number(value) for name, value in values.items() if value is not None}
+    given |= {"stop": _with_line_ends(values["stop"])} if values.get("stop") else {}
+    settings = read_section(Sampling, given, "", problems)
     if problems.lines:
         raise StudyError(flag + _shown(line.partition(":")[0]) + line[line.index(":") :] for line in problems.lines)
     return settings
@@ -126,6 +160,13 @@ def shown(text: str) -> str:
 def write_now(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _with_line_ends(stops: Any) -> Any:
+    """Stop strings in which a typed \\n is a line end; what is no text is left for the check to refuse."""
+    if isinstance(stops, str):
+        return [stops.replace("\\n", "\n")]
+    return [stop.replace("\\n", "\n") if isinstance(stop, str) else stop for stop in stops]
 
 
 def _number(value: object) -> object:

@@ -1,13 +1,14 @@
 """Text from a trained model: load one from any file that holds it, go on from prompts, one or many at a time."""
 
-from collections.abc import Generator, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from ...engine.device import pick_device
@@ -16,12 +17,13 @@ from ...study.problems import Refusal
 from ..loading import verified_content
 from .dataset import passes
 from .model import Cache, LanguageModel
-from .sampling import Sampling, draw, probabilities
+from .sampling import Sampling, draw, penalised, probabilities
 from .settings import Model
 from .shards import open_prepared
 from .specs import BaseSpec, FinetuneSpec
 from .tokenizer import encode_prompt, end_of_text, read_tokenizer
 from .train import load_model
+from .written import Written
 
 
 @dataclass(frozen=True)
@@ -87,56 +89,82 @@ def generate_text(
 ) -> str | list[str]:
     """What the model writes after a prompt, or after each of several, read as one batch; `settings` as in `Sampling`.
 
-    Each prompt's text is that which it would get alone.
+    Each prompt's text is that which it would get alone; the k-th copy of a prompt, counted from 0, gets that of `seed` + k.
+    A prompt longer than the context is warned of.
     """
-    prompts = [prompt] if isinstance(prompt, str) else prompt
+    prompts, how = [prompt] if isinstance(prompt, str) else prompt, Sampling(**settings)
     rows = [encode_prompt(tokenizer, text) for text in prompts]
-    written: list[list[int]] = [[] for _ in rows]
-    for tokens in stream_tokens(model, rows, end_of_text(tokenizer), Sampling(**settings)):
-        for row, token in zip(written, tokens, strict=True):
-            row += [] if token is None else [token]
-    texts = [tokenizer.decode(row) for row in written]
+    for reason in filter(None, (beyond_context(model, row) for row in rows)):
+        warnings.warn(reason, stacklevel=2)
+    texts = texts_after(model, tokenizer, rows, how, seeds_of(rows, how.seed))
     return texts[0] if isinstance(prompt, str) else texts
+
+
+def texts_after(
+    model: LanguageModel, tokenizer: Tokenizer, rows: list[list[int]], settings: Sampling, seeds: list[int]
+) -> list[str]:
+    """The same of prompts as token numbers, each with the seed of its own text."""
+    written, is_over = [Written(tokenizer, settings.stop) for _ in rows], [False] * len(rows)
+    for tokens in stream_tokens(model, rows, end_of_text(tokenizer), settings, seeds, is_over):
+        for number, token in enumerate(tokens):
+            if token is not None:
+                written[number].add(token)
+                is_over[number] = written[number].is_over
+    return [one.whole() for one in written]
 
 
 def stream_text(
     model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: Sampling
 ) -> Generator[str, None, None]:
     """The same for one prompt, piece by piece as it comes; a character of several tokens comes when it is whole."""
-    written: list[int] = []
-    decoder, shown = DecodeStream(skip_special_tokens=True), 0
-    for (token,) in stream_tokens(model, [encode_prompt(tokenizer, prompt)], end_of_text(tokenizer), settings):
+    written, is_over = Written(tokenizer, settings.stop), [False]
+    rows = [encode_prompt(tokenizer, prompt)]
+    for (token,) in stream_tokens(model, rows, end_of_text(tokenizer), settings, None, is_over):
         assert token is not None  # the stream ends with its only row
-        written.append(token)
-        if piece := decoder.step(tokenizer, token):
+        if piece := written.add(token):
             yield piece
-            shown += len(piece)
-    if rest := tokenizer.decode(written)[shown:]:  # a character that never became whole
+        is_over[0] = written.is_over
+    if rest := written.rest():
         yield rest
+
+
+def beyond_context(model: LanguageModel, row: list[int]) -> str | None:
+    """What of a prompt's tokens does not fit into the context, in words; None where all do."""
+    room = model.shape.context_length
+    if len(row) <= room:
+        return None
+    return f"prompt: {len(row)} tokens, the context has {room}; the first {len(row) - room} are not read"
 
 
 @torch.inference_mode()
 def stream_tokens(
-    model: LanguageModel, rows: list[list[int]], end: int, settings: Sampling
+    model: LanguageModel,
+    rows: list[list[int]],
+    end: int,
+    settings: Sampling,
+    seeds: list[int] | None = None,
+    is_over: list[bool] | None = None,
 ) -> Iterator[list[int | None]]:
-    """The next token of each row, again and again; None for a row that has come to its end of text.
+    """The next token of each row, again and again; None for a row that has come to its end of text, or that the reader says
+    is over, in `is_over`. `seeds`: of each row (default: `seeds_of` the settings' seed).
 
     An empty row begins a new text. A row longer than the context is read from its last `context_length` tokens; a row that
     fills the context goes on from its later half.
     """
-    room = model.shape.context_length
-    seeds = int(torch.randint(2**62, (1,)).item()) if settings.seed is None else settings.seed
-    generators = [torch.Generator().manual_seed(seeds) for _ in rows]
+    room, ended = model.shape.context_length, [False] * len(rows) if is_over is None else is_over
+    seeds = seeds_of(rows, settings.seed) if seeds is None else seeds
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     rows = [(row or [end])[-room:] for row in rows]
-    ended = [False] * len(rows)
+    if not rows:
+        return
     logits, cache = _read(model, rows)
     for number in range(settings.max_length):
-        tokens = draw(probabilities(logits.float(), settings), generators)
-        ended = [over or token == end for over, token in zip(ended, tokens, strict=True)]
+        tokens = draw(probabilities(penalised(logits.float(), rows, settings), settings), generators)
+        ended[:] = [over or token == end for over, token in zip(ended, tokens, strict=True)]
         if all(ended):
             return
         yield [None if over else token for over, token in zip(ended, tokens, strict=True)]
-        if number + 1 == settings.max_length:
+        if number + 1 == settings.max_length or all(ended):
             return
         rows = [[*row, token] for row, token in zip(rows, tokens, strict=True)]
         if cache.length < room:
@@ -144,6 +172,16 @@ def stream_tokens(
         else:
             rows = [row if len(row) <= room else row[-(room // 2) :] for row in rows]
             logits, cache = _read(model, rows)
+
+
+def seeds_of(rows: Iterable[Sequence[Hashable]], seed: int | None) -> list[int]:
+    """The seed of each row: `seed`, or any, and for each further copy of the same row the next one."""
+    first, seen = int(torch.randint(2**62, (1,)).item()) if seed is None else seed, Counter[tuple]()
+    seeds = []
+    for row in map(tuple, rows):
+        seeds.append(first + seen[row])
+        seen[row] += 1
+    return seeds
 
 
 def _read(model: LanguageModel, rows: list[list[int]]) -> tuple[Tensor, Cache]:

@@ -1,10 +1,12 @@
-"""From logits to the next token: temperature, top-k, top-p, greedy."""
+"""From logits to the next token: repetition penalty, temperature, top-k, top-p, greedy."""
+
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...study.fields import Count, Fraction, Natural, NonNegative, Section
+from ...study.fields import Count, Fraction, Natural, NonNegative, Positive, Section
 
 
 class Sampling(Section):
@@ -15,6 +17,23 @@ class Sampling(Section):
     top_k: Natural = Field(50, description="only the so many likeliest tokens; 0: all")
     top_p: Fraction = Field(0.9, description="only the likeliest tokens that together have this probability; 1: all")
     seed: Natural | None = Field(None, description="the same seed gives the same text; null: another text each time")
+    repetition_penalty: Positive = Field(1.0, description="above 1 makes what stands there already less likely")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="the text ends before the first of these"
+    )
+
+
+def penalised(logits: Tensor, rows: list[list[int]], settings: Sampling) -> Tensor:
+    """Logits [B, V] where each token that its row holds already, prompt included, is divided by the penalty if it is above 0,
+    else multiplied (Keskar et al. 2019)."""
+    if settings.repetition_penalty == 1:
+        return logits
+    logits = logits.clone()
+    for row, tokens in zip(logits, rows, strict=True):
+        seen = torch.tensor(sorted(set(tokens)), device=logits.device)
+        found = row[seen]
+        row[seen] = torch.where(found > 0, found / settings.repetition_penalty, found * settings.repetition_penalty)
+    return logits
 
 
 def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
