@@ -49,7 +49,7 @@ def question(summary: pd.DataFrame) -> Question | None:
         amount="target_data_pct",
         amount_words="of a domain's text",
         base="trunk",
-        rivals=(("trunk continued on all text", "continued"),),
+        rivals=(("the trunk continued on all text", "continued"),),
         derive=branches_of,
     )
 
