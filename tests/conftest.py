@@ -107,7 +107,7 @@ def warm_processes(root: Path, kind: str = "") -> list[int]:
 
 def variables() -> dict[str, str]:
     """Those of a new process: not what a Snakemake around the tests set, nor what a training in this process did."""
-    ours = ("SNAKEMAKE", "CUBLAS_WORKSPACE_CONFIG")
+    ours = ("SNAKEMAKE", "CUBLAS_WORKSPACE_CONFIG", "TOKENIZERS_PARALLELISM", "TORCHINDUCTOR_CACHE_DIR")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

@@ -67,18 +67,26 @@ def prepared_tiny(folder: Path, task: str, *more: dict):
     return prepared(plan(**tiny.content(*more)))
 
 
-@pytest.fixture(params=sorted(TINY))
-def study(request, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return prepared_tiny(tmp_path, request.param)
+@pytest.fixture(
+    params=[pytest.param(t, marks=pytest.mark.xdist_group(f"killed_{t}")) for t in sorted(TINY)], scope="module"
+)
+def undisturbed(request, tmp_path_factory) -> tuple[Path, list]:
+    """A folder with the trainings of a task's tiny study, and each of these with what it gave and its steps."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study = prepared_tiny(folder, request.param)
+        trainings = [*study.bases.values(), *study.experiments.values()]
+        return folder, [(training, *obtain(folder, "undisturbed", training, patch)) for training in trainings]
 
 
 @pytest.mark.parametrize("kill_after", [(0,), (1,), (4,), (5, 5), (11,), (3, 7, 2), (17, 1)])
-def test_a_killed_training_ends_as_an_undisturbed_one(study, tmp_path, monkeypatch, kill_after):
-    (base,), (finetune,) = study.bases.values(), study.experiments.values()
-    for training in (base, finetune):
-        straight, all_steps = obtain(tmp_path, "undisturbed", training, monkeypatch)
-        resumed, taken = obtain(tmp_path, "killed", training, monkeypatch, kill_after)
+def test_a_killed_training_ends_as_an_undisturbed_one(undisturbed, monkeypatch, kill_after):
+    folder, trainings = undisturbed
+    assert len(trainings) == 2
+    monkeypatch.chdir(folder)
+    for training, straight, all_steps in trainings:
+        resumed, taken = obtain(folder, f"killed_{kill_after}", training, monkeypatch, kill_after)
         assert straight.model.read_bytes() == resumed.model.read_bytes()
         one, other = straight.read(), resumed.read()
         assert one["history"] == other["history"] and one["metrics"] == other["metrics"]
@@ -139,16 +147,15 @@ def close(one: list[dict], other: list[dict]) -> None:
 
 @pytest.mark.parametrize("task", sorted(TINY))
 def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeypatch):
-    """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here."""
+    """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here. The first epochs of one
+    run are of two processes, and the last ones of the other, its end too."""
     flags = flags_of(project, task, monkeypatch)
     project.here("train_base", *flags, "--store", "one")
-    project.script("train_base", *flags, "--store", "two", "--processes", "2")
-    close(history(project, "one"), history(project, "two"))
     changes = [("first_two", ("--processes", "2"), ()), ("first_one", (), ("--processes", "2"))]
     if task != "distillation":  # whose processes take seconds to load what they need
         project.here("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
         close(history(project, "one"), history(project, "micro"))
-    for store, first, then in changes[:1] if task == "distillation" else changes:
+    for store, first, then in changes:
         process = start(project, *flags, "--store", store, *first)
         wait_for_line(project, process, "epoch 2/")
         os.killpg(process.pid, signal.SIGKILL)
