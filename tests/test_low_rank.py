@@ -27,7 +27,7 @@ def trained(model: nn.Module, *flags, **more) -> nn.Module:
     add_low_rank(model, *flags, **more)
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
-        if name.endswith("low_rank.up"):
+        if name.endswith("low_rank_update.up"):
             nn.init.normal_(parameter)
     return model
 
@@ -74,7 +74,7 @@ def test_only_the_updates_of_the_layers_that_are_named_are_trained():
     model = Net()
     assert add_low_rank(model, 2, 2.0, ["conv", "last"]) == ["conv", "last"]
     learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert learned == {f"{layer}.low_rank.{part}" for layer in ("conv", "last") for part in ("up", "down")}
+    assert learned == {f"{layer}.low_rank_update.{part}" for layer in ("conv", "last") for part in ("up", "down")}
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):  # in the first step only `up`, which begins as zeros, has a gradient
@@ -83,7 +83,7 @@ def test_only_the_updates_of_the_layers_that_are_named_are_trained():
     after = model.state_dict()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed == learned | {f"norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
-    assert set(update_of(after)) == learned | {"conv.low_rank.scale", "last.low_rank.scale"}
+    assert set(update_of(after)) == learned | {"conv.low_rank_update.scale", "last.low_rank_update.scale"}
 
 
 def test_every_layer_is_one_but_those_whose_weight_others_read():

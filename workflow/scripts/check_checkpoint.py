@@ -28,7 +28,7 @@ def main() -> int:
     args = parser.parse_args()
     args.file = file_of(args.file, args.store)
     from rootstock.engine.models import count_parameters
-    from rootstock.tasks.loading import content_of
+    from rootstock.tasks.loading import content_of, whole
 
     with opened(*in_store(args.file, args.store)) as file:
         content = content_of(file)  # first: a damaged file is told as such
@@ -36,12 +36,14 @@ def main() -> int:
     spec = spec_of(content["spec"])
     task = TASKS.of_file(spec.task)
     require_code(content, args.file)
-    model = task.trainer().load_model(content, str(args.file))
+    model = task.trainer().load_model(whole(content, args.file, args.store), str(args.file))
     parts = sorted(name for name in content if name not in ("model", "spec", "tokenizer"))
     cli.say(f"{args.file}: {sizes_text(args.file.stat().st_size)}, loads; its sha256 {vouched}")
     step = f", step {content['step']}" if "step" in content else ""
     cli.say(f"{task.name}, {task.about(spec)}, {content['hash']}{step}: {count_parameters(model)} parameters")
     cli.say(f"beside the weights: {', '.join(parts)}")
+    if "base_weights" in content:
+        cli.say(f"holds only what changed of its base model {content['spec']['base']}, which is here and verified")
     if "optimizer" in content:
         cli.say(f"can be trained on: resume_training.py --checkpoint {args.file}")
     else:

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from ..study.problems import Refusal
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # these very types: what others do with their weight is not known
-NAME = "low_rank"  # of the update, as a part of its layer
+NAME = "low_rank_update"  # as a part of its layer
 
 Weights = dict[str, Tensor]
 

@@ -65,13 +65,14 @@ class _Planner:
         self._note([*self.task.notes(request, base), *_nulls(request)])
         if request.finetune is None:
             self._keep_base(base, base_hash, request)
-            vouched = paths.BASE_METADATA.format(hash=base_hash)
-            self._keep_export(request, (base, None), self.plan.bases[base_hash], vouched)
+            self._keep_base_export(request, base, base_hash)
             return
         finetune = self.task.normalised(self.task.finetune_spec(request, base, base_hash, self.fingerprints))
         assert isinstance(finetune, FinetuneSpec)
         if finetune.base:
             self._keep_base(base, base_hash, request)
+        if finetune.is_update:  # which is nothing without its base model
+            self._keep_base_export(request, base, base_hash)
         self._keep_experiment(request, base, finetune, problems)
 
     def _globally(self, request: Request) -> Request:
@@ -134,6 +135,10 @@ class _Planner:
         self.plan.artefacts[artefact.name] = artefact
         for needed in artefact.needs:
             self._keep_artefact(needed)
+
+    def _keep_base_export(self, request: Request, base: BaseSpec, base_hash: str) -> None:
+        vouched = paths.BASE_METADATA.format(hash=base_hash)
+        self._keep_export(request, (base, None), self.plan.bases[base_hash], vouched)
 
     def _keep_export(
         self, request: Request, specs: tuple[BaseSpec, FinetuneSpec | None], training: Planned, published: str

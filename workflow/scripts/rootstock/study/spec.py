@@ -115,3 +115,8 @@ class FinetuneSpec(optional(TrainingSpec, "null: not used by the mode", ("task",
     def trains(self) -> bool:
         """Whether it trains at all, rather than measure a base model."""
         return self.mode != BASE_ONLY
+
+    @property
+    def is_update(self) -> bool:
+        """Whether its model file holds only what it changed of its base model's weights."""
+        return False

@@ -6,8 +6,10 @@ from typing import Any, BinaryIO
 from torch import nn
 
 from ..engine.files import load
+from ..engine.models import weights_digest
 from ..machine.private import opened
 from ..store.model_files import find_file, in_store, recorded_sha256, require_recorded
+from ..store.objects import opened_verified, require_hash, stored
 from ..study import paths
 from ..study.identity import sha256_of
 from ..study.own import name_own
@@ -34,12 +36,12 @@ def load_model(
 
 
 def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:
-    """The same as `content_of`, of a file whose sha256 is the one written down, where one is, and that this code made."""
+    """The whole content of a file whose sha256 is the one written down, where one is, and that this code made."""
     with opened(*in_store(path, store)) as file:
         content = content_of(file)
         require_recorded(path, sha256_of(file), recorded_sha256(path, content["hash"], store))
         require_code(content, path)
-        return content
+        return whole(content, path, store)
 
 
 def content_of(file: BinaryIO) -> dict[str, Any]:
@@ -49,3 +51,36 @@ def content_of(file: BinaryIO) -> dict[str, Any]:
     if not isinstance(spec, dict) or not isinstance(spec.get("task"), str) or "hash" not in content:
         raise Refusal(f"{file.name}: is not a model of Rootstock")
     return content
+
+
+def whole(content: dict[str, Any], path: Path, store: str | Path) -> dict[str, Any]:
+    """A model file's content with all of its weights: where it holds only what changed of its base model, with those of that.
+
+    The base model is looked for in `store`, in the store where the file lies, and in base_models/. `Refusal` where it is in none,
+    damaged, or has other weights than those that the file's model learned on.
+    """
+    wanted = content.get("base_weights")
+    if wanted is None:
+        return content
+    name = str(content["spec"].get("base"))
+    base = _base_model(name, (Path(store), path.parent.parent))
+    if base is None:
+        fix = f"is neither in {store} nor in base_models; train it or copy it there"
+        raise Refusal(f"{path}: holds only what changed of its base model {name}, which {fix}")
+    if weights_digest(base["model"]) != wanted:
+        fix = f"base_models.py forget {content['hash']} and train it again"
+        raise Refusal(f"{path}: learned on other weights than its base model {name} has now; {fix}")
+    return content | {"model": base["model"] | content["model"]}
+
+
+def _base_model(name: str, stores: tuple[Path, ...]) -> dict[str, Any] | None:
+    """The content of a base model, verified; None where it is nowhere."""
+    for kept in (stored(store, name) for store in stores):
+        if kept.is_whole():
+            with kept.opened() as files:
+                return content_of(files.model)
+    published = Path(paths.base_model(require_hash(name)))
+    if not published.exists():
+        return None
+    with opened_verified(published, paths.base_metadata(published), name) as files:
+        return content_of(files.model)

@@ -1,28 +1,21 @@
-"""A trained model as a Hugging Face folder: weights under the names of a Llama, tokenizer, card."""
+"""A trained model as a Hugging Face folder: weights under the names of a Llama, or an adapter of PEFT; tokenizer, card."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torch import Tensor
+
 from ...engine.files import load
+from ...engine.low_rank import merged
 from ...store.files import write_atomically, write_json
+from ..loading import whole
+from .adapter import write_adapter
+from .llama import llama_name
 from .model import NORM_EPSILON, ROPE_THETA
 from .settings import Model
+from .task import trunk_folder
 from .tokenizer import end_of_text, read_tokenizer
-
-LLAMA_NAMES = {
-    "embedding.weight": "model.embed_tokens.weight",
-    "norm.weight": "model.norm.weight",
-    "attention_norm": "input_layernorm",
-    "feed_forward_norm": "post_attention_layernorm",
-    "attention.query": "self_attn.q_proj",
-    "attention.key": "self_attn.k_proj",
-    "attention.value": "self_attn.v_proj",
-    "attention.output": "self_attn.o_proj",
-    "feed_forward.gate": "mlp.gate_proj",
-    "feed_forward.up": "mlp.up_proj",
-    "feed_forward.down": "mlp.down_proj",
-}
 
 
 def export(
@@ -33,32 +26,49 @@ def export(
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Write `model` into `folder`, so that `AutoModelForCausalLM` and `AutoTokenizer` load it."""
+    """Write `model` into `folder`, so that `AutoModelForCausalLM` and `AutoTokenizer` load it; a low-rank update, unless the study
+    asks for merged ones, so that `PeftModel` loads it beside its trunk."""
+    where = Path(model.name)
+    content = whole(load(model), where, where.parent.parent)
+    shape = Model.model_validate(metadata["spec"]["model"])
+    weights, vocab_size = content["model"], content["model"]["embedding.weight"].shape[0]
+    end = _write_tokenizer(content["tokenizer"], shape, folder, model.name)
+    is_adapter = metadata["spec"].get("mode") == "lora" and not study.get("export_merged")
+    if is_adapter:
+        count = write_adapter(weights, metadata, folder)
+        _say_where_trunk_is(folder.parent / trunk_folder(metadata["spec"]["base"]), metadata, say)
+    else:
+        count = _write_weights(merged(weights), folder)
+        write_json(folder / "config.json", llama_config(shape, vocab_size, end))
+        write_json(folder / "generation_config.json", {"eos_token_id": end, "bos_token_id": end, "pad_token_id": end})
+    write_atomically(folder / "README.md", card(metadata, shape, is_adapter).encode())
+    say(f"{count} tensors, vocabulary {vocab_size}, context {shape.context_length}")
+
+
+def _write_weights(weights: dict[str, Tensor], folder: Path) -> int:
+    """All of a plain model's, under a Llama's names; how many tensors that are."""
     from safetensors.torch import save
 
-    content = load(model)
-    weights = {llama_name(name): tensor.contiguous() for name, tensor in content["model"].items()}
-    write_atomically(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
-    vocab_size = content["model"]["embedding.weight"].shape[0]
-    tokenizer = read_tokenizer(content["tokenizer"], model.name)
+    tensors = {llama_name(name): tensor.contiguous() for name, tensor in weights.items()}
+    write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    return len(tensors)
+
+
+def _write_tokenizer(text: str, shape: Model, folder: Path, where: str) -> int:
+    """The tokenizer's files; the number of the token that ends a text."""
+    tokenizer = read_tokenizer(text, where)
     end = end_of_text(tokenizer)
-    shape = Model.model_validate(metadata["spec"]["model"])
-    write_json(folder / "config.json", llama_config(shape, vocab_size, end))
-    write_atomically(folder / "tokenizer.json", content["tokenizer"].encode())
+    write_atomically(folder / "tokenizer.json", text.encode())
     ends = tokenizer.id_to_token(end)
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": ends, "bos_token": ends, "pad_token": ends}
     write_json(folder / "tokenizer_config.json", names | {"model_max_length": shape.context_length})
-    write_json(folder / "generation_config.json", {"eos_token_id": end, "bos_token_id": end, "pad_token_id": end})
-    write_atomically(folder / "README.md", card(metadata, shape).encode())
-    say(f"{len(weights)} tensors, vocabulary {vocab_size}, context {shape.context_length}")
+    return end
 
 
-def llama_name(name: str) -> str:
-    """The name that a weight of ours has in a Llama."""
-    if name in LLAMA_NAMES:
-        return LLAMA_NAMES[name]
-    _, layer, part = name.split(".", 2)  # blocks.3.attention.query.weight
-    return f"model.layers.{layer}.{LLAMA_NAMES[part.removesuffix('.weight')]}.weight"
+def _say_where_trunk_is(trunk: Path, metadata: dict[str, Any], say: Callable[[str], None]) -> None:
+    if not trunk.exists():
+        base = metadata["spec"]["base"]
+        say(f"an adapter of {trunk}: export_model.py --hash {base} --output {trunk} writes that; --merge needs none")
 
 
 def llama_config(shape: Model, vocab_size: int, end: int) -> dict[str, Any]:
@@ -86,7 +96,7 @@ def llama_config(shape: Model, vocab_size: int, end: int) -> dict[str, Any]:
     }
 
 
-def card(metadata: dict[str, Any], shape: Model) -> str:
+def card(metadata: dict[str, Any], shape: Model, is_adapter: bool = False) -> str:
     """What the model is and how well it predicts text, for those who find the folder."""
     spec, metrics = metadata["spec"], metadata["metrics"]
     about = spec.get("domain") or "all of its text"
@@ -94,9 +104,10 @@ def card(metadata: dict[str, Any], shape: Model) -> str:
         f"| {name} | {m['loss']:.3f} | {m['perplexity']:.1f} |"
         for name, m in metrics.get("test", metrics["base"]).items()
     ]
+    library = f"peft\nbase_model: ../{trunk_folder(spec['base'])}" if is_adapter else "transformers"
     return "\n".join(
         [
-            "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---",
+            f"---\nlibrary_name: {library}\npipeline_tag: text-generation\n---",
             f"# {'Trunk' if 'base' not in spec else spec['mode']} {metadata['hash']}",
             "",
             f"A language model of {metrics['parameters']:,} parameters trained by Rootstock on {about} "

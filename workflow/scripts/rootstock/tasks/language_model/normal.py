@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...study.spec import renewed
+from .settings import TARGETS
 from .specs import BaseSpec, FinetuneSpec
 
 
@@ -19,4 +20,6 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
         changes["eval_every"] = spec.max_steps  # there is one evaluation, at the end
     if spec.early_stopping_patience is not None and spec.early_stopping_patience >= spec.course().epochs:
         changes["early_stopping_patience"] = None  # the last evaluation comes first
+    if isinstance(spec, FinetuneSpec) and spec.targets is not None:
+        changes["targets"] = tuple(name for name in TARGETS if name in spec.targets)
     return renewed(spec, **changes)

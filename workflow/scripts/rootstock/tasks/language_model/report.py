@@ -13,7 +13,7 @@ from .settings import GENERAL
 
 TRUNK = "trunk"
 SAME_COURSE = ["base_hash", "max_steps", "batch_size", "schedule", "lr", "warmup_steps", "optimizer"]
-SETTINGS = ("mode", "target_data_pct", "trained_layers", "base_max_steps", "max_steps")
+SETTINGS = ("mode", "target_data_pct", "trained_layers", "rank", "alpha", "targets", "base_max_steps", "max_steps")
 
 LOSS = Measure(
     "branch",
@@ -142,6 +142,6 @@ def _as_text(table: pd.DataFrame) -> str:
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, str) or value != value or value is None:
         return value if isinstance(value, str) else ""
-    if name == "target_data_pct":
+    if name in ("target_data_pct", "alpha"):
         return f"{value:g}"
     return f"{value:.{0 if name in (*SETTINGS, 'test tokens') else 1 if name == 'perplexity' else 3}f}"

@@ -19,7 +19,17 @@ from ...study.fields import (
 )
 from ...study.spec import Optimisation
 
-Mode = Literal["full_fine_tuning", "last_layers_only", "cool_down", "base_only"]
+Mode = Literal["full_fine_tuning", "last_layers_only", "lora", "cool_down", "base_only"]
+Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS: dict[Target, str] = {  # a Llama's names of linear layers, to ours
+    "q_proj": "query",
+    "k_proj": "key",
+    "v_proj": "value",
+    "o_proj": "output",
+    "gate_proj": "gate",
+    "up_proj": "up",
+    "down_proj": "down",
+}
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
 
@@ -32,6 +42,10 @@ class Scope(Section):
     )
     export: bool = Field(
         False, description="also write each model as a Hugging Face folder below artifacts/language_model/"
+    )
+    export_merged: bool = Field(
+        False,
+        description="with export: lora branches as whole models, not as PEFT adapters beside their trunk",
     )
 
 
@@ -116,13 +130,20 @@ class Branch(Section):
 
     mode: Mode = Field(
         "full_fine_tuning",
-        description="full_fine_tuning or last_layers_only, on a domain; cool_down: all text, linear schedule; base_only: the trunk, measured",
+        description="full_fine_tuning, last_layers_only or lora, on a domain; cool_down: all text, linear schedule; base_only: the trunk, measured",
     )
     target_data_pct: Fraction = Field(
         1.0, description="share of the domain's training documents, 0.1 is 10 %: seeded, nested, at least one"
     )
     trained_layers: Count | None = Field(
         None, description="how many of the last blocks last_layers_only trains, with the last norm (default: 1)"
+    )
+    rank: Count | None = Field(None, description="lora: rank of the update of each layer (default: 8)")
+    alpha: Positive | None = Field(
+        None, description="lora: an update is scaled by alpha / rank (default: twice the rank)"
+    )
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)] | None = Field(
+        None, description="lora: the layers of each block that get an update (default: all seven)"
     )
     seed_finetune: Natural | None = Field(None, description="seed of the branch (default: the base's)")
     branch_at: Count | None = Field(

@@ -7,9 +7,12 @@ from pydantic import model_validator
 from ...study import spec
 from ...study.fields import Float, Introduced, Section, never_null, optional
 from ...study.spec import Course
-from .settings import Mode, Model, Training
+from .settings import Mode, Model, Target, Training
 
 BETAS = (0.9, 0.95)  # a shorter memory of squared gradients than AdamW's default: usual where batches are noisy
+
+
+LORA = ("rank", "alpha", "targets")  # what only this mode has
 
 
 class TextIdentity(Section):
@@ -64,6 +67,10 @@ def _complete(branch: "FinetuneSpec") -> "FinetuneSpec":
         spec.require(branch, "domain", "target_data_pct")
     if branch.mode == "last_layers_only":
         spec.require(branch, "trained_layers")
+    if branch.mode == "lora":
+        spec.require(branch, *LORA)
+    else:
+        spec.require(branch, unused=LORA)
     return branch
 
 
@@ -79,7 +86,14 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     domain: str | None = None  # None: the trunk's own text
     target_data_pct: Float | None = None
     trained_layers: int | None = None
+    rank: Annotated[int | None, Introduced(None)] = None
+    alpha: Annotated[Float | None, Introduced(None)] = None
+    targets: Annotated[tuple[Target, ...] | None, Introduced(None)] = None
     resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
+
+    @property
+    def is_update(self) -> bool:
+        return self.mode == "lora"
 
     def course(self) -> Course:
         return _course(self, self.resumed_from)

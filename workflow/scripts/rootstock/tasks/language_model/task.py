@@ -7,7 +7,7 @@ from typing import Any
 from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
-from ...study.identity import canonical, digest, short_digest
+from ...study.identity import SHORT_LENGTH, canonical, digest, short_digest
 from ...study.paths import unit_folder
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Request, Unit
@@ -15,13 +15,15 @@ from ...study.resumption import Place, Resumption
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import dataset, normal, resume
-from .settings import GENERAL, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
-from .specs import BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
+from .settings import GENERAL, TARGETS, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
+from .specs import LORA, BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
 
 Asked = Request[Scope, Data, Base, Finetune]
 
 DECAY_PCT = 0.2
+RANK = 8
 NETWORK = Source(Path(__file__).with_name("model.py"), ("LanguageModel",))
+UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
 
 
 class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
@@ -38,6 +40,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         "domain": ("unit", "domain"),
         "domains": ("scope", "domains"),
         "export": ("scope", "export"),
+        "export_merged": ("scope", "export_merged"),
         "data_path": ("data", "path"),
     }
     unit_help = {"domain": "what the branch is about; not given for a cool_down, which goes on with all text"}
@@ -124,6 +127,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
             **common,
             target_data_pct=None if wish.mode == "cool_down" else wish.target_data_pct,
             trained_layers=(wish.trained_layers or 1) if wish.mode == "last_layers_only" else None,
+            **(_low_rank(wish) if wish.mode == "lora" else {}),
         )
 
     def normalised(self, spec: TrainingSpec) -> TrainingSpec:
@@ -149,7 +153,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
         """The branch's under their names, the trunk's with `base_` before."""
-        own = ("mode", "domain", "target_data_pct", "trained_layers", *TRAINING_COLUMNS)
+        own = ("mode", "domain", "target_data_pct", "trained_layers", *LORA, *TRAINING_COLUMNS)
         columns = {name: getattr(finetune, name) for name in own} | {"domain": request.unit.name}
         columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
         columns |= {f"base_{name}": value for name, value in base.model}
@@ -163,20 +167,24 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def default_name(self, settings: Settings) -> str:
         name, share = settings["mode"], settings["target_data_pct"]
+        name += "" if settings["rank"] is None else f"_r{settings['rank']}"
         return f"{name}{'' if share is None else f'_pct{share:g}'}_at{settings['base_max_steps']}"
 
     def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
-        """A Hugging Face folder, if the study exports."""
-        if not request.scope.export:
+        """A Hugging Face folder, if the study exports. Of an adapter the trunk is exported too, which it names."""
+        scope = request.scope
+        if not scope.export or (finetune is None and request.finetune and scope.export_merged):
             return None
-        name = "trunk" if finetune is None else f"{finetune.mode}_{unit_folder(request.unit.name)}"
-        return f"artifacts/language_model/{name}_{short_digest(finetune or base)}"
+        if finetune is None:
+            return f"artifacts/language_model/{trunk_folder(digest(base))}"
+        name = f"{finetune.mode}{'_merged' if finetune.is_update and scope.export_merged else ''}"
+        return f"artifacts/language_model/{name}_{unit_folder(request.unit.name)}_{short_digest(finetune)}"
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> TextIdentity:
         return dataset.identity_at(Path(folder))
 
     def built_by(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> tuple[Source, ...]:
-        return (NETWORK,)
+        return (NETWORK, UPDATES) if isinstance(spec, FinetuneSpec) and spec.is_update else (NETWORK,)
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
@@ -202,6 +210,11 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return resume.resumed(spec, place, changes)
 
 
+def trunk_folder(base_hash: str) -> str:
+    """The name of the folder that a trunk is exported to, which stands beside those of its branches."""
+    return f"trunk_{base_hash[:SHORT_LENGTH]}"
+
+
 def _check_training(key: str, wish: Training, problems: Problems) -> None:
     if wish.warmup_steps > wish.max_steps:
         problems.add(f"{key}.warmup_steps", wish.warmup_steps, f"is more than max_steps: {wish.max_steps}")
@@ -222,8 +235,18 @@ def _check_branch(request: Asked, problems: Problems) -> None:
         problems.add("finetune.target_data_pct", wish.target_data_pct, fix)
     if wish.trained_layers is not None and wish.mode != "last_layers_only":
         problems.add("finetune.trained_layers", wish.trained_layers, f"needs mode last_layers_only, not {wish.mode}")
+    for name in LORA:
+        if wish.mode != "lora" and (value := getattr(wish, name)) is not None:
+            problems.add(f"finetune.{name}", value, f"needs mode lora, not {wish.mode}")
+    if (wish.rank or 1) > (most := min(request.base.d_model, request.base.d_ff)):
+        problems.add("finetune.rank", wish.rank, f"is more than the narrowest layer has: {most}")
     if (wish.trained_layers or 1) > request.base.n_layers:
         problems.add("finetune.trained_layers", wish.trained_layers, f"is more than n_layers: {request.base.n_layers}")
+
+
+def _low_rank(wish: Branch) -> dict[str, Any]:
+    rank = wish.rank or RANK
+    return {"rank": rank, "alpha": wish.alpha or 2.0 * rank, "targets": wish.targets or tuple(TARGETS)}
 
 
 def _training(wish: Training) -> dict[str, Any]:

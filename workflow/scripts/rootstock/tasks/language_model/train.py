@@ -3,14 +3,15 @@
 from typing import Any
 
 from ...engine.loop import Outcome, fit, untrained
-from ...engine.models import count_parameters, rebuilt
+from ...engine.low_rank import add_low_rank, update_of
+from ...engine.models import count_parameters, rebuilt, weights_digest
 from ...engine.progress import Context, Fitted
 from ...engine.seeding import seed_step
 from ...study.parts import Inputs
 from ...study.problems import Refusal
 from .measure import Measure, together
 from .model import LanguageModel
-from .settings import GENERAL, Model
+from .settings import GENERAL, TARGETS, Model
 from .shards import Prepared, open_prepared
 from .specs import BaseSpec, FinetuneSpec
 from .trainee import TextTrainee
@@ -34,15 +35,16 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
     model, before = _measured_trunk(inputs, text, context)
     domains = text.domains if spec.domain is None else [spec.domain]
     train = text.stream(domains, "train", spec.target_data_pct or 1.0, spec.seed)
-    if spec.trained_layers is not None:
-        model.requires_grad_(False)
-        for part in (*model.blocks[-spec.trained_layers :], model.norm):
-            part.requires_grad_(True)
+    _free_what_is_trained(model, spec)
     context.say(f"{spec.mode} on {spec.domain or GENERAL}: {len(train)} tokens to train")
     trainee = TextTrainee(model, text.tokenizer, train, text.stream(domains, "val"), spec, context)
     fitted = fit(trainee, spec, context)
     metrics = {"base": before, "test": _measure_all(trainee.measure, text), "n_train": len(train)}
-    return _outcome(trainee, fitted, metrics)
+    outcome = _outcome(trainee, fitted, metrics)
+    if spec.is_update:
+        base_weights = weights_digest(inputs.base.content["model"])
+        outcome.model |= {"model": update_of(fitted.state), "base_weights": base_weights}
+    return outcome
 
 
 def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
@@ -61,6 +63,17 @@ def load_model(content: dict[str, Any], where: str) -> LanguageModel:
         )
 
     return rebuilt(content, build, where)
+
+
+def _free_what_is_trained(model: LanguageModel, spec: FinetuneSpec) -> None:
+    """Freeze the rest; the updates of lora are made here, the same for a seed."""
+    if spec.trained_layers is not None:
+        model.requires_grad_(False)
+        for part in (*model.blocks[-spec.trained_layers :], model.norm):
+            part.requires_grad_(True)
+    if spec.rank is not None and spec.alpha is not None:
+        seed_step(spec.seed, 0)
+        add_low_rank(model, spec.rank, spec.alpha, [TARGETS[name] for name in spec.targets or ()])
 
 
 def _measured_trunk(inputs: Inputs, text: Prepared, context: Context) -> tuple[LanguageModel, dict[str, Any]]:
