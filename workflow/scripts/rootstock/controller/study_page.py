@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..results import overview
+from ..results import answer, gains, overview
+from ..results.comparisons import compare
 from ..results.page import Page
-from ..results.sections import Material
+from ..results.sections import Material, Section
 from ..results.summary import summary_of
+from ..results.words import WORDS
 from ..study import paths
 from ..study.parts import explainer_of
 from ..study.plan import Plan
@@ -23,25 +25,41 @@ def page_of(wanted: Plan, folder: Path, is_partial: bool = False) -> Page:
     missing = missing_of(wanted) if is_partial else []
     plan = without(wanted, missing)
     material = material_of(plan)
+    own = explainer_of(plan.study.task.reporter()).sections(material)
+    answered = material.chosen is not None
     return Page(
         title=wanted.study.name,
         description=str(json.loads(wanted.content).get("description") or ""),
-        answer=[],
-        lead=None,
-        sections=[
-            *explainer_of(plan.study.task.reporter()).sections(material),
-            *_of_any_study(wanted, plan, material, missing),
-        ],
+        answer=_answer(material, bool(missing)),
+        lead=gains.lead(material.chosen, material.question) if answered else None,
+        sections=[*_evidence(material), *own, *_of_any_study(wanted, plan, material, missing)],
         notice=told(missing, wanted) if missing else "",
+        words=WORDS if answered else {},
         files=[name for name in BESIDE if (folder / name).exists()],
     )
 
 
 def material_of(plan: Plan) -> Material:
-    """What the results of a plan are, and what is asked of them."""
+    """What the results of a plan are, what is asked of them, and what is compared."""
     reporter = plan.study.task.reporter()
     summary = summary_of(plan, reporter.result_columns)
-    return Material(plan, summary, baselines_of(plan), explainer_of(reporter).question(summary))
+    question = explainer_of(reporter).question(summary)
+    comparisons = compare(summary, question) if question else []
+    chosen = answer.chosen(comparisons, question) if question else None
+    return Material(plan, summary, baselines_of(plan), question, comparisons, chosen)
+
+
+def _answer(material: Material, is_partial: bool) -> list[str]:
+    if material.question is None:
+        return ["This study compares nothing with a base model or with training from scratch, so there is no answer."]
+    return answer.sentences(material.comparisons, material.question, is_partial)
+
+
+def _evidence(material: Material) -> list[Section]:
+    if material.chosen is None:
+        return []
+    asked = (material.comparisons, material.chosen, material.question)
+    return [gains.evidence(*asked), gains.who(*asked)]
 
 
 def baselines_of(plan: Plan) -> list[dict[str, Any]]:
@@ -50,7 +68,7 @@ def baselines_of(plan: Plan) -> list[dict[str, Any]]:
     return [row for file in files for row in read_file(file)]
 
 
-def _of_any_study(wanted: Plan, plan: Plan, material: Material, missing: list[Missing]) -> list[Any]:
+def _of_any_study(wanted: Plan, plan: Plan, material: Material, missing: list[Missing]) -> list[Section]:
     metadata = metadata_of(plan)
     return [
         overview.coverage(grid_of(wanted), missing_table(missing)),

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import NullLocator
 
-from .svg import COLOURS, GRID, INK, PAPER, STYLE
+from .svg import COLOURS, GREY, INK, PAPER, STYLE
 
 WIDTH = 5.0  # inches: with letters of 9 points it is read at 400 pixels and beside another
 MARKS = ("o", "s", "^", "D", "v", "P")  # a second sign beside the colour
+DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 MOST_NAMES = 24  # units that are named in a drawing; more are drawn without names
 
 
@@ -40,49 +41,53 @@ def cut(name: Any, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def pairs(before: pd.Series, after: pd.Series, labels: tuple[str, str], measure: str, higher: bool = True) -> Drawing:
-    """A line a unit from what it had to what it has; solid where it gained, dashed where it lost."""
+def pairs(values: pd.DataFrame, measure: str, higher: bool = True) -> Drawing:
+    """A line a unit (row) through its columns, from what it had to what it has; dashed where the last is worse than the first."""
+    places = range(values.shape[1])
     with styled():
         figure, (axes,) = drawing(3.6)
-        for unit in before.index:
-            old, new = before[unit], after[unit]
-            worse = (new < old) if higher else (new > old)
-            same = new == old
-            look: dict[str, Any] = {
-                "color": GRID if same else COLOURS[1] if worse else COLOURS[0],
-                "linestyle": "--" if worse else "-",
-            }
-            axes.plot([0, 1], [old, new], marker="o", markersize=4, linewidth=1.4, **look)
-        axes.plot([0, 1], [before.mean(), after.mean()], color=INK, linewidth=3, marker="D", markersize=6)
-        axes.set_xticks([0, 1], labels)
-        axes.set_xlim(-0.25, 1.6)
+        for _, own in values.iterrows():
+            change = (own.iloc[-1] - own.iloc[0]) * (1 if higher else -1)
+            colour = COLOURS[1] if change < 0 else COLOURS[0] if change > 0 else GREY
+            style = "--" if change < 0 else "-"
+            axes.plot(places, own, color=colour, linestyle=style, marker="o", markersize=4, linewidth=1.4)
+        axes.plot(places, values.mean(), color=INK, linewidth=3, marker="D", markersize=6)
+        axes.set_xticks(places, [cut(name, 28) for name in values.columns])
+        axes.set_xlim(-0.25, places[-1] + 0.3 * len(places) + 0.1)
         axes.set_ylabel(measure)
         axes.grid(axis="x", visible=False)
-        _name_ends(axes, after)
+        _name_ends(axes, values.iloc[:, -1])
     return figure
 
 
-def _name_ends(axes: Axes, after: pd.Series) -> None:
-    """The name of each unit beside the end of its line, moved apart where they would overlap."""
-    if not 0 < len(after) <= MOST_NAMES:
+def _name_ends(axes: Axes, ends: pd.Series) -> None:
+    """The names of the units beside the ends of their lines, those of one end together, moved apart where they would overlap."""
+    groups = [(float(end), together(list(units.index))) for end, units in ends.groupby(ends)]
+    if not 0 < len(groups) <= MOST_NAMES:
         return
     low, high = axes.get_ylim()
-    step = (high - low) / 22
-    ordered = after.sort_values()
-    places = spread(ordered.to_numpy(dtype=float), step)
-    shift = min(0.0, high - places[-1])
-    for unit, value, place in zip(ordered.index, ordered, places + shift, strict=True):
-        axes.annotate(
-            cut(unit, 14), (1, value), (1.14, place), va="center", fontsize=7.5,
-            arrowprops={"arrowstyle": "-", "color": GRID, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3},
-        )  # fmt: skip
+    places = spread([end for end, _ in groups], (high - low) / 20, high)
+    at = axes.get_xticks()[-1]
+    for (end, name), place in zip(groups, places, strict=True):
+        arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(name, (at, end), (at + 0.12, place), va="center", fontsize=7.5, arrowprops=arrow)
 
 
-def spread(values: np.ndarray, step: float) -> np.ndarray:
-    """Sorted places, each at least `step` above the one before, and as near to its value as the ones below let it."""
-    places = values.astype(float).copy()
+def together(names: Sequence[Any], most: int = 3) -> str:
+    """Several names as one label."""
+    shown = ", ".join(cut(name, 14) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def spread(values: Sequence[float], step: float, high: float) -> list[float]:
+    """Sorted places, at least `step` apart, near their values; none above `high`, where there is room below it."""
+    places = list(values)
     for k in range(1, len(places)):
         places[k] = max(places[k], places[k - 1] + step)
+    ceiling = high
+    for k in reversed(range(len(places))):
+        places[k] = min(places[k], ceiling)
+        ceiling = places[k] - step
     return places
 
 
@@ -110,22 +115,34 @@ def against(
     label_x: str,
     label_y: str,
     thin: Mapping[str, pd.DataFrame] | None = None,
-    references: Sequence[tuple[str, float]] = (),
+    beside: Mapping[str, pd.DataFrame] | None = None,
+    levels: Sequence[tuple[str, float]] = (),
 ) -> Drawing:
-    """Scores against an amount: a line a setting (columns x, mean, low, high), thin ones for units (columns x, unit, value),
-    dashed levels with their names."""
+    """Scores against an amount: a line a setting (columns x, mean, low, high), thin ones for units (columns x, unit, value), dashed
+    ones `beside` them (columns x, mean), and levels that know no amount."""
     with styled():
-        figure, (axes,) = drawing(4.0)
+        figure, (axes,) = drawing(4.2)
         for place, (name, line) in enumerate(lines.items()):
             look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)]}
             for _, own in (thin or {}).get(name, pd.DataFrame(columns=["unit"])).groupby("unit", sort=False):
                 axes.plot(own["x"], own["value"], linewidth=0.6, alpha=0.35, **look)
             axes.fill_between(line["x"], line["low"], line["high"], alpha=0.18, linewidth=0, **look)
             axes.plot(
-                line["x"], line["mean"], marker=MARKS[place % len(MARKS)], markersize=5, linewidth=2, label=cut(name, 40), **look
-            )  # fmt: skip
-        for place, (name, level) in enumerate(references):
-            axes.axhline(level, color=INK, linewidth=1, linestyle=((0, (2 + 2 * place, 2))), label=cut(name, 40))
+                line["x"],
+                line["mean"],
+                marker=MARKS[place % len(MARKS)],
+                markersize=5,
+                linewidth=2,
+                label=cut(name, 40),
+                **look,
+            )
+        for place, (name, line) in enumerate((beside or {}).items()):
+            axes.plot(line["x"], line["mean"], color=INK, linewidth=1, linestyle=DASHES[place % len(DASHES)], label=cut(name, 40),
+                      marker=MARKS[place % len(MARKS)], markersize=4, fillstyle="none")  # fmt: skip
+        for place, (name, level) in enumerate(levels):
+            axes.axhline(
+                level, color=INK, linewidth=1.2, linestyle=DASHES[::-1][place % len(DASHES)], label=cut(name, 40)
+            )
         _log_where_wide(axes, lines)
         axes.set_xlabel(label_x)
         axes.set_ylabel(label_y)
@@ -146,6 +163,23 @@ def _log_where_wide(axes: Axes, lines: Mapping[str, pd.DataFrame]) -> None:
 
 def _legend_below(figure: Drawing) -> None:
     figure.legend(loc="outside lower left", ncols=2, fontsize=8, handlelength=2.6)
+
+
+def effects(rows: pd.DataFrame, label: str) -> Drawing:
+    """A row a comparison (columns name, mean, low, high): its mean gain as a mark, its interval as a line where it has one."""
+    with styled():
+        figure, (axes,) = drawing(0.9 + 0.25 * max(2, len(rows)))
+        numbers = rows[["mean", "low", "high"]].to_numpy(dtype=float)
+        for height, (mean, low, high) in enumerate(numbers):
+            colour = COLOURS[1] if mean < 0 else COLOURS[0]
+            axes.plot([low, high], [height, height], color=colour, linewidth=2)
+            axes.plot([mean], [height], "D" if mean < 0 else "o", color=colour, markersize=5.5)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(rows)), [cut(name, 44) for name in rows["name"]], fontsize=7.5)
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        axes.grid(axis="y", visible=False)
+    return figure
 
 
 def curves(
@@ -176,7 +210,9 @@ def matrices(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> D
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             for (row, column), share in np.ndenumerate(shares):
                 colour = COLOURS[0] if row == column else COLOURS[1]
-                axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, alpha=share, linewidth=0))
+                axes.add_patch(
+                    Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, alpha=0.75 * share, linewidth=0)
+                )
                 if size <= 12 and counts[row, column]:
                     axes.text(column, row, f"{counts[row, column]:g}", ha="center", va="center", fontsize=6.5)
             axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", title=name)
@@ -192,20 +228,18 @@ def matrices(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> D
 
 
 def scatters(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
-    """Points (columns x, y, group), a colour and a sign a group; panels side by side share no axes."""
-    groups = list(dict.fromkeys(group for frame in named.values() for group in frame["group"]))
+    """Points (columns x, y, group), a colour and a sign a group; panels side by side, on one scale."""
+    groups = sorted({group for frame in named.values() for group in frame["group"]}, key=str)
     with styled():
-        figure, all_axes = drawing(
-            1.2 + 2.3 * ((len(named) + 1) // 2), columns=min(2, len(named)), rows=(len(named) + 1) // 2
-        )
-        for axes in all_axes[len(named) :]:
-            axes.remove()
-        for axes, (name, frame) in zip(all_axes, named.items(), strict=False):
+        figure, all_axes = drawing(3.2, columns=len(named), sharex=True, sharey=True)
+        for axes, (name, frame) in zip(all_axes, named.items(), strict=True):
             for place, group in enumerate(groups):
                 own = frame[frame["group"] == group]
-                axes.plot(own["x"], own["y"], MARKS[(place // len(COLOURS) + place) % len(MARKS)], markersize=3.2, alpha=0.75,
-                          markeredgewidth=0, color=COLOURS[place % len(COLOURS)], label=cut(group, 16))  # fmt: skip
-            axes.set(title=name, xlabel=label_x, ylabel=label_y, xticks=[], yticks=[])
+                mark = MARKS[(place // len(COLOURS) + place) % len(MARKS)]
+                axes.plot(own["x"], own["y"], mark, markersize=3.5, alpha=0.8, markeredgewidth=0, label=cut(group, 16),
+                          color=COLOURS[place % len(COLOURS)])  # fmt: skip
+            axes.set(title=name, xlabel=label_x, xticks=[], yticks=[])
+        all_axes[0].set_ylabel(label_y)
         handles, labels = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8, handlelength=1)
     return figure

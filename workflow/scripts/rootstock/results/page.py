@@ -20,7 +20,7 @@ from .svg import NO_XML, svg_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES, TABLES = "figures", "tables"
-WIDE = 36  # letters; a longer text is broken into lines
+WIDE = 60  # letters; a longer text is broken into lines
 LISTING = "figures.json"  # titles and captions, for Snakemake's report
 
 

@@ -15,7 +15,7 @@ ET.register_namespace("", SVG)
 ET.register_namespace("xlink", LINK)
 
 # Drawn in these, shown in the colours that the page gives the names. Beyond the page the second value holds.
-INK, GRID, PAPER = "#010203", "#040506", "#070809"
+INK, GRID, PAPER, GREY = "#010203", "#040506", "#070809", "#0a0b0c"
 COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -24,7 +24,12 @@ COLOURS = (
     "#e69f00",
     "#56b4e9",
 )  # Okabe and Ito: told apart by colour-blind readers
-SHOWN = {INK: "currentColor", GRID: "var(--grid, #d9d9d9)", PAPER: "var(--paper, #ffffff)"}
+SHOWN = {
+    INK: "currentColor",
+    GRID: "var(--grid, #d9d9d9)",
+    PAPER: "var(--paper, #ffffff)",
+    GREY: "var(--grey, #8a8a8a)",
+}
 SHOWN |= {colour: f"var(--c{number}, {colour})" for number, colour in enumerate(COLOURS, 1)}
 
 STYLE: dict[Any, Any] = {

@@ -4,15 +4,22 @@ const follow = () => document.documentElement.classList.toggle("dark", dark.matc
 follow();
 dark.addEventListener("change", follow);
 
-// What is closed is opened on paper.
+// On paper what is closed is opened, and a table is made to fit: a page on its side has some 1000 pixels, an upright one 660.
 const opened = [];
 addEventListener("beforeprint", () => {
+  for (const table of document.querySelectorAll("table")) {
+    const room = table.closest("section:has(.table.wide)") ? 1000 : 660;
+    table.style.zoom = Math.min(0.75, room / table.scrollWidth);
+  }
   for (const one of document.querySelectorAll("details:not([open])")) {
     one.open = true;
     opened.push(one);
   }
 });
-addEventListener("afterprint", () => opened.splice(0).forEach((one) => (one.open = false)));
+addEventListener("afterprint", () => {
+  for (const table of document.querySelectorAll("table")) table.style.zoom = "";
+  for (const one of opened.splice(0)) one.open = false;
+});
 
 const bundle = document.getElementById("tables");
 if (bundle) {

@@ -1,0 +1,104 @@
+"""What the last layer of a network sees of windows, before and after a fine-tune, drawn by their two main components. Loads torch."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from ...results import draw
+from ...results.sections import Figure
+from ...store.objects import stored
+from ...study import paths
+from ...study.plan import Experiment, Plan
+from ...study.problems import Refusal
+from ..loading import load_model
+from .data import Windows, read_people, take_share
+from .models import last_layer
+from .specs import BaseSpec, FinetuneSpec
+
+MOST_WINDOWS = 60  # of a person
+MOST_PEOPLE = 6  # the person that it is about, and the first others
+
+
+def features_figures(experiment: Experiment, plan: Plan, label: str) -> list[Figure | str]:
+    """Two drawings for one person, by class and by person; a sentence says why there is none."""
+    try:
+        table, explained = _table(experiment, plan)
+    except (Refusal, OSError) as reason:
+        return [f"Not drawn: {reason}"]
+    target, people = table["person"].iloc[0], table["person"].nunique()
+    about = (
+        f"Test windows of {people} people, as the base model and the fine-tune ({label}) of {target} give them to their last layer: "
+        f"{target} gains most. PCA (scikit-learn), one for both, which holds {100 * sum(explained):.0f} % of their variance; "
+        "distances in it are not distances in the network."
+    )
+    return [about, *(_figure(table, by) for by in ("class", "person"))]
+
+
+def _figure(table: pd.DataFrame, by: str) -> Figure:
+    panels = {str(model): group.rename(columns={by: "group"}) for model, group in table.groupby("model", sort=False)}
+    caption = f"A point a window, a colour and a sign a {by}."
+    alt = f"Two panels of {len(table) // len(panels)} points, before and after, by {by}."
+    drawn = draw.scatters(panels, "component 1", "component 2")
+    return Figure(f"features_by_{by}", f"By {by}", caption, alt, drawn, table)
+
+
+def _table(experiment: Experiment, plan: Plan) -> tuple[pd.DataFrame, list[float]]:
+    """A row a window and model: where it lies, its class, whose it is; and the shares of variance of the two components."""
+    assert isinstance(experiment.spec, FinetuneSpec) and experiment.base
+    base = plan.bases[experiment.base].spec
+    assert isinstance(base, BaseSpec)
+    others = [name for name in base.participants if name != experiment.spec.target]
+    people = [experiment.spec.target, *others[: MOST_PEOPLE - 1]]
+    windows = {name: _few(read_people(experiment.data, (name,), ("test",))) for name in people}
+    models = {"base model": _published(paths.base_model(experiment.base), experiment.base, plan),
+              "fine-tuned": _published(f"{experiment.path}/best_model.pt", experiment.hash, plan)}  # fmt: skip
+    about = pd.DataFrame(
+        [(name, f"class {label:g}") for name in people for label in windows[name].y.tolist()],
+        columns=["person", "class"],
+    )
+    seen = [
+        last_layer_inputs(model, [one.x.between(0, len(one)) for one in windows.values()]) for model in models.values()
+    ]
+    pca = PCA(2, random_state=0).fit(torch.cat(seen).numpy())
+    placed = []
+    for name, one in zip(models, seen, strict=True):
+        x, y = pca.transform(one.numpy()).T
+        placed.append(about.assign(model=name, x=x, y=y))
+    return pd.concat(placed, ignore_index=True), [float(share) for share in pca.explained_variance_ratio_]
+
+
+def last_layer_inputs(model: nn.Module, batches: list[Tensor]) -> Tensor:
+    """What the last layer is given for each window, one vector a window [N, features]; over time the mean."""
+    seen: list[Tensor] = []
+    layer = last_layer(model)
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                model(batch)
+    finally:
+        hook.remove()
+    return torch.cat([one if one.dim() == 2 else one.flatten(2).mean(2) for one in seen]).double()
+
+
+def _few(windows: Windows) -> Windows:
+    return take_share(windows, min(1.0, MOST_WINDOWS / len(windows)), seed=0)
+
+
+def _published(path: str, name: str, plan: Plan) -> nn.Module:
+    """A published model, verified; where it is not there, the store's own."""
+    file = Path(path) if Path(path).exists() else stored(plan.study.store, name).model
+    return load_model(file, plan.study.store, own_class=_own_class(plan, name))
+
+
+def _own_class(plan: Plan, name: str) -> str | None:
+    """The class of the user's own that a model has, as this study names it."""
+    specs = (
+        [plan.bases[name].spec]
+        if name in plan.bases
+        else [one.spec for one in plan.experiments.values() if one.hash == name]
+    )
+    return specs[0].own_class if specs else None
