@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from ...results.figure import dots_by_row
-from ...results.question import UNTRAINED, Measure, Question
-from ...results.summary import columns_of, swept_columns, tabulated
-
-SCORES = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "ndcg_at_10": "nDCG@10"}
-APART = ("architecture", "student_name", "base_layers", "projection_hidden_dim", "mrl_dimensions", "base_seed", "seed")
+from ...results.question import Measure, Question
+from ...results.summary import swept_columns, tabulated
+from .sections import methods as methods
+from .sections import sections as sections
+from .tables import SCORES, nested_dimensions, phase_2, varied
 
 RECALL = Measure("recall_at_1", "phase1_recall_at_1", "R@1 on held-out text", "%", 100, best=100, change_unit="points")
 
@@ -19,6 +19,7 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one experiment; recalls are fractions."""
     found = {name: metrics["test"][name] for name in (*SCORES, "teacher_correlation")}
     found |= {f"teacher_{name}": metrics["teacher"][name] for name in SCORES}
+    found |= {f"phase1_{name}": metrics["base_test"][name] for name in SCORES if "base_test" in metrics}
     for dimension, scores in metrics["dimensions"].items():
         found |= {f"{name}_at_dim_{dimension}": scores[name] for name in ("recall_at_1", "recall_at_10")}
     sizes = ("layers", "parameters", "dimension", "n_queries", "n_passages", "n_train", "effective_batch")
@@ -38,14 +39,6 @@ def question(summary: pd.DataFrame) -> Question:
         rivals=(("the teacher", "teacher_recall_at_1"),),
         derive=phase_2,
     )
-
-
-def phase_2(summary: pd.DataFrame) -> pd.DataFrame:
-    """The students after phase 2, with the recall that the same student had before it where the study measured that."""
-    is_first = summary["mode"] == UNTRAINED
-    first = summary[is_first].drop_duplicates("base_hash").set_index("base_hash")["recall_at_1"]
-    second = summary[~is_first]
-    return second.assign(text="all", phase1_recall_at_1=second["base_hash"].map(first))
 
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
@@ -77,9 +70,9 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
     if speeds:
         teacher["sentences/s"] = f"{max(row['teacher_per_second'] for row in baselines):.0f}"
     rows = [teacher]
-    varied = [name for name in swept_columns(summary, APART) if name != "mode"]
+    names = varied(summary)
     for _, one in summary.iterrows():
-        row = _who(one) | {name: f"{v:g}" if isinstance(v := one[name], float) else str(v) for name in varied}
+        row = _who(one) | {name: f"{v:g}" if isinstance(v := one[name], float) else str(v) for name in names}
         for name, label in SCORES.items():
             row[label] = f"{100 * one[name]:.1f} ({100 * one[name] / one[f'teacher_{name}']:.1f})"
         row |= {
@@ -96,9 +89,7 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
 
 def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Recalls by the first so many dimensions, a row an experiment."""
-    dimensions = sorted(
-        int(name.rpartition("_")[2]) for name in columns_of(summary) if name.startswith("recall_at_1_at_dim_")
-    )
+    dimensions = nested_dimensions(summary)
     rows = [
         _who(one)
         | {
