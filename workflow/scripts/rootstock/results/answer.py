@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from .comparisons import Comparison
 from .labels import phrase_of
 from .question import Measure, Question
-from .statistics import ALPHA, LEVEL, MIN_UNITS
+from .statistics import ALPHA, LEVEL, MIN_UNITS, TIE
 
 RULE = (
     f"The answer speaks of the smallest amount of data with which a gain is unlikely to be chance: p is at most {ALPHA:g} after "
@@ -59,7 +59,7 @@ def p_text(one: Comparison) -> str:
 
 def interval_text(one: Comparison, measure: Measure) -> str:
     """The interval of the gain; empty where there is none, as where all gains are equal."""
-    if not one.low < one.high:
+    if not one.high - one.low > TIE:
         return ""
     low, high = (number(end, measure.digits) for end in (one.low, one.high))
     return f"{100 * LEVEL:g} % interval of the gain {low} to {high} {_change_unit(measure)}".rstrip()

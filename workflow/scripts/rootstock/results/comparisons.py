@@ -15,8 +15,6 @@ from . import statistics
 from .labels import label_of, settings_of
 from .question import UNTRAINED, Question
 
-DECIMALS = 9  # values that agree in so many are equal: sums in another order differ in the last bits
-
 Kind = Literal["base", "scratch", "rival", "study"]
 
 
@@ -119,6 +117,7 @@ def paired(
     means = [side.groupby(question.unit, sort=False)["value"].mean() for side in (before, after)]
     units = pd.concat(means, axis=1, keys=["before", "after"], sort=False)
     both = units.dropna()
+    gains = sign * (both["after"] - both["before"])
     n_seeds, seed_sd = _between_seeds(after, before, question)
     runs = [_runs_by_unit(side, both.index, question) for side in (after, before)]
     return Comparison(
@@ -126,7 +125,7 @@ def paired(
         setting=setting,
         label=label_of(setting, question),
         against=against,
-        units=both.assign(gain=(sign * (both["after"] - both["before"])).round(DECIMALS)),
+        units=both.assign(gain=gains.where(gains.abs() > statistics.TIE, 0.0)),
         left_out=len(units) - len(both),
         probability_of_improvement=statistics.probability_of_improvement(*runs),
         n_seeds=n_seeds,
@@ -155,7 +154,7 @@ def runs_of(rows: pd.DataFrame, column: str, question: Question) -> pd.DataFrame
     """A row a run: the unit, its seeds, and `value` as shown; rows without a finite number are left out."""
     values = pd.to_numeric(rows[column], errors="coerce") * question.measure.scale
     seeds = [name for name in question.seeds if name in rows]
-    runs = rows[[question.unit, *seeds]].assign(value=values.astype(float).round(DECIMALS))
+    runs = rows[[question.unit, *seeds]].assign(value=values.astype(float))
     return runs[np.isfinite(runs["value"])]
 
 

@@ -14,6 +14,7 @@ LEVEL = 0.95  # of intervals
 ALPHA = 0.05  # a p below it, after Holm, is called no chance
 RESAMPLES = 9999  # of the bootstrap, and of sign flips where there are more than that
 SEED = 0
+TIE = 1e-9  # a difference no larger is none: sums in another order differ in the last bits
 CELLS = 10_000_000  # values that are held at once
 
 Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ def intervals(gains: Floats) -> tuple[Floats, Floats]:
     if n_units < 2:
         return np.full(n_rows, np.nan), np.full(n_rows, np.nan)
     low, high = _bootstrap(gains, "percentile")
-    is_varied = np.ptp(gains, axis=1) > 0
+    is_varied = np.ptp(gains, axis=1) > TIE
     if is_varied.any():
         for ends, found in zip((low, high), _bootstrap(gains[is_varied], "BCa"), strict=True):
             ends[is_varied] = np.where(np.isnan(found), ends[is_varied], found)
@@ -80,9 +81,10 @@ def probability_of_improvement(better: Sequence[Floats], worse: Sequence[Floats]
     """How likely a run of one setting beats a run of the other on the same unit, ties for half: the mean over units of the
     share of pairs of runs (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
 
-    Each sequence holds an array of runs a unit, larger is better. NaN without units.
+    Each sequence holds an array of runs a unit, larger is better; a difference up to `TIE` is none. NaN without units.
     """
-    shares = [np.mean(0.5 + 0.5 * np.sign(a[:, None] - b[None, :])) for a, b in zip(better, worse, strict=True)]
+    differences = (a[:, None] - b[None, :] for a, b in zip(better, worse, strict=True))
+    shares = [np.mean(0.5 + 0.5 * np.sign(each) * (np.abs(each) > TIE)) for each in differences]
     return float(np.mean(shares)) if shares else float("nan")
 
 

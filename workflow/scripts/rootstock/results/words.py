@@ -12,7 +12,7 @@ WORDS: dict[str, str] = {
         "The result after the fine-tune less the result of what it is compared with, on the same unit and the same test data; "
         "positive is better, also where less is better, as with a loss."
     ),
-    "tie": "Two results that are equal, to nine decimals: neither a gain nor a loss.",
+    "tie": "Two results that are equal, but for the rounding of sums: neither a gain nor a loss.",
     "share of the room left": (
         "The gain as a share of the most that there was to gain: from the result before to the best that can be had. It is "
         "not defined where nothing was left to gain."
