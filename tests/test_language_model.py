@@ -17,6 +17,7 @@ from rootstock.engine.schedule import make_schedule
 from rootstock.job.prepare import prepare
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.spec import Course
+from rootstock.tasks.language_model.card import card
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
 from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
@@ -273,6 +274,19 @@ def test_an_exported_model_gives_the_same_logits(model, text, tmp_path):
     assert ids[0].tolist() == read_tokenizer(prepared.tokenizer, "").encode(sentence).ids
     torch.testing.assert_close(theirs(ids).logits, model(ids), atol=1e-4, rtol=1e-4)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("data", "source"),
+    [
+        ({"domains": ["cells"], "version": "v", "content": None}, "- cells: Cell Ontology, CC BY 4.0, v2026-03-26"),
+        ({"domains": ["mine"], "content": {"mine": "0"}}, "Text of its maker's own, whose licences apply"),
+    ],
+)
+def test_a_card_has_licence_sources_and_an_example(data, source):
+    metrics = {"parameters": 1, "base": {"animals": {"loss": 1.0, "perplexity": 2.7}}}
+    text = card("mine", {"spec": {"data": data}, "hash": "0" * 16, "metrics": metrics}, SHAPE)
+    assert source in text and "license: other\n" in text and 'pipeline("text-generation", "mine")' in text
 
 
 @pytest.mark.parametrize("seed", range(5))

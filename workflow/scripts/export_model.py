@@ -10,6 +10,7 @@ from rootstock.store.objects import stored
 from rootstock.study.problems import Refusal
 from rootstock.study.task import Task
 from rootstock.tasks.code import require_code
+from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
 
 
@@ -40,7 +41,8 @@ def main() -> int:
         output.mkdir(parents=True, exist_ok=True)
         (output / "export.json").unlink(missing_ok=True)  # until it is whole again, it is not there
         exporter.export(files.model, files.content, args.data_path, study, output, cli.say)
-    write_json(output / "export.json", {"hash": args.hash, "task": task.name})
+    about = task.about(spec_of(files.content["spec"]))
+    write_json(output / "export.json", {"hash": args.hash, "task": task.name, "training": about})
     cli.say(f"exported {args.hash} to {args.output}")
     return 0
 

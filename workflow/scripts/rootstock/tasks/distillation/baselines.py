@@ -20,7 +20,7 @@ from .text import Text
 from .train import open_data
 
 TEXTS = 256
-ROUNDS = 5
+TURNS = 9
 BATCH = 32
 
 
@@ -36,24 +36,45 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
         for array, rows in ((vectors.queries, query_rows), (vectors.passages, passage_rows))
     )
     scores = retrieval(queries, passages, query_rows, passage_rows, text.positives())
-    speed = sentences_per_second(spec, text, vectors.dimension)
+    seconds = seconds_by_turns(spec, text, vectors.dimension)
     common = {
         "student": short_digest([spec.student, spec.use_projection, spec.max_length]),
         "threads": torch.get_num_threads(),
     }
-    return [common | scores | {"teacher_per_second": speed[0], "student_per_second": speed[1]}]
+    return [common | scores | speeds(seconds, min(TEXTS, len(passage_rows)))]
 
 
-def sentences_per_second(spec: BaselineSpec, text: Text, dimension: int) -> tuple[float, float]:
-    """Teacher and student on the same held-out passages, by turns, so that a busy machine slows both; medians."""
+def speeds(seconds: list[tuple[float, float]], texts: int) -> dict[str, Any]:
+    """Sentences a second of teacher and student, from the seconds that each took in each turn: medians; how many times as fast
+    the student is, turn by turn: median, least and most."""
+    teacher, student = zip(*seconds, strict=True)
+    times = [a / b for a, b in seconds]
+    return {
+        "teacher_per_second": texts / median(teacher),
+        "student_per_second": texts / median(student),
+        "speed_up": median(times),
+        "speed_up_range": [min(times), max(times)],
+        "turns": len(times),
+    }
+
+
+def seconds_by_turns(spec: BaselineSpec, text: Text, dimension: int) -> list[tuple[float, float]]:
+    """Seconds of teacher and student for the same held-out passages, by turns, so that a busy machine slows both; each begins
+    every other turn. The first turn warms up and is left out."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     identity = spec.data.teacher
     with TemporaryDirectory() as beside:
         student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
     both = [load_teacher(identity.model, spec.max_length, identity.precision, device), student.to(device)]
     texts = text.passages.take(text.passages_of("test")[:TEXTS])
-    seconds = [[_seconds(model, texts) for model in both] for _ in range(ROUNDS + 1)][1:]  # the first one warms up
-    return tuple(len(texts) / median(column) for column in zip(*seconds, strict=True))
+    turns = [_turn(both, texts, teacher_first=number % 2 == 0) for number in range(TURNS + 1)]
+    return turns[1:]
+
+
+def _turn(both: list[SentenceTransformer], texts: list[str], teacher_first: bool) -> tuple[float, float]:
+    took = [_seconds(model, texts) for model in (both if teacher_first else reversed(both))]
+    first, second = took
+    return (first, second) if teacher_first else (second, first)
 
 
 def _seconds(model: SentenceTransformer, texts: list[str]) -> float:

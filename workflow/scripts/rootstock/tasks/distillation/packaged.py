@@ -14,7 +14,7 @@ JOINED = Path(".rootstock/models")
 
 
 class Packaged(NamedTuple):
-    """A model by its name on the hub: the packages that ship it, the file or folder in each, what it is like."""
+    """A model by its name on the hub: the packages that ship it, the file or folder in each, what it is like, its licence."""
 
     packages: tuple[str, ...]
     version: str
@@ -22,6 +22,7 @@ class Packaged(NamedTuple):
     dimension: int
     layers: int
     dropout: float
+    licence: str = "Apache 2.0"
 
 
 MODELS = {

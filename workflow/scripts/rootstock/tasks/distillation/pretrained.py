@@ -19,6 +19,7 @@ DROPOUT_PAIRS = (  # keys of a config.json, by family: of hidden states, of atte
     {"dropout", "attention_dropout"},
 )
 DROPOUTS = sorted(set().union(*DROPOUT_PAIRS))
+HUB_SECONDS = 10  # that the hub may take to say that it knows a model
 SIZES = ("hidden_size", "dim", "num_hidden_layers", "n_layers")  # in a config.json, as far as they are read here
 
 
@@ -78,16 +79,39 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
     return Pretrained(ModelIdentity(name=full), config, _sentence_dimension(cached, config) if cached else None)
 
 
-def locate(identity: ModelIdentity) -> str:
-    """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub."""
+def locate(identity: ModelIdentity, key: str) -> str:
+    """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub. `Refusal`, in the words
+    of the setting `key`, where it is at neither."""
     if identity.name is not None and identity.version is not None:
         return str(packaged_folder(identity.name))
     if identity.name is not None:
-        return identity.name
+        return _fetched(identity.name) or _on_hub(identity.name, key)
     folder = Path(os.path.expanduser(identity.folder or ""))
     if not identity.folder or not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
-        raise Refusal(f"{identity.known_as}: is gone or changed since it was planned; plan again")
+        raise Refusal(f"{key}: {identity.known_as} is gone or changed since it was planned; plan again")
     return str(folder)
+
+
+def _fetched(name: str) -> str | None:
+    """The folder of a model in the hub's cache on this machine; None where its weights are not there."""
+    folder = _cached(name)
+    is_there = folder is not None and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir())
+    return str(folder) if is_there else None
+
+
+def _on_hub(name: str, key: str) -> str:
+    """A name that the hub knows. It is asked once: the libraries that fetch ask again and again for each of many files."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except Exception as error:  # of its own library, of the one below that, or of the system
+        reason = (f"{error}".splitlines() or [type(error).__name__])[0][:160]
+        fix = "fetch it where there is a network (hf download), or give a folder"
+        raise Refusal(
+            f"{key}: {name} is not on this machine and not to be had from the hub ({reason}); {fix}"
+        ) from None
+    return name
 
 
 def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:

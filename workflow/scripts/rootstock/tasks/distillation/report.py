@@ -55,7 +55,7 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     if baselines:
         parts.append(
             "ρ to teacher: Spearman's correlation with the teacher's similarities. Sentences a second: held-out passages, "
-            f"float32, {baselines[0]['threads']} thread(s), medians of turns"
+            f"float32, {baselines[0]['threads']} thread(s), medians of turns; in brackets, times the teacher's and the range over turns"
         )
     return "\n\n".join(parts) + "\n"
 
@@ -81,10 +81,16 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
         }
         speed = speeds.get(one["architecture"])
         if speed:
-            times = speed["student_per_second"] / speed["teacher_per_second"]
-            row["sentences/s"] = f"{speed['student_per_second']:.0f} ({times:.2f}×)"
+            row["sentences/s"] = f"{speed['student_per_second']:.0f} ({_times(speed)})"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _times(speed: dict[str, Any]) -> str:
+    """How many times as fast as the teacher: the median over turns and, where it was kept, the range."""
+    least, most = speed.get("speed_up_range", (None, None))
+    times = speed.get("speed_up", speed["student_per_second"] / speed["teacher_per_second"])
+    return f"{times:.2f}×" if least is None else f"{times:.2f}×, {least:.2f}–{most:.2f}"
 
 
 def nested_table(summary: pd.DataFrame) -> pd.DataFrame:

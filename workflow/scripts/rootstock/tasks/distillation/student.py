@@ -142,7 +142,7 @@ class Tokenizer:
 
 def pretrained_student(spec: Student, max_length: int, dimension: int | None) -> tuple[SentenceEncoder, Tokenizer]:
     """The student as phase 1 starts: pretrained weights, the layers asked for, a new projection onto `dimension`."""
-    where = locate(spec.model)
+    where = locate(spec.model, "base.student")
     try:
         transformer = AutoModel.from_pretrained(
             where, config=_with_dropout(AutoConfig.from_pretrained(where, **NO_CODE), spec.dropout), **NO_CODE

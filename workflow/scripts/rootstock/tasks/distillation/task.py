@@ -152,16 +152,18 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return {name: value for name, value in job.items() if value is not None}
 
     def about(self, spec: BaseSpec | FinetuneSpec) -> str:
-        return f"phase 1 of {_student_name(spec)}" if isinstance(spec, BaseSpec) else spec.mode
+        if isinstance(spec, BaseSpec):
+            return f"phase 1 of {_student_name(spec)}"
+        return "phase 1, measured" if spec.mode == "base_only" else "phase 2"
 
 
 def _student_name(base: BaseSpec) -> str:
-    """A student's name as its users know it: `distilled-mpnet-3584d`, `distilled-mpnet-768d-mrl`."""
+    """A student's name as its users know it: `distilled-mpnet-3584d`, with nested dimensions `distilled-mpnet-768d-mrl`."""
     model = Path(base.student.model.known_as).name.lower()
     family = next((name for name in FAMILIES if name in model), model)
     if base.use_projection:
         return f"distilled-{family}-{base.data.teacher.dimension or 'teacher'}d"
-    return f"distilled-{family}-{base.student.dimension or 'own'}d-mrl"
+    return f"distilled-{family}-{base.student.dimension or 'own'}d{'-mrl' if base.student.mrl_dimensions else ''}"
 
 
 def _check_weights(key: str, section: Base | Finetune, names: tuple[str, str], problems: Problems) -> None:

@@ -67,7 +67,7 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
     """A sentence-transformers model that cuts texts at `max_length` tokens; `Refusal` where it cannot be had."""
     try:
         teacher = SentenceTransformer(
-            locate(model),
+            locate(model, "data.teacher"),
             device=str(device),
             model_kwargs={"torch_dtype": PRECISIONS[precision]},
             trust_remote_code=False,

@@ -11,6 +11,7 @@ from ...engine.low_rank import merged
 from ...store.files import write_atomically, write_json
 from ..loading import whole
 from .adapter import write_adapter
+from .card import card
 from .llama import llama_name
 from .model import NORM_EPSILON, ROPE_THETA
 from .settings import Model
@@ -41,7 +42,7 @@ def export(
         count = _write_weights(merged(weights), folder)
         write_json(folder / "config.json", llama_config(shape, vocab_size, end))
         write_json(folder / "generation_config.json", {"eos_token_id": end, "bos_token_id": end, "pad_token_id": end})
-    write_atomically(folder / "README.md", card(metadata, shape, is_adapter).encode())
+    write_atomically(folder / "README.md", card(folder.name, metadata, shape, is_adapter).encode())
     say(f"{count} tensors, vocabulary {vocab_size}, context {shape.context_length}")
 
 
@@ -94,29 +95,3 @@ def llama_config(shape: Model, vocab_size: int, end: int) -> dict[str, Any]:
         "pad_token_id": end,
         "dtype": "float32",
     }
-
-
-def card(metadata: dict[str, Any], shape: Model, is_adapter: bool = False) -> str:
-    """What the model is and how well it predicts text, for those who find the folder."""
-    spec, metrics = metadata["spec"], metadata["metrics"]
-    about = spec.get("domain") or "all of its text"
-    rows = [
-        f"| {name} | {m['loss']:.3f} | {m['perplexity']:.1f} |"
-        for name, m in metrics.get("test", metrics["base"]).items()
-    ]
-    library = f"peft\nbase_model: ../{trunk_folder(spec['base'])}" if is_adapter else "transformers"
-    return "\n".join(
-        [
-            f"---\nlibrary_name: {library}\npipeline_tag: text-generation\n---",
-            f"# {'Trunk' if 'base' not in spec else spec['mode']} {metadata['hash']}",
-            "",
-            f"A language model of {metrics['parameters']:,} parameters trained by Rootstock on {about} "
-            f"({', '.join(spec['data']['domains'])}), {shape.n_layers} layers of width {shape.d_model}, "
-            f"context of {shape.context_length} tokens.",
-            "",
-            "| test text | loss, nats a token | perplexity |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
