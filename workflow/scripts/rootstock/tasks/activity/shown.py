@@ -59,10 +59,9 @@ def _three_ways(material: Material) -> list[Figure]:
     same = [one for one in material.comparisons if one.kind == "scratch" and one.setting == material.chosen.setting]
     if not same:
         return []
-    values = material.chosen.units[["before"]].join(same[0].units, rsuffix=" scratch", how="inner")
-    values = values[["before", "before scratch", "after"]].set_axis(
-        ["base model", "from scratch", "fine-tuned"], axis=1
-    )
+    tuned, scratch = material.chosen.units, same[0].units
+    starts = [tuned["before"], scratch["before"], tuned["after"]]
+    values = pd.concat(starts, axis=1, join="inner", keys=["base model", "from scratch", "fine-tuned"])
     told = ", ".join(f"{name} {value:.1f}" for name, value in values.mean().items())
     caption = f"{material.chosen.label}, and {same[0].against} on as much. A line a person; the thick one is the mean."
     drawn = draw.pairs(values, gains.axis_of(material.question.measure))

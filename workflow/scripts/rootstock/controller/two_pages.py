@@ -1,0 +1,78 @@
+"""The page of two studies of one task."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..results import answer, gains
+from ..results.page import Page
+from ..results.sections import Material, Section, Table
+from ..results.two_studies import common, compare_studies, differences
+from ..results.words import WORDS
+from ..study import paths
+from ..study.plan import Plan
+from ..study.problems import Refusal
+from .evidence import facts_of, metadata_of
+from .study_page import material_of
+
+PLACE = paths.RESULTS + "/compared_with_{other}/report.html"
+
+
+def place_of(plans: tuple[Plan, Plan]) -> Path:
+    """Where the page goes, if nobody says otherwise: beside the results of the second, whose gains it shows."""
+    first, second = plans
+    return Path(PLACE.format(study=second.study.name, other=first.study.name))
+
+
+def page_of_two(plans: tuple[Plan, Plan]) -> Page:
+    """What the second study has more than the first. `Refusal` where they cannot be compared."""
+    names = _names(plans)
+    materials = tuple(material_of(plan) for plan in plans)
+    summaries = (materials[0].summary, materials[1].summary)
+    question = _question(materials, names)
+    comparisons = compare_studies(names, summaries, question)
+    chosen = answer.chosen(comparisons, question)
+    if chosen is None:
+        raise Refusal(
+            f"{names[0]}, {names[1]}: have no setting with results of the same {question.words[1]}, so nothing is compared"
+        )
+    apart = differences(summaries, names)
+    differ = Table("differences", "Settings that differ", "All values of each.", apart, is_long=len(apart) > 10)
+    return Page(
+        title=f"{names[1]}, compared with {names[0]}",
+        description=f"A gain is what {names[1]} has more than {names[0]}, setting by setting.",
+        answer=answer.sentences(comparisons, question),
+        lead=gains.lead(chosen, question),
+        sections=[
+            gains.evidence(comparisons, chosen, question), gains.who(comparisons, chosen, question),
+            Section("How the studies differ", [differ] if len(apart) else ["Their settings have the same values."]), _origin(plans),
+        ],
+        words=WORDS,
+    )  # fmt: skip
+
+
+def _names(plans: tuple[Plan, Plan]) -> tuple[str, str]:
+    first, second = (plan.study for plan in plans)
+    if first.task_name != second.task_name:
+        raise Refusal(
+            f"--compare: {first.name} is of task {first.task_name}, {second.name} of {second.task_name}; give two of one task"
+        )
+    if first.name == second.name:
+        raise Refusal(f"--compare: both studies are named {first.name}; give two of different names")
+    return first.name, second.name
+
+
+def _question(materials: tuple[Material, ...], names: tuple[str, str]) -> Any:
+    first, second = (material.question for material in materials)
+    if first is None or second is None:
+        raise Refusal(f"--compare: {names[0]} or {names[1]} asks nothing that could be compared")
+    return common(first, second, (materials[0].summary, materials[1].summary))
+
+
+def _origin(plans: tuple[Plan, Plan]) -> Section:
+    """Where both come from, side by side."""
+    facts = [facts_of(plan, metadata_of(plan)) for plan in plans]
+    rows = [(what, *(one.get(what) for one in facts)) for what in dict.fromkeys([*facts[0], *facts[1]])]
+    table = pd.DataFrame(rows, columns=["what", *(f"in {plan.study.name}" for plan in plans)])
+    return Section("Provenance", [Table("provenance", "Made by and from", "What the models' own records say.", table)])
