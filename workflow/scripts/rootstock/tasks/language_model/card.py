@@ -23,7 +23,7 @@ def card(name: str, metadata: dict[str, Any], shape: Model, is_adapter: bool = F
             f"({', '.join(spec['data']['domains'])}), {shape.n_layers} layers of width {shape.d_model}, "
             f"context of {shape.context_length} tokens. It writes what its text looks like; what it says is not to be believed.",
             "",
-            *(_adapter_example(name) if is_adapter else _example(name)),
+            *(_adapter_example(name, trunk_folder(spec["base"])) if is_adapter else _example(name)),
             "",
             "| test text | loss, nats a token | perplexity |",
             "|---|---|---|",
@@ -45,12 +45,14 @@ def _example(name: str) -> list[str]:
     ]
 
 
-def _adapter_example(name: str) -> list[str]:
+def _adapter_example(name: str, trunk: str) -> list[str]:
     return [
         "```python",
-        "from peft import AutoPeftModelForCausalLM",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
         "",
-        f'model = AutoPeftModelForCausalLM.from_pretrained("{name}")  # the path of this folder, its trunk beside it',
+        f'trunk = AutoModelForCausalLM.from_pretrained("{trunk}")  # the folder beside this one',
+        f'model = PeftModel.from_pretrained(trunk, "{name}")  # the path of this folder',
         "```",
     ]
 
