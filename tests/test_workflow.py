@@ -20,6 +20,9 @@ STUDY = {
 }
 
 
+PAPERS = {"summary.parquet", "comparisons.csv", "gains.csv", "tables.tex", "values.tex", "methods.txt"}
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Project:
     """A project in which the tiny study has run."""
@@ -72,6 +75,7 @@ def test_a_run_leaves_exactly_these_files(done):
         "report.html",
         "figures",
         "tables",
+        *PAPERS,
         "baselines",
         "run_log.json",
     }
@@ -255,7 +259,7 @@ def test_what_is_there_after_a_failure_has_its_tables_until_there_are_whole_ones
     run = project.snakemake("--configfile", "tiny.yaml", check=False)
     partial = project / "results/tiny/partial"
     assert run.returncode == 1 and not (project / "results/tiny/summary.csv").exists()
-    files = {"summary.csv", "table.txt", "figure.svg", "missing.csv", "report.html", "figures", "tables"}
+    files = {"summary.csv", "table.txt", "figure.svg", "missing.csv", "report.html", "figures", "tables", *PAPERS}
     assert {file.name for file in partial.iterdir()} == files
     assert "partial: 2 of 3 experiments" in (partial / "report.html").read_text()
     assert set(pd.read_csv(partial / "summary.csv")["target"]) == {"bob", "cleo"}

@@ -1,5 +1,6 @@
 # In:   experiments, classical baselines
-# Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/; report.html, figures/, tables/
+# Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/; report.html, figures/, tables/, and for papers
+#       summary.parquet, comparisons.csv, gains.csv, tables.tex, values.tex, methods.txt
 
 
 rule measure_baseline:
@@ -54,7 +55,7 @@ rule summarise:
 
 
 rule report:
-    """The page that answers the study, its figures as SVG and csv, its tables as csv."""
+    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
     input:
         summary=rules.summarise.output.summary,
     output:
@@ -67,6 +68,7 @@ rule report:
             labels=lambda wildcards: told_of_figure(wildcards.figure),
         ),
         tables=directory(paths.PAGE_TABLES.format(study=STUDY)),
+        papers=[path.format(study=STUDY) for path in paths.PAPERS],
     log:
         paths.PAGE_LOG.format(study=STUDY),
     conda:

@@ -15,18 +15,17 @@ from rootstock.study.problems import Refusal
 
 def main() -> int:
     args = read_flags()
-    from rootstock.controller.study_page import page_of
+    from rootstock.controller.study_page import write_report
     from rootstock.controller.two_pages import page_of_two, place_of
     from rootstock.results.page import write_page
 
     if args.compare:
         plans = plan_of(args.compare[0]), plan_of(args.compare[1])
         output = Path(args.output) if args.output else place_of(plans)
-        page = page_of_two(plans)
+        write_page(page_of_two(plans), output)
     else:
         output = Path(args.output)
-        page = page_of(plan_of(args.study), output.parent, args.partial)
-    write_page(page, output)
+        write_report(plan_of(args.study), output, args.partial)
     cli.say(f"page: {output}")
     return 0
 

@@ -6,25 +6,37 @@ from typing import Any
 
 from ..results import answer, gains, overview
 from ..results.comparisons import compare
-from ..results.page import Page
+from ..results.page import Page, write_page
+from ..results.papers import FILES, write_papers
 from ..results.sections import Material, Section
 from ..results.summary import summary_of
 from ..results.words import WORDS
 from ..study import paths
 from ..study.parts import explainer_of
 from ..study.plan import Plan
+from ..study.problems import StudyError
 from ..study.reading import read_file
 from .evidence import facts_of, grid_of, metadata_of, missing_table, models_of, records_of, sharing_of, stages_of
 from .missing import Missing, missing_of, told, without
 
-BESIDE = ("summary.csv", "table.txt", "figure.svg", "missing.csv")
+BESIDE = ("summary.csv", "table.txt", "figure.svg", "missing.csv", *FILES)
 
 
-def page_of(wanted: Plan, folder: Path, is_partial: bool = False) -> Page:
-    """The page of a plan whose summary lies in `folder`; of what is there of it, where it `is_partial`."""
+def write_report(wanted: Plan, path: Path, is_partial: bool = False) -> None:
+    """The page of a plan to `path`, of what is there of it where it `is_partial`; and beside it what a paper takes from the study."""
     missing = missing_of(wanted) if is_partial else []
     plan = without(wanted, missing)
+    if not plan.experiments:
+        raise StudyError(told(missing, wanted).splitlines())
     material = material_of(plan)
+    own = explainer_of(plan.study.task.reporter()).methods(plan)
+    write_papers(path.parent, plan, material.summary, material.question, material.comparisons, own)
+    write_page(page_of(wanted, material, missing, path.parent), path)
+
+
+def page_of(wanted: Plan, material: Material, missing: list[Missing], folder: Path) -> Page:
+    """What stands on the page of a plan, whose other results lie in `folder`."""
+    plan = material.plan
     own = explainer_of(plan.study.task.reporter()).sections(material)
     answered = material.chosen is not None
     return Page(

@@ -1,14 +1,13 @@
 """The page of two studies of one task."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from ..results import answer, gains
+from ..results import answer, gains, overview
 from ..results.page import Page
-from ..results.sections import Material, Section, Table
-from ..results.two_studies import common, compare_studies, differences
+from ..results.sections import Section, Table
+from ..results.two_studies import Studied, compare_studies
 from ..results.words import WORDS
 from ..study import paths
 from ..study.plan import Plan
@@ -28,16 +27,12 @@ def place_of(plans: tuple[Plan, Plan]) -> Path:
 def page_of_two(plans: tuple[Plan, Plan]) -> Page:
     """What the second study has more than the first. `Refusal` where they cannot be compared."""
     names = _names(plans)
-    materials = tuple(material_of(plan) for plan in plans)
-    summaries = (materials[0].summary, materials[1].summary)
-    question = _question(materials, names)
-    comparisons = compare_studies(names, summaries, question)
+    first, second = (_studied(plan) for plan in plans)
+    comparisons, question = compare_studies(first, second), second.question
     chosen = answer.chosen(comparisons, question)
-    if chosen is None:
-        raise Refusal(
-            f"{names[0]}, {names[1]}: have no setting with results of the same {question.words[1]}, so nothing is compared"
-        )
-    apart = differences(summaries, names)
+    assert chosen is not None  # of no comparison there is a Refusal
+    summaries = (first.summary, second.summary)
+    apart = overview.differences(summaries, names)
     differ = Table("differences", "Settings that differ", "All values of each.", apart, is_long=len(apart) > 10)
     return Page(
         title=f"{names[1]}, compared with {names[0]}",
@@ -63,11 +58,11 @@ def _names(plans: tuple[Plan, Plan]) -> tuple[str, str]:
     return first.name, second.name
 
 
-def _question(materials: tuple[Material, ...], names: tuple[str, str]) -> Any:
-    first, second = (material.question for material in materials)
-    if first is None or second is None:
-        raise Refusal(f"--compare: {names[0]} or {names[1]} asks nothing that could be compared")
-    return common(first, second, (materials[0].summary, materials[1].summary))
+def _studied(plan: Plan) -> Studied:
+    material = material_of(plan)
+    if material.question is None:
+        raise Refusal(f"--compare: {plan.study.name} asks nothing that could be compared")
+    return Studied(plan.study.name, material.summary, material.question)
 
 
 def _origin(plans: tuple[Plan, Plan]) -> Section:

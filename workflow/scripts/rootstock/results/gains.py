@@ -12,7 +12,7 @@ from .comparisons import Comparison, runs_of
 from .labels import settings_of
 from .question import Measure, Question
 from .sections import Figure, Material, Section, Table
-from .summary import columns_of
+from .tables import comparison_table, share_of_room
 
 MOST_EFFECTS = 30  # rows of a figure; the table has all
 ROOM = "share of the room left"
@@ -39,9 +39,10 @@ def lead(chosen: Comparison, question: Question) -> Figure:
 
 def evidence(comparisons: Sequence[Comparison], chosen: Comparison, question: Question) -> Section:
     """Effect and interval of every comparison before any p."""
-    frame = pd.DataFrame([{"answer": one is chosen} | _row(one, question) for one in comparisons])
-    digits = dict.fromkeys(columns_of(frame.select_dtypes("float")), question.measure.digits)
-    digits |= {"p": 4, "p after Holm": 4, "smallest p": 4, "probability of improvement": 2}
+    frame = comparison_table(comparisons)
+    frame.insert(0, "answer", [one is chosen for one in comparisons])
+    digits = dict.fromkeys(("before", "after", "gain", "low", "high", "seed_sd"), question.measure.digits)
+    digits |= {"p": 4, "p_holm": 4, "smallest_p": 4, "probability_of_improvement": 2}
     table = Table("comparisons", "Comparisons", RULE, frame, digits, is_long=len(frame) > 10)
     return Section("Evidence", [*besides(comparisons, question), _effects(comparisons, question), table], EVIDENCE)
 
@@ -69,7 +70,7 @@ def _effects(comparisons: Sequence[Comparison], question: Question) -> Figure:
 def who(comparisons: Sequence[Comparison], chosen: Comparison, question: Question) -> Section:
     """The gain of each unit in the answer's comparison, its share of the room that was left, and who loses how often."""
     measure, (one, many) = question.measure, question.words
-    units = with_room(chosen.units, measure).join(losses(comparisons)).reset_index(names=question.unit)
+    units = with_room(chosen, measure).join(losses(comparisons)).reset_index(names=question.unit)
     frame = units.sort_values("gain", ignore_index=True)
     digits = dict.fromkeys(("before", "after", "gain", "largest loss"), measure.digits) | {f"{ROOM}, %": 0}
     about = f"The answer's comparison, the smallest gain first; then how many of all comparisons of its kind leave a {one} worse off."
@@ -98,12 +99,11 @@ def _bars(chosen: Comparison, question: Question) -> Figure:
     )
 
 
-def with_room(units: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """Beside each gain its share, in %, of the most that there was to gain; absent where the best is not known."""
-    if measure.best is None:
-        return units
-    room = (measure.best - units["before"]).abs()
-    return units.assign(**{f"{ROOM}, %": 100 * units["gain"] / room.where(room > 0)})
+def with_room(chosen: Comparison, measure: Measure) -> pd.DataFrame:
+    """Beside each gain its share, in %, of the most that there was to gain; absent where that is not known."""
+    if measure.best is None or chosen.kind != "base":
+        return chosen.units
+    return chosen.units.assign(**{f"{ROOM}, %": 100 * share_of_room(chosen, measure.best)})
 
 
 def losses(comparisons: Sequence[Comparison]) -> pd.DataFrame:
@@ -189,15 +189,6 @@ def _besides(material: Material) -> str:
         if name not in apart
     ]
     return f", with {', '.join(rest)}" if rest else ""
-
-
-def _row(one: Comparison, question: Question) -> dict[str, Any]:
-    return {
-        "setting": one.label, "against": one.against, question.words[1]: one.n, "before": one.before, "after": one.after,
-        "mean gain": one.mean, "low": one.low, "high": one.high, "gained": one.gained, "lost": one.lost, "tied": one.tied,
-        "probability of improvement": one.probability_of_improvement, "seeds": one.n_seeds, "sd between seeds": one.seed_sd,
-        "p": one.p, "p after Holm": one.p_holm, "smallest p": one.smallest_p if one.can_tell else np.nan, "left out": one.left_out,
-    }  # fmt: skip
 
 
 def axis_of(measure: Measure) -> str:

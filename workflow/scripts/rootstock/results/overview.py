@@ -146,3 +146,25 @@ def provenance(facts: Mapping[str, str], models: pd.DataFrame) -> Section:
         "Provenance",
         [*parts, Table("models", "Models", about, models, is_long=len(models) > 10, only_in_file=("spec",))],
     )
+
+
+def differences(summaries: tuple[pd.DataFrame, pd.DataFrame], names: tuple[str, str]) -> pd.DataFrame:
+    """The settings in which two studies differ: a row a setting, the values of each."""
+    rows = []
+    for column in dict.fromkeys([*_settings(summaries[0]), *_settings(summaries[1])]):
+        values = [_all_values(summary, column) for summary in summaries]
+        if values[0] != values[1]:
+            rows.append((column, *values))
+    return pd.DataFrame(rows, columns=["setting", *(f"in {name}" for name in names)])
+
+
+def _settings(summary: pd.DataFrame) -> list[str]:
+    return list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
+
+
+def _all_values(summary: pd.DataFrame, column: str) -> str:
+    if column not in summary:
+        return ""
+    return ", ".join(
+        dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in summary[column].dropna())
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..store.files import write_atomically
+from ..study import paths
 from ..study.plan import Plan
 from .answer import chosen
 from .comparisons import Comparison
@@ -15,7 +16,7 @@ from .methods import methods_text
 from .question import Question
 from .tables import comparison_table, gains_table
 
-FILES = ("summary.parquet", "comparisons.csv", "gains.csv", "tables.tex", "values.tex", "methods.txt")
+FILES = tuple(Path(path).name for path in paths.PAPERS)
 
 
 def write_papers(

@@ -29,6 +29,10 @@ FIGURE = RESULTS + "/figure.svg"
 PAGE = RESULTS + "/report.html"
 PAGE_FIGURES = RESULTS + "/figures"
 PAGE_TABLES = RESULTS + "/tables"
+PAPERS = tuple(
+    f"{RESULTS}/{name}"
+    for name in ("summary.parquet", "comparisons.csv", "gains.csv", "tables.tex", "values.tex", "methods.txt")
+)
 PAGE_LOG = "logs/report/{study}.log"
 PARTIAL = RESULTS + "/partial/summary.csv"
 PARTIAL_PAGE = RESULTS + "/partial/report.html"
