@@ -1,8 +1,14 @@
 """What the page shows of distillation and of language models: the numbers of figures and tables, and which of them are absent."""
 
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
 import pytest
-from conftest import plan
+from conftest import plan, prepared
 from made_results import drawn, material_of, methods_of, parts_of, publish
+from tiny import TINY, write_texts
 
 SCORES = ("recall_at_1", "recall_at_10", "mrr", "ndcg_at_10")
 TEACHER = dict.fromkeys(SCORES, 0.5)
@@ -102,4 +108,115 @@ def test_methods_of_distillation_are_its_specs():
     told = methods_of(students({"layers": [[0, 2, 5], [0, 5]], "lr": 0.00025}, PHASES, ontologies=["pato", "cl"]))
     for words in ("terms of cl and pato (cellxgene-ontology-guide-", "layers 0, 2 and 5", "layers 0 and 5", "peak learning rate 0.00025",
                   "83, 3 and 14 %", "for 1 epoch in", "for 2 epochs in", "peak learning rate 0.0001", "temperature 0.05"):  # fmt: skip
+        assert words in told, (words, told)
+
+
+ODD = '<b>&"$x^2$ é'  # a domain is a file of its name
+
+
+def texts(base=None, finetune=None, **study):
+    """The plan of the tiny study on its two domains and an odd one."""
+    write_texts(Path("data/tiny"))
+    Path("data/tiny", f"{ODD}.txt").write_text("\n\n".join(f"thing number {k}" for k in range(40)))
+    sections = {"base": {"max_steps": 24, "schedule": "constant"} | (base or {}), "domains": ["animals", ODD]}
+    return plan(**TINY["language_model"].content(sections, study) | {"finetune": finetune or BRANCHES})
+
+
+BRANCHES = [
+    {"mode": "cool_down", "max_steps": 12},
+    {"mode": "full_fine_tuning", "max_steps": [6, 12], "schedule": "linear"},
+]
+TEXTS = ("animals", "plants", ODD, "general")
+
+
+def nats(experiment) -> dict:
+    """A trunk of 24 steps has 4 nats a token, of 48 steps 3; a branch gains half a nat on its own domain and loses a quarter on
+    others, a cool-down gains an eighth."""
+    settings = experiment.settings
+    before = {24: 4.0, 48: 3.0}[settings["base_max_steps"]]
+    change = dict.fromkeys(TEXTS, {"cool_down": -0.125, "base_only": 0.0}.get(settings["mode"], 0.25))
+    if settings["mode"] == "full_fine_tuning":
+        change[settings["domain"]] = -0.5 if settings["max_steps"] == 12 else -0.375
+    found = {"base": dict.fromkeys(TEXTS, 0.0), "test": change}
+    measured = {kind: {t: {"loss": before + x, "tokens": 100} for t, x in of.items()} for kind, of in found.items()}
+    return measured | {"n_train": 1000, "parameters": 10}
+
+
+def test_branches_stand_beside_trunk_and_trunk_continued():
+    planned = texts()
+    publish(planned, nats)
+    parts = parts_of(material_of(planned))
+    assert list(parts) == ["domains", "domain_matrix", "branch_budgets", "branches", "trunks"]
+    assert parts["domains"].data.to_numpy().tolist() == [["animals", 4.0, 3.875, 3.5], [ODD, 4.0, 3.875, 3.5]]
+    matrix = parts["domain_matrix"].data.set_index("learned from")
+    assert matrix.loc["trunk"].tolist() == [4, 4, 4, 4]
+    assert matrix.loc["animals", ["animals", "plants", ODD, "general"]].tolist() == [3.5, 4.25, 4.25, 4.25]
+    budgets = parts["branch_budgets"].data
+    assert budgets["million tokens of the branch"].unique().tolist() == pytest.approx(
+        [6 * 4 * 16 / 1e6, 12 * 4 * 16 / 1e6]
+    )
+    assert budgets["loss"].tolist() == [3.625, 3.625, 3.5, 3.5]
+
+
+def test_trunks_of_several_budgets_are_a_line_and_one_chain_a_curve():
+    planned = texts({"max_steps": [24, 48]}, BRANCHES[0])
+    publish(planned, nats, lambda training: [5.0 - k for k in range(training.spec.course().epochs)])
+    parts = parts_of(material_of(planned))
+    assert list(parts) == ["budgets", "tokens", "trunks"]
+    budgets = parts["budgets"].data.groupby("line")["loss"].apply(list).to_dict()
+    assert budgets == {"trunk": [4, 3], "trunk, cooled down for 12 steps": [3.875, 2.875]}
+    seen = (
+        parts["tokens"].data.groupby("training", sort=False)["million tokens seen, with those of the trunk"].apply(list)
+    )
+    window = 4 * 16 / 1e6
+    steps = {"trunk, max_steps 48": range(6, 49, 6)}
+    steps |= {f"trunk, max_steps {trunk}, cooled down for 12 steps": range(trunk, trunk + 13, 6) for trunk in (24, 48)}
+    assert {name: [round(x / window) for x in xs] for name, xs in seen.items()} == {
+        name: list(xs) for name, xs in steps.items()
+    }
+    kept = parts["tokens"].data[parts["tokens"].data["is_kept"]]
+    assert len(kept) == 3
+
+
+def test_bits_a_byte_where_the_bytes_of_the_text_are_known():
+    planned = prepared(texts())
+    publish(planned, nats)
+    parts = parts_of(material_of(planned))
+    (manifest,) = Path("prepared").glob("*/manifest.json")
+    sizes = {name: sum(shard["bytes"] for shard in splits["test"])
+             for name, splits in json.loads(manifest.read_text())["domains"].items()}  # fmt: skip
+    factor = 100 / math.log(2)
+    branch = parts["branches"].frame
+    assert branch["branch, bits"].tolist()[0] == pytest.approx(3.625 * factor / sizes["animals"])
+    trunks = parts["trunks"].frame.set_index(["model", "text"])["bits a byte"]
+    assert trunks["trunk", ODD] == pytest.approx(4 * factor / sizes[ODD])
+    assert trunks["trunk", "general"] == pytest.approx(4 * factor / sum(sizes.values()))
+
+
+def test_one_domain_and_a_measured_trunk_have_no_matrix_and_no_branches():
+    planned = texts(finetune={"mode": "full_fine_tuning", "max_steps": 12}, domains=["animals"])
+    publish(planned, nats)
+    assert list(parts_of(material_of(planned))) == ["domains", "branches", "trunks"]
+
+
+def test_a_study_that_only_measures_its_trunk_has_a_table():
+    planned = texts(finetune={"mode": "base_only"})
+    publish(planned, nats)
+    assert list(parts_of(material_of(planned))) == ["trunks"]
+
+
+def test_a_users_names_are_text():
+    planned = texts()
+    publish(planned, nats, lambda training: [4.0, 3.0, 3.5])
+    material = material_of(planned)
+    for name, svg in drawn(material).items():
+        texts_in = [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
+        assert any(ODD in text or ODD[:9] in text for text in texts_in) or name == "branch_budgets", name
+        assert "<b>" not in svg
+
+
+def test_methods_of_language_models_are_their_specs():
+    told = methods_of(texts({"max_steps": [24, 48]}))
+    for words in ("3 domains: ", "80, 10 and 10 %", "vocabulary of 300", "1 layer of width 16, 2 heads", "for 24 or 48 steps of 4 windows",
+                  "schedule constant", "with 100 %", "for 6 or 12 steps"):  # fmt: skip
         assert words in told, (words, told)

@@ -118,4 +118,4 @@ def _legend(figure: Drawing, axes: Axes, looks: Mapping[str, int]) -> None:
         for name, place in looks.items()
     ]  # fmt: skip
     if len(handles) > 1:
-        figure.legend(handles=handles, loc="outside lower left", ncols=1, fontsize=8, handlelength=2.6)
+        figure.legend(handles=handles, loc="outside upper left", ncols=1, fontsize=8, handlelength=2.6)

@@ -6,8 +6,12 @@ from typing import Any
 
 def listed(values: Iterable[Any], joined_by: str = "or") -> str:
     """Different values as text in their order: "0.1, 0.25 or 1"; "none" where there are none."""
-    texts = list(dict.fromkeys(shown(value) for value in values if value is not None))
-    return f" {joined_by} ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else "none"
+    return joined(dict.fromkeys(shown(value) for value in values if value is not None), joined_by) or "none"
+
+
+def joined(texts: Iterable[str], joined_by: str) -> str:
+    *first, last = list(texts) or [""]
+    return f"{', '.join(first)} {joined_by} {last}" if first else last
 
 
 def values_of(specs: Iterable[Any], name: str, joined_by: str = "or") -> str:
@@ -30,9 +34,9 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def percentages(shares: Iterable[float]) -> str:
+def percentages(shares: Iterable[float], joined_by: str = "and") -> str:
     """0.6, 0.1, 0.3 as "60, 10 and 30 %"."""
-    return listed((round(100 * share, 6) for share in shares), "and") + " %"
+    return joined((f"{round(100 * share, 6):g}" for share in shares), joined_by) + " %"
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -3,17 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ...results.figure import dots_by_row
 from ...results.question import Measure, Question
 from ...results.summary import columns_of, swept_columns, tabulated
-from .settings import GENERAL
-
-TRUNK = "trunk"
-SAME_COURSE = ["base_hash", "max_steps", "batch_size", "schedule", "lr", "warmup_steps", "optimizer"]
-SETTINGS = ("mode", "target_data_pct", "trained_layers", "rank", "alpha", "targets", "base_max_steps", "max_steps")
+from .sections import methods as methods
+from .sections import sections as sections
+from .tables import SETTINGS, branch_table, branches_of, cool_down_table
 
 LOSS = Measure(
     "branch",
@@ -74,61 +71,6 @@ def draw(summary: pd.DataFrame, path: Path) -> None:
         label = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in key if value == value)
         rows.append((label, group.set_index("domain")["trunk"] - group.set_index("domain")["branch"]))
     dots_by_row(rows, "gain over the trunk on the own domain, nats a token  (dot: a domain, line: mean)", path)
-
-
-def branches_of(summary: pd.DataFrame) -> pd.DataFrame:
-    """The branches, with their loss on their own domain (`branch`), that of their trunk, and that of the trunk continued on
-    all text for as many tokens at the same learning rates (`continued`; NaN where the study has none)."""
-    is_branch = summary["mode"] != "cool_down"
-    branches = summary[is_branch]
-    same = [name for name in SAME_COURSE if name in summary]
-    continued = summary[~is_branch].groupby(same)
-    losses = continued[[name for name in columns_of(summary) if name.startswith("loss_")]].mean()
-    keys = pd.MultiIndex.from_frame(branches[same])
-    return branches.assign(
-        trunk=_own(branches, branches, "base_loss_"),
-        branch=_own(branches, branches, "loss_"),
-        continued=_own(branches, losses.reindex(keys), "loss_"),
-    )
-
-
-def branch_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a branch: its loss, its trunk's, and that of the trunk continued on all text for as many tokens.
-
-    With several seeds a value is the mean over them.
-    """
-    branches = branches_of(summary)
-    table = branches.reindex(columns=["domain", *SETTINGS, "trunk", "continued", "branch"])
-    table["perplexity"] = np.exp(branches["branch"])
-    table["general before"] = branches[f"base_loss_{GENERAL}"]
-    table["general after"] = branches[f"loss_{GENERAL}"]
-    table["test tokens"] = _own(branches, branches, "test_tokens_")
-    return table.groupby(["domain", *SETTINGS], sort=False, dropna=False).mean().reset_index()
-
-
-def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a trunk and a row a cool-down of it, a column a text; means over seeds."""
-    texts = [name.removeprefix("base_loss_") for name in columns_of(summary) if name.startswith("base_loss_")]
-    rows = [
-        {
-            "mode": mode,
-            "base_max_steps": row["base_max_steps"],
-            "max_steps": row["max_steps"] if prefix == "loss" else None,
-        }
-        | {text: row[f"{prefix}_{text}"] for text in texts}
-        for _, row in summary.iterrows()
-        for mode, prefix in ((TRUNK, "base_loss"), ("cool_down", "loss"))
-        if prefix == "base_loss" or row["mode"] == "cool_down"
-    ]
-    return pd.DataFrame(rows).groupby(["base_max_steps", "mode", "max_steps"], dropna=False).mean().reset_index()
-
-
-def _own(branches: pd.DataFrame, values: pd.DataFrame, prefix: str) -> pd.Series:
-    """For each branch the value of its own domain: of `values`, a row a branch, a column a text with `prefix` before."""
-    own = [
-        value[f"{prefix}{domain}"] for domain, value in zip(branches["domain"], values.to_dict("records"), strict=True)
-    ]
-    return pd.Series(own, index=branches.index, dtype=float)
 
 
 def _as_text(table: pd.DataFrame) -> str:

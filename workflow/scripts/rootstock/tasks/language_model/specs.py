@@ -115,3 +115,11 @@ def _course(training: Training, resumed_from: ResumedFrom | None) -> Course:
         patience=training.early_stopping_patience,
         keeps_end=True,
     )
+
+
+def seen_until(spec: BaseSpec | FinetuneSpec, epoch: int) -> tuple[int, int]:
+    """Steps, and windows of text, until the end of a stretch that the engine's loop calls an epoch."""
+    begun = spec.resumed_from or NOT_RESUMED
+    first = begun.step - begun.batch
+    step = min(first + (epoch - begun.epoch + 1) * spec.eval_every, spec.max_steps)
+    return step, begun.samples + (step - begun.step) * spec.batch_size

@@ -9,7 +9,7 @@ from ...engine.progress import Context, Fitted
 from .measure import Measure, inputs_and_targets
 from .model import LanguageModel
 from .shards import TokenStream
-from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec
+from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec, seen_until
 
 
 class TextTrainee:
@@ -53,9 +53,7 @@ class TextTrainee:
 
     def trained(self, fitted: Fitted) -> dict[str, Any]:
         """Of the weights that are kept: their step, passes over the text until then, loss on the val part."""
-        first = self.begun.step - self.begun.batch
-        step = min(first + (fitted.best_epoch - self.begun.epoch + 1) * self.spec.eval_every, self.spec.max_steps)
-        samples = self.begun.samples + (step - self.begun.step) * self.spec.batch_size
+        step, samples = seen_until(self.spec, fitted.best_epoch)
         loss = fitted.history[fitted.best_epoch - 1]["val_loss"]
         return {"step": step, "epoch": samples * self.context_length / len(self.train), "loss": loss}
 
