@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def start(project: Project, *flags: str) -> "subprocess.Popen | Forked":
 
 def wait_for_line(project: Project, process: "subprocess.Popen | Forked", text: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while text not in (log := (project / "out.log").read_text()):
+    while not re.search(text, log := (project / "out.log").read_text()):
         assert time.monotonic() < deadline and process.poll() is None, log
         time.sleep(0.02)
 
@@ -157,7 +158,7 @@ def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeyp
         close(history(project, "one"), history(project, "micro"))
     for store, first, then in changes:
         process = start(project, *flags, "--store", store, *first)
-        wait_for_line(project, process, "epoch 2/")
+        wait_for_line(project, process, "(epoch|evaluation) 2/")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert list(project.folder.glob(f"{store}/*/checkpoints/*.pt"))

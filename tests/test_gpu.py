@@ -56,7 +56,7 @@ def test_on_one_gpu_two_processes_learn_as_one_and_change_places(task, project, 
     project.script("train_base", *flags, "--store", "two", *two)
     close(history(project, "one"), history(project, "two"))
     process = start(project, *flags, "--store", "changed", *two)
-    wait_for_line(project, process, "epoch 2/")
+    wait_for_line(project, process, "(epoch|evaluation) 2/")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = project.script("train_base", *flags, "--store", "changed")

@@ -1049,7 +1049,7 @@ def test_processes_of_a_training_meet_where_nothing_is_unpickled(project, people
     flags = ("--fold", "0", "--data_path", "data/tiny", "--device", "cpu", "--max_epochs", "100000", "--processes", "2")
     process = start(project, *flags)
     try:
-        wait_for_line(project, process, "epoch 2/")
+        wait_for_line(project, process, "(epoch|evaluation) 2/")
         keys = [key for port in ports_of(process.pid) for key in keys_at(port)]
         assert keys and not [key for key in keys if "rendezvous" in key]
     finally:

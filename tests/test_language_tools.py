@@ -221,7 +221,7 @@ def resumed(project: Project, *flags: str) -> tuple[str, str]:
 
 def test_a_finished_trunk_goes_on_to_what_a_straight_run_gives(project, monkeypatch):
     said, longer = resumed(project, "--max-steps", "36")
-    assert "is what a straight run of 36 steps gives" in said and "epoch 6/6" in said
+    assert "is what a straight run of 36 steps gives" in said and "evaluation 6/6" in said
     monkeypatch.chdir(project.folder)
     base = prepared_base(project, CONSTANT, {"base": {"max_steps": 36}})
     assert base.hash == longer
@@ -243,7 +243,8 @@ def test_a_chosen_checkpoint_goes_on_to_the_same_model(project):
     for file in ("metadata.json", "model.pt", "state.pt"):  # as if it had been killed before its end
         (folder / file).unlink()
     said, again = resumed(project, "--checkpoint", str(folder / "checkpoint_step_8.pt"))
-    assert again == name and "its spec is unchanged" in said and "step 8, epoch 2" in said
+    assert "resumed from a checkpoint: step 8" in said
+    assert again == name and "its spec is unchanged" in said and "step 8, evaluation 2" in said
     assert weights(project, name) == before
 
 
@@ -251,6 +252,7 @@ def test_another_batch_is_another_training(project):
     (file,) = project.folder.glob(".rootstock/store/*/checkpoint_step_16.pt")
     said, other = resumed(project, "--checkpoint", str(file), "--batch-size", "2")
     assert "not as before: a step now takes another number of windows" in said
+    assert f"resumed from training {model_of_start(project, other)}: step 16, evaluation 3" in said
     metadata = json.loads((project / f"base_models/{other}_metadata.json").read_text())
     assert metadata["spec"]["resumed_from"] == {
         "hash": model_of_start(project, other),

@@ -1,4 +1,4 @@
-"""Losses and metrics as curves for TensorBoard, where the run settings ask for them."""
+"""Losses, metrics and what a training takes as curves for TensorBoard, where the run settings ask for them."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ def require_tensorboard() -> None:
 
 
 class Curves:
-    """Writes the numbers of each epoch into `folder`; without a folder it does nothing.
+    """Writes numbers of a training into `folder`; without a folder it does nothing.
 
     A training that is taken up at `step` overwrites what it had shown beyond.
     """

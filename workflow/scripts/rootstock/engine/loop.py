@@ -17,11 +17,14 @@ from tqdm import tqdm
 from ..study.fields import never_null
 from ..study.problems import Interrupted, Refusal
 from ..study.spec import Optimisation, TrainingSpec
-from .checkpoint import StopRequest
+from .checkpoint import Checkpoints, StopRequest
 from .compiling import compiled, decided
 from .curves import Curves
+from .distributed import World
+from .epoch_line import Beat
 from .optimizers import make_optimizer, trainable
 from .progress import Context, Fitted, Progress
+from .pulse import Pulse, gradient_norm
 from .schedule import make_schedule
 from .seeding import seed_step
 from .stopping import EarlyStopping
@@ -32,7 +35,7 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 class Trainee(Protocol):
     """What a task hands to the loop. Where compiling its model was measured to save time on a CPU, it has `repaid_after` too: the steps
-    after which that has saved what it costs."""
+    after which that has saved what it costs. Where its pace is not told in samples, it has `unit`: how many of what a sample is."""
 
     @property
     def model(self) -> nn.Module:
@@ -95,11 +98,10 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     context.run = decided(context.run, steps, getattr(trainee, "repaid_after", None), context.device)
     optimizer = make_optimizer(model, spec, course, compiled=context.run.compile is True)
     schedule = make_schedule(course.schedule, optimizer, spec.lr, steps, course.warmup_steps, course.decay_pct)
-    precision, halved = PRECISIONS[spec.precision], spec.precision == "fp16"
-    scaler = torch.amp.GradScaler(context.device.type, enabled=halved)
-    autocast = partial(torch.autocast, context.device.type, precision, enabled=precision != torch.float32)
+    scaler, autocast = _in_precision(spec.precision, context.device.type)
     stopping = EarlyStopping(course.metric, course.patience)
-    progress = Progress(model, trainee.rebuilds, optimizer, schedule, scaler, stopping)
+    progress = Progress(model, trainee.rebuilds, optimizer, schedule, scaler, stopping, course.word)
+    pulse = Pulse(optimizer, context, steps, getattr(trainee, "unit", (1, "samples")))
     trainee.train_mode()
     require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
@@ -112,21 +114,22 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
         while not progress.is_over(course.epochs):
             trainee.train_mode()
             batches = trainee.batches(progress.epoch)[progress.batch :]
-            for samples in tqdm(batches, f"epoch {progress.epoch}", leave=False, disable=not context.shows_bar):
+            pulse.begin()
+            for samples in tqdm(batches, f"{course.word} {progress.epoch}", leave=False, disable=not context.shows_bar):
                 seed_step(spec.seed, progress.step + 1, world.rank)
                 optimizer.zero_grad(set_to_none=True)
                 loss_sum = _backward(trainee, wrapped, samples, progress.epoch, context, autocast, scaler)
-                _update(model, optimizer, scaler, schedule, spec.gradient_clip)
+                norm = _update(
+                    model, optimizer, scaler, schedule, spec.gradient_clip, pulse.looks(samples is batches[-1])
+                )
                 progress.count_step(loss_sum, len(samples))
-                if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
-                    progress.save(checkpoints, world)
-                    if world.any(stop.asked):
-                        raise Interrupted(f"stopped at step {progress.step}; run again to go on from there")
+                if beat := pulse.count(progress.step, loss_sum, samples, norm):
+                    _tell(beat, beat.text, {"train_loss_now": beat.loss}, curves, context)
+                _save_if_due(progress, checkpoints, stop, world)
             measured = trainee.evaluate()
             progress.finish_epoch(measured, world.agree(measured[course.metric]), world)
-            curves.add(progress.step, progress.history[-1] | {"lr": optimizer.param_groups[0]["lr"]})
-            if world.is_first:
-                context.say(progress.line(course.epochs, time.monotonic() - started).text)
+            line = progress.line(course.epochs, time.monotonic() - started, beat := pulse.of_stretch(progress.step))
+            _tell(beat, line.text, progress.history[-1], curves, context)
 
     if not stopping.best_state:
         raise Refusal(f"training diverged: {course.metric} was never a number; lower lr")
@@ -135,17 +138,43 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     return progress.fitted(progress.step - first_step, time.monotonic() - started, last)
 
 
+def _in_precision(name: str, device: str) -> tuple[torch.amp.GradScaler, Callable]:
+    """What scales a loss, and what a forward pass runs in."""
+    scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
+    return scaler, partial(torch.autocast, device, PRECISIONS[name], enabled=name != "float32")
+
+
+def _save_if_due(progress: Progress, checkpoints: Checkpoints | None, stop: StopRequest, world: World) -> None:
+    """A checkpoint where one is due. `Interrupted`, after one, where any process was asked to stop."""
+    if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
+        progress.save(checkpoints, world)
+        if world.any(stop.asked):
+            raise Interrupted(f"stopped at step {progress.step}; run again to go on from there")
+
+
+def _tell(beat: Beat, line: str, numbers: dict[str, float], curves: Curves, context: Context) -> None:
+    """What a training's log and its curves have of a moment."""
+    curves.add(beat.step, numbers | beat.curves())
+    if context.world.is_first:
+        context.say(line)
+
+
 def _update(
-    model: nn.Module, optimizer: Optimizer, scaler: Any, schedule: LRScheduler | None, clip: float | None
-) -> None:
-    """One step of the optimizer, along gradients that are there; then the next learning rate."""
+    model: nn.Module, optimizer: Optimizer, scaler: Any, schedule: LRScheduler | None, clip: float | None, looks: bool
+) -> Tensor | None:
+    """One step of the optimizer, along gradients that are there; then the next learning rate. The gradients' norm before they
+    are clipped, where they are clipped or somebody `looks`."""
+    norm = None
     if clip is not None:
         scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(trainable(model), clip)
+        norm = nn.utils.clip_grad_norm_(trainable(model), clip)
+    elif looks:
+        norm = gradient_norm(model, scaler.get_scale())
     scaler.step(optimizer)
     scaler.update()
     if schedule is not None:
         schedule.step()
+    return norm
 
 
 def _backward(

@@ -14,7 +14,7 @@ from ..study.problems import Refusal
 from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
-from .epoch_line import EpochLine
+from .epoch_line import Beat, EpochLine, Stretch
 from .stopping import EarlyStopping
 
 
@@ -63,7 +63,9 @@ class Progress:
         scheduler: Any,
         scaler: Any,
         stopping: EarlyStopping,
+        word: Stretch = "epoch",
     ):
+        self.word: Stretch = word
         self.model, self.rebuilds = model, rebuilds
         self.optimizer, self.scheduler, self.scaler, self.stopping = optimizer, scheduler, scaler, stopping
         self.epoch, self.batch, self.step, self.seconds = 1, 0, 0, 0.0
@@ -89,8 +91,8 @@ class Progress:
             self.stopping.best_state, self.stopping.best_measured = to_cpu(self.model.state_dict()), measured
         self.epoch, self.batch, self.loss_sum, self.count = self.epoch + 1, 0, 0.0, 0
 
-    def line(self, max_epochs: int, seconds: float) -> EpochLine:
-        return EpochLine(max_epochs, self.history[-1], self.stopping.best_epoch, seconds)
+    def line(self, max_epochs: int, seconds: float, beat: Beat) -> EpochLine:
+        return EpochLine(max_epochs, self.history[-1], self.stopping.best_epoch, seconds, self.word, beat)
 
     def fitted(self, trained_steps: int, seconds: float, last: dict[str, Any]) -> Fitted:
         """The outcome, when it is over: `seconds` are those since this process resumed."""
@@ -140,13 +142,13 @@ class Progress:
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
         self.compile = context.run.compile is True
-        source = "a shorter training" if state is None else "a checkpoint"
+        source = "a checkpoint" if state is not None else _source(context)
         try:
             if state is not None:
                 self._keep_how(state, context)
             if state := state or context.start:
                 self._take(state, context)
-                context.say(f"resumed from {source}: step {self.step}, epoch {self.epoch}")
+                context.say(f"resumed from {source}: step {self.step}, {self.word} {self.epoch}")
         except (torch.cuda.OutOfMemoryError, MemoryError, Refusal):
             raise
         except Exception as error:  # what somebody else wrote can fail its reader in any way
@@ -189,3 +191,10 @@ class Progress:
             context.say(f"compile: {state['compile']}, as this training began, not {context.run.compile}")
             self.compile = state["compile"]
             context.run = context.run.model_copy(update={"compile": self.compile})
+
+
+def _source(context: Context) -> str:
+    """What a training begins from that has no checkpoint of its own: one that was chosen may be its own all the same."""
+    name, checkpoints = (context.start or {}).get("hash"), context.checkpoints
+    own = checkpoints is not None and name == checkpoints.spec_hash
+    return "a checkpoint" if own else f"training {name}"

@@ -93,7 +93,8 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
         _commit(job, kept, outcome, metadata_of(job, outcome, base, context), about, key)
         checkpoints.clear()
         fitted = outcome.fitted
-        job.say(f"trained {job.hash}: {len(fitted.history)} epochs, {fitted.steps} steps, {fitted.seconds:.1f} s")
+        word = job.spec.course().word if fitted.history else "epoch"
+        job.say(f"trained {job.hash}: {len(fitted.history)} {word}s, {fitted.steps} steps, {fitted.seconds:.1f} s")
 
 
 def _require_recipe(job: Job) -> None:

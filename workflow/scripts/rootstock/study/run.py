@@ -54,6 +54,10 @@ class Run(Section):
         default=False,
         description="true: batch_size in the study is that of one process; the plan makes it the global one and says so",
     )
+    log_seconds: Positive | None = Field(
+        default=15,
+        description="seconds between lines of step, loss, learning rate, gradient norm, pace and memory in a training's log, for status.py and TensorBoard; null: only where it is evaluated",
+    )
     checkpoint_seconds: Positive | None = Field(
         default=60, description="seconds between checkpoints of a running training; null: none by time"
     )

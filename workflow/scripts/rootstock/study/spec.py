@@ -19,6 +19,7 @@ class Course:
     """The way from a training's first step to its last, as a spec says it and the engine goes it."""
 
     epochs: int  # at most; an epoch is what lies between two evaluations
+    word: Literal["epoch", "evaluation"] = "epoch"  # what its users call that
     steps: int | None = None  # at most; None: those of all epochs
     optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)

@@ -104,6 +104,7 @@ def _course(training: Training, resumed_from: ResumedFrom | None) -> Course:
     begun = resumed_from or NOT_RESUMED
     first = begun.step - begun.batch
     return Course(
+        word="evaluation",
         epochs=begun.epoch - 1 + -(-(training.max_steps - first) // training.eval_every),
         steps=training.max_steps,
         optimizer=training.optimizer,

@@ -29,6 +29,7 @@ class TextTrainee:
     ):
         self.model, self.train, self.check, self.spec = model.to(context.device), train, check, spec
         self.context_length, self.device = spec.model.context_length, context.device
+        self.unit = (self.context_length, "tokens")
         self.begun = spec.resumed_from or NOT_RESUMED
         self.measure = Measure(self.model, self.context_length, spec.precision, context)
         self.rebuilds = {"tokenizer": tokenizer}
