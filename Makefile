@@ -27,7 +27,7 @@ check: .venv/installed
 	@$(generate) --check $(if $(strip $(CONFIG)),--config $(CONFIG))
 
 test: .venv/installed-tests
-	@$(BIN)/python -m pytest -n 4 $(ARGS)
+	@$(BIN)/python -m pytest -n 6 $(ARGS)
 
 test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)

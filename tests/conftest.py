@@ -1,6 +1,7 @@
 """A project folder in a temporary place, tiny data, and runners for the real scripts and the real Snakemake."""
 
 import contextlib
+import fcntl
 import importlib
 import io
 import json
@@ -69,20 +70,30 @@ def prepared(planned: Plan) -> Plan:
 WARM_ROOT = "ROOTSTOCK_WARM_ROOT"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def warm_root(tmp_path_factory) -> Iterator[Path]:
-    """A folder for the warm processes of these tests alone; none of them is left behind."""
-    root = tmp_path_factory.mktemp("warm") / "root"
-    os.environ[WARM_ROOT] = str(root)
-    yield root
-    end_warm(root)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def forks_folder(tmp_path_factory) -> Iterator[None]:
-    """Where the servers of `forks` are reached, by all workers of this test session."""
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder of all workers of this test session."""
     own = tmp_path_factory.getbasetemp()
-    forks.begin(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_root(shared_folder) -> Iterator[Path]:
+    """A folder for the warm processes of this test session; none of them is left behind by its last worker."""
+    root = shared_folder / "warm"
+    os.environ[WARM_ROOT] = str(root)
+    with open(shared_folder / "warm.users", "w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield root
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_warm(root)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks_folder(shared_folder) -> Iterator[None]:
+    """Where the servers of `forks` are reached."""
+    forks.begin(shared_folder)
     yield
     forks.let_go()
 
@@ -253,18 +264,26 @@ def people(project: Project) -> Path:
     return write_people(project / "data/tiny")
 
 
-# Groups of tests that share a costly fixture: each runs in one process, so they begin first, the longest before the others.
-GROUPS = ("test_slurm", "test_workflow", "test_language_tools", "test_shared_store")
+# What begins first, the longest before the others: groups of tests, each of which runs in one process, and tests that take long.
+# Those of Slurm wait more than they compute.
+FIRST = (
+    "test_slurm",
+    "test_cluster",
+    "test_workflow",
+    "test_kill",
+    "test_engine",
+    "test_shared_store",
+    "test_language_tools",
+)
 
 
 def pytest_collection_modifyitems(items):
-    """What takes long begins first."""
-    places = {name: place for place, name in enumerate(GROUPS)}
-    items.sort(key=lambda item: (places.get(item.module.__name__, len(GROUPS)), not is_long(item)))
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: (not is_long(item), places.get(item.module.__name__, len(FIRST))))
 
 
 def is_long(item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("slow", "slurm"))
+    return any(item.get_closest_marker(name) for name in ("slow", "slurm", "workflow"))
 
 
 @pytest.hookimpl(hookwrapper=True)

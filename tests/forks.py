@@ -31,7 +31,6 @@ LOADED = tuple(
 # Variables that may differ from those of the server: nothing that is loaded looks at them while it is loaded.
 FREE = (
     "PYTEST_",
-    "STEPS",
     "PWD",
     "OLDPWD",
     "ROOTSTOCK_",

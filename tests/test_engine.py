@@ -146,6 +146,7 @@ def close(one: list[dict], other: list[dict]) -> None:
     assert one[0]["train_loss"] == pytest.approx(other[0]["train_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", sorted(TINY))
 def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeypatch):
     """Augmentation on, early stopping on. Dropout draws differ between world sizes, so it is off here. The first epochs of one

@@ -55,7 +55,7 @@ class Storm:
 def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(COUNTING))
     calm = tiny_project(tmp_path / "calm", task)
-    monkeypatch.setenv("STEPS", str(calm / "steps"))
+    monkeypatch.setenv("ROOTSTOCK_STEPS", str(calm / "steps"))
     calm.snakemake(*TRAININGS)
     kills = int(KILLS or (3 if task == "activity" else 1))
     expected, storm, generator = results(calm), Storm(), random.Random(kills)
@@ -65,7 +65,7 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, task, monkeypatch):
         stormy = tiny_project(tmp_path / f"stormy{number}", task)
         if (calm / "prepared").exists():  # trainings are what is killed
             shutil.copytree(calm / "prepared", stormy / "prepared")
-        monkeypatch.setenv("STEPS", str(stormy / "steps"))
+        monkeypatch.setenv("ROOTSTOCK_STEPS", str(stormy / "steps"))
         before = storm.kills
         while storm.kills < kills and disturb(stormy, storm, generator):
             pass

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_store")]
 
 @pytest.fixture(autouse=True)
 def counting(monkeypatch) -> None:
-    """Steps of every project are counted, in the file that STEPS names."""
+    """Steps of every project are counted, in the file that ROOTSTOCK_STEPS names."""
     monkeypatch.setenv("PYTHONPATH", str(COUNTING))
 
 
@@ -26,13 +26,13 @@ def calm(tmp_path_factory) -> Project:
     project = tiny_project(tmp_path_factory.mktemp("calm") / "project", "activity")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(COUNTING))
-        patch.setenv("STEPS", str(project / "steps"))
+        patch.setenv("ROOTSTOCK_STEPS", str(project / "steps"))
         project.snakemake("--configfile", "study.yaml")
     return project
 
 
 def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monkeypatch):
-    monkeypatch.setenv("STEPS", str(tmp_path / "steps"))
+    monkeypatch.setenv("ROOTSTOCK_STEPS", str(tmp_path / "steps"))
     store = tmp_path / "store"
     pair = [tiny_project(tmp_path / name, "activity") for name in ("one", "two")]
     for project in pair:
@@ -51,7 +51,7 @@ def test_two_controllers_on_one_store_train_each_model_once(tmp_path, calm, monk
 def test_two_studies_in_one_folder_share_a_base_though_the_first_is_killed(tmp_path, calm, monkeypatch):
     """The second waits for its turn; when the first is killed it goes on with what that left, and the first can run again."""
     project = tiny_project(tmp_path / "folder", "activity")
-    monkeypatch.setenv("STEPS", str(project / "steps"))
+    monkeypatch.setenv("ROOTSTOCK_STEPS", str(project / "steps"))
     second = json.loads((project / "study.yaml").read_text())
     second["finetune"]["mode"] = second["finetune"]["mode"][0]
     project.study("second", second | {"study": "second"})
@@ -70,7 +70,7 @@ def test_two_studies_in_one_folder_share_a_base_though_the_first_is_killed(tmp_p
 
 def test_an_orphan_beside_a_rerun_is_waited_for(tmp_path, calm, monkeypatch):
     project = tiny_project(tmp_path / "orphaned", "activity")
-    monkeypatch.setenv("STEPS", str(project / "steps"))
+    monkeypatch.setenv("ROOTSTOCK_STEPS", str(project / "steps"))
     controller = start(project)
     wait_until(lambda: steps(project), controller)
     kill(controller.pid)

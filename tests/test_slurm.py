@@ -19,9 +19,11 @@ from slurm_cluster import Cluster, missing_programs, until
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}"),
 ]
+
+# Each has a cluster of its own, for they wait more than they compute.
+FIRST, SECOND, THIRD = (pytest.mark.xdist_group(f"slurm_{number}") for number in (1, 2, 3))
 
 LONG = {  # a base training with many checkpoints, to be met in the middle
     "data": {"path": "data/tiny"},
@@ -112,6 +114,7 @@ def tiny(on_slurm) -> SlurmProject:
     return on_slurm
 
 
+@SECOND
 def test_quick_test_gives_the_weights_of_this_process_and_uses_every_gpu_of_every_node(on_slurm, project):
     on_slurm.slurm("--configfile", "config/studies/quick_test.yaml", "--group-components", "finetunes=1")
     here = project.train_here(yaml.safe_load((ROOT / "config/studies/quick_test.yaml").read_text()))
@@ -129,6 +132,7 @@ def test_quick_test_gives_the_weights_of_this_process_and_uses_every_gpu_of_ever
         assert all(before[1] <= after[0] for before, after in pairwise(times)), gpu
 
 
+@SECOND
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path, nodes):
     """2 GPUs on one node start two processes, 2 nodes × 2 four; neither asks sacct, which never answers here."""
@@ -146,6 +150,7 @@ def test_several_processes_and_nodes_and_a_silent_sacct(tiny, tmp_path, nodes):
     assert job["gpu"].count(":gpu0") == 1 == job["gpu"].count(":gpu1")  # of the first node
 
 
+@THIRD
 def test_a_job_without_gpus_sees_none(slurm):
     """Nothing but the variable holds a job back here, as on a cluster without cgroups; the login shell's is not trusted."""
     code = (
@@ -185,6 +190,7 @@ def preempt(slurm: Cluster, job: str, node: str) -> None:
     slurm.run("sbatch", "--partition=high", "--exclusive", "--nodes=3", "--wrap=sleep 1")
 
 
+@FIRST
 @pytest.mark.parametrize(
     ("fault", "states"),
     [
@@ -211,6 +217,7 @@ def test_a_training_goes_on_after(fault, states, tiny, slurm, undisturbed):
     assert (int(slurm.jobs()[job]["restarts"]) > 0) == (states == {"COMPLETED"})
 
 
+@SECOND
 def test_a_training_on_two_nodes_saves_itself_when_it_is_cancelled(tiny, slurm):
     """Slurm tells the workers of both nodes; no checkpoint but theirs is there to go on from."""
     tiny.study("wide", LONG | {"run": {"gpus": 1, "nodes": 2, "checkpoint_steps": None, "checkpoint_seconds": None}})
@@ -229,6 +236,7 @@ def test_a_training_on_two_nodes_saves_itself_when_it_is_cancelled(tiny, slurm):
     assert met > 0 and metadata["trained_steps"] == metadata["steps"] - met
 
 
+@SECOND
 def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     """Snakemake killed: its job is ended before a new one starts. slurmctld and slurmd killed: the job goes on."""
     tiny.study("alone", LONG)
@@ -257,6 +265,7 @@ def test_killed_controllers_leave_no_second_writer(tiny, slurm):
     assert metadata["trained_steps"] <= metadata["steps"] - met
 
 
+@FIRST
 def test_a_failure_fails_the_run_and_is_in_the_run_log(tiny):
     tiny.study("broken", LONG | {"base": {"max_epochs": 1, "lr": 1e30}})
     tiny.finish(tiny.start("--configfile", "broken.yaml", "--retries", "0"), status=1)
@@ -269,6 +278,7 @@ def test_a_failure_fails_the_run_and_is_in_the_run_log(tiny):
     assert "1 failed of 1" in shown and "training diverged" in shown
 
 
+@THIRD
 def test_a_fine_tune_that_fails_in_a_job_of_several_fails_alone(tiny, slurm):
     """The others of its Slurm job are published, and not trained again when it is tried once more."""
     x, y = torch.load(tiny / "data/tiny/bob_train.pt", weights_only=True)
@@ -289,6 +299,7 @@ def test_a_fine_tune_that_fails_in_a_job_of_several_fails_alone(tiny, slurm):
     assert len(failed) == 2 and {job["config"]["target"] for job in failed} == {"bob"}
 
 
+@THIRD
 def test_fine_tunes_of_one_slurm_job_go_on_after_it_was_cancelled(tiny, slurm, project):
     content = LONG | {"finetune": {"mode": "full_fine_tuning", "max_epochs": 120, "seed_finetune": [0, 1, 2]}}
     content["base"] = content["base"] | {"max_epochs": 1}
@@ -306,6 +317,7 @@ def test_fine_tunes_of_one_slurm_job_go_on_after_it_was_cancelled(tiny, slurm, p
     assert tiny.models() == undisturbed
 
 
+@THIRD
 def test_fine_tunes_of_a_base_do_not_share_a_job_with_those_of_another(tiny):
     """Where a base fails, the fine-tunes of the other one are trained all the same."""
     tunes = {"mode": "full_fine_tuning", "max_epochs": 1, "lr": 0.01, "seed_finetune": [0, 1]}

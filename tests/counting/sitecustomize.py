@@ -1,4 +1,5 @@
-"""On the path of the kill test's processes alone: every training step that begins adds a byte to the file $STEPS."""
+"""On the path of the kill test's processes alone: every training step that begins adds a byte to the file
+$ROOTSTOCK_STEPS, which may be another for each job of a warm process."""
 
 import importlib.abc
 import importlib.machinery
@@ -19,11 +20,12 @@ class CountSteps(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             load(module)
-            whole, file = module.seed_step, os.open(os.environ["STEPS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            whole = module.seed_step
 
             def counted(seed, step, *rank):
                 if step > 0:  # 0 is for initial weights
-                    os.write(file, b".")
+                    with open(os.environ["ROOTSTOCK_STEPS"], "ab", buffering=0) as file:
+                        file.write(b".")
                 whole(seed, step, *rank)
 
             module.seed_step = counted
@@ -32,5 +34,5 @@ class CountSteps(importlib.abc.MetaPathFinder):
         return spec
 
 
-if "STEPS" in os.environ:
+if "ROOTSTOCK_STEPS" in os.environ:
     sys.meta_path.insert(0, CountSteps())
