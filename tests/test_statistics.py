@@ -148,6 +148,11 @@ def test_less_is_better_where_the_measure_says_so():
     assert found.helps and found.probability_of_improvement == 1
 
 
+def test_a_column_that_no_experiment_has_is_no_comparison():
+    asked = question(rivals=(("the teacher", "teacher"),))
+    assert compare(study(rows(TEN)).drop(columns="before"), asked) == []
+
+
 def test_other_columns_are_rivals_where_the_question_names_them():
     summary = study(rows(TEN)).assign(teacher=0.95)
     found = by(compare(summary, question(rivals=(("the teacher", "teacher"),))))

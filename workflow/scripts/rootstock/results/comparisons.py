@@ -151,8 +151,9 @@ def tested(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def runs_of(rows: pd.DataFrame, column: str, question: Question) -> pd.DataFrame:
-    """A row a run: the unit, its seeds, and `value` as shown; rows without a finite number are left out."""
-    values = pd.to_numeric(rows[column], errors="coerce") * question.measure.scale
+    """A row a run: the unit, its seeds, and `value` as shown; rows without a finite number are left out, and all where there
+    is no such column."""
+    values = pd.to_numeric(rows.reindex(columns=[column])[column], errors="coerce") * question.measure.scale
     seeds = [name for name in question.seeds if name in rows]
     runs = rows[[question.unit, *seeds]].assign(value=values.astype(float))
     return runs[np.isfinite(runs["value"])]

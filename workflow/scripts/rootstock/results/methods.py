@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from .. import __version__
 from ..study.plan import Plan
@@ -9,6 +10,7 @@ from ..study.spec import BaseSpec, FinetuneSpec
 from . import statistics
 from .comparisons import Comparison
 from .question import Question
+from .wording import listed
 
 FIELDS = {
     "lr": "learning rate",
@@ -21,8 +23,8 @@ OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 
 
 def methods_text(plan: Plan, question: Question | None, comparisons: Sequence[Comparison], own: Sequence[str]) -> str:
-    """One paragraph; `own` are the sentences of the task."""
-    sentences = [*_counts(plan), *_trainings(plan), *own]
+    """One paragraph; `own` are the sentences of the task. Where it has none, the trainings are told by what all specs have."""
+    sentences = [*_counts(plan), *(own or _trainings(plan))]
     if question and comparisons:
         sentences += _statistics(question, comparisons)
     return " ".join([*sentences, f"All was run with Rootstock {__version__}."]) + "\n"
@@ -37,7 +39,7 @@ def _counts(plan: Plan) -> list[str]:
     also = f"; {_many(measured, 'experiment')} measured a base model as it is" if measured else ""
     return [
         f"The study “{plan.study.name}” has {_many(len(plan.experiments), 'experiment')}.",
-        f"It trained {_listed(trained)}{also}. Identical trainings were done once.",
+        f"It trained {listed(trained, 'and')}{also}. Identical trainings were done once.",
     ]
 
 
@@ -51,7 +53,7 @@ def _trainings(plan: Plan) -> list[str]:
         alike.setdefault(_settings(specs), []).append(mode)
     bases = [base.spec for base in plan.bases.values()]
     sentences = [f"Base models: {_settings(bases)}."] if bases else []
-    return sentences + [f"{_listed(modes)}: {settings}." for settings, modes in alike.items()]
+    return sentences + [f"{listed(modes, 'and')}: {settings}." for settings, modes in alike.items()]
 
 
 def _settings(specs: Sequence[BaseSpec | FinetuneSpec]) -> str:
@@ -73,11 +75,10 @@ def _settings(specs: Sequence[BaseSpec | FinetuneSpec]) -> str:
     return ", ".join([*parts, f"seed {_values(spec.seed for spec in specs)}"])
 
 
-def _values(values: Iterable[object]) -> str:
-    """Distinct values in order, numbers without needless digits; empty where none is set."""
+def _values(values: Iterable[Any]) -> str:
+    """Distinct values in order; empty where none is set."""
     found = sorted({value for value in values if value is not None}, key=lambda value: (isinstance(value, str), value))
-    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in found]
-    return _listed(texts, "or")
+    return listed(found) if found else ""
 
 
 def _statistics(question: Question, comparisons: Sequence[Comparison]) -> list[str]:
@@ -111,11 +112,6 @@ def _test(tested: Sequence[Comparison]) -> str:
         if n > 1
         else f"{text}."
     )
-
-
-def _listed(texts: Sequence[str], word: str = "and") -> str:
-    """ "a, b and c" """
-    return f"{', '.join(texts[:-1])} {word} {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
 def _many(count: int, word: str) -> str:

@@ -8,9 +8,10 @@ import pandas as pd
 from ...results.figure import dots_by_row
 from ...results.question import Measure, Question
 from ...results.summary import as_text, swept_columns
+from .methods import methods
 from .shown import sections
 
-__all__ = ["draw", "question", "render", "result_columns", "sections"]
+__all__ = ["draw", "methods", "question", "render", "result_columns", "sections"]
 
 UNIT_COLUMNS = ("fold", "target")
 EXACT = ("target_data_pct",)  # shares, not percents
