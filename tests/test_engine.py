@@ -15,11 +15,13 @@ import torch
 from conftest import ROOT, Project, job_of, jobs_run, plan, prepared, write_people
 from forks import Forked
 from tiny import TINY
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
 from rootstock.engine.compiling import decided
 from rootstock.engine.loop import EarlyStopping
+from rootstock.job import torchrun
 from rootstock.job.job import Job
 from rootstock.job.train import train
 from rootstock.store.objects import stored
@@ -103,6 +105,9 @@ def test_a_signal_saves_and_exits_with_try_again(project, people, number, proces
     wait_for_line(project, process, "epoch 3/")
     process.send_signal(number)
     assert process.wait(60) == 75
+    *_, last = (project / "out.log").read_text().split("best epoch")
+    said = ["stopped at step", *(["stopped as asked;"] if processes > 1 else [])]
+    assert [line[: len(start)] for line, start in zip(last.splitlines()[1:], said, strict=True)] == said
     (checkpoint,) = project.folder.glob(".rootstock/store/*/checkpoints/step_*.pt")
     process = start(project, *flags, "--threads", "2")
     wait_for_line(project, process, "resumed from a checkpoint")
@@ -110,6 +115,22 @@ def test_a_signal_saves_and_exits_with_try_again(project, people, number, proces
     process.kill()
     process.wait()
     assert read_checkpoint(checkpoint)["step"] > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [(-9, 137, "process 1 of the training was killed by SIGKILL; is there enough memory?\n"), (3, 3, ""), (75, 75, "")],
+)
+def test_why_workers_ended_is_a_line_at_most(monkeypatch, capsys, tmp_path, code, status, told):
+    failure = ProcessFailure(local_rank=1, pid=1, exitcode=code, error_file=str(tmp_path / "none"))
+
+    def failed():
+        raise ChildFailedError("train_base.py", {1: failure})
+
+    monkeypatch.setattr(torchrun.run, "main", failed)
+    monkeypatch.setattr(torchrun.logging, "disable", lambda _: None)  # of this process, which has other tests
+    assert torchrun.main() == status
+    assert capsys.readouterr().err == told
 
 
 def start(project: Project, *flags: str) -> "subprocess.Popen | Forked":

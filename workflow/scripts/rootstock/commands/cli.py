@@ -45,7 +45,8 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return 130
     except Interrupted as reason:
-        print(reason, file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes of a training all are stopped, and one says so
+            print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
         print(printable(told(error)), file=sys.stderr)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from ..study.problems import STOP_SIGNALS, Interrupted, Refusal
 from ..study.run import Run
@@ -71,7 +72,7 @@ def _meeting(address: str) -> list[str]:
 
 
 def _torchrun(run: Run) -> list[str]:
-    program = [sys.executable, "-m", "torch.distributed.run"]
+    program = [sys.executable, "-P", str(Path(__file__).with_name("torchrun.py"))]  # -P: its folder is none of modules
     return [
         *program,
         f"--nnodes={run.nodes}",
