@@ -2,10 +2,11 @@
 
 import csv
 import logging
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..store.files import write_atomically
@@ -19,26 +20,33 @@ FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
 NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
 
 
-def answer(plan: Plan) -> str:
-    """The table of a study, and its paths; its page last."""
+def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
+    """The table of a study, and its paths; its page last. `logs`: of Snakemake."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if plan.experiments and table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
     page = Path(paths.PAGE.format(study=plan.study.name))
-    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *_of_code(plan), *_page(plan, page)])
+    last = [*_of_code(plan), *log_lines(logs), *_page(plan, page)]
+    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *last])
 
 
 class AnswerAgain(logging.Handler):
-    """Shows the answer of a run that has nothing to do."""
+    """Shows the answer of a run that has nothing to do, when `wait` returns: after what was said before."""
 
-    def __init__(self, plan: Plan, is_dry: Callable[[], bool]):
+    def __init__(self, plan: Plan, is_dry: Callable[[], bool], wait: Callable[[], None]):
         super().__init__()
-        self.plan, self.is_dry = plan, is_dry
+        self.plan, self.is_dry, self.wait = plan, is_dry, wait
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith(NOTHING_TO_DO) and not self.is_dry():
+            self.wait()
             print(answer(self.plan))
+
+
+def log_lines(logs: Sequence[str]) -> list[str]:
+    """Where Snakemake's log lies, which has all that the screen leaves out; none where it keeps none."""
+    return [f"log: {os.path.relpath(log)}" for log in logs]
 
 
 def partial_answer(plan: Plan) -> str:
