@@ -27,7 +27,7 @@ from rootstock.job.prepare import prepare  # noqa: E402
 from rootstock.study.paths import prepared  # noqa: E402
 from rootstock.study.run import Run  # noqa: E402
 from rootstock.tasks.language_model.measure import inputs_and_targets  # noqa: E402
-from rootstock.tasks.language_model.model import NORM_EPSILON, LanguageModel, rotate  # noqa: E402
+from rootstock.tasks.language_model.model import LanguageModel, rotate  # noqa: E402
 from rootstock.tasks.language_model.settings import Model  # noqa: E402
 from rootstock.tasks.language_model.shards import Prepared, open_prepared  # noqa: E402
 from rootstock.tasks.language_model.specs import BETAS, BaseSpec  # noqa: E402
@@ -72,14 +72,14 @@ def unfused(model: LanguageModel, tokens: Tensor, targets: Tensor) -> Tensor:
     """The same model written out: attention by softmax of a product, norms by their formula, nothing fused."""
 
     def normed(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + NORM_EPSILON) * norm.weight
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
 
     b, t = tokens.shape
     hidden, future = model.embedding(tokens), torch.ones(t, t, dtype=torch.bool).triu(1)
     for block in model.blocks:
         attention, x = block.attention, normed(hidden, block.attention_norm)
         layers = (attention.query, attention.key, attention.value)
-        q, k, v = (layer(x).view(b, t, attention.n_heads, -1).transpose(1, 2) for layer in layers)
+        q, k, v = (layer(x).view(b, t, -1, attention.d_head).transpose(1, 2) for layer in layers)
         q, k = rotate(q, model.cos[:t], model.sin[:t]), rotate(k, model.cos[:t], model.sin[:t])
         scores = (q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5
         mixed = scores.masked_fill(future, float("-inf")).softmax(-1).to(v.dtype) @ v

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...machine.private import read_json
 from ...study.fields import is_path
 from ...study.fingerprints import Fingerprints
-from ...study.problems import Problems, Refusal, show
+from ...study.problems import Problems, Refusal
+from ..folders import config_of, folder_of, is_count, odd_counts, unchanged_folder
 from .packaged import MODELS, packaged_folder
 from .specs import ModelIdentity
 
@@ -52,12 +52,12 @@ class Pretrained:
 
     def _first_of(self, *names: str) -> int | None:
         config = self.config or {}
-        return next((config[name] for name in names if _is_count(config.get(name))), None)
+        return next((config[name] for name in names if is_count(config.get(name))), None)
 
 
 def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
     """The model that a name or a folder means; None where a fault was reported."""
-    folder = Path(os.path.expanduser(name))
+    folder = folder_of(name)
     if folder.is_dir():
         return _in_folder(name, folder, key, fingerprints, problems)
     full = name if "/" in name else f"sentence-transformers/{name}"
@@ -75,7 +75,7 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
         fix = "is not on this machine and HF_HUB_OFFLINE forbids to fetch it; give a folder, or fetch it first"
         problems.add(key, name, fix)
         return None
-    config = _config(cached) if cached else None
+    config = config_of(cached) if cached else None
     return Pretrained(ModelIdentity(name=full), config, _sentence_dimension(cached, config) if cached else None)
 
 
@@ -86,10 +86,7 @@ def locate(identity: ModelIdentity, key: str) -> str:
         return str(packaged_folder(identity.name))
     if identity.name is not None:
         return _fetched(identity.name) or _on_hub(identity.name, key)
-    folder = Path(os.path.expanduser(identity.folder or ""))
-    if not identity.folder or not folder.is_dir() or _fingerprint(folder, Fingerprints()) != identity.content:
-        raise Refusal(f"{key}: {identity.known_as} is gone or changed since it was planned; plan again")
-    return str(folder)
+    return str(unchanged_folder(identity.folder, identity.content, _fingerprint, key))
 
 
 def _fetched(name: str) -> str | None:
@@ -115,14 +112,13 @@ def _on_hub(name: str, key: str) -> str:
 
 
 def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
-    config = _config(folder)
+    config = config_of(folder)
     if config is None:
         fix = "holds no config.json that can be read; give the folder of a transformers or sentence-transformers model"
         problems.add(key, name, fix)
         return None
-    if odd := [size for size in SIZES if size in config and not _is_count(config[size])]:
-        fix = f"has in config.json {odd[0]}: {show(config[odd[0]])}, which is no whole number of at least 1"
-        problems.add(key, name, fix)
+    if odd := next(odd_counts(config, (size for size in SIZES if size in config)), None):
+        problems.add(key, name, odd)
         return None
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model")):
         problems.add(key, name, "holds no tokenizer (tokenizer.json); save the model's tokenizer there too")
@@ -148,9 +144,9 @@ def _cached(name: str) -> Path | None:
 def _sentence_dimension(folder: Path, config: dict[str, Any] | None) -> int | None:
     """Dimensions of the sentence vectors: of the last Dense module, else of the pooling, else of the token vectors."""
     for module in reversed(_modules(folder)):
-        settings = _config(folder / module) or {}
+        settings = config_of(folder / module) or {}
         for name in ("out_features", "word_embedding_dimension", "embedding_dimension"):
-            if _is_count(settings.get(name)):
+            if is_count(settings.get(name)):
                 return settings[name]
     return (config or {}).get("hidden_size")
 
@@ -162,14 +158,3 @@ def _modules(folder: Path) -> list[str]:
         return [module.get("path", "") for module in modules if is_path(module.get("path", ""))]
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         return []  # a plain model of transformers, or a file that its own library will name
-
-
-def _config(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(folder / "config.json")
-    except (OSError, ValueError, Refusal):
-        return None
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31

@@ -30,6 +30,7 @@ def card(name: str, metadata: dict[str, Any], shape: Model, is_adapter: bool = F
             *_losses(metrics),
             "",
             *_sources(spec["data"]),
+            *_begun(metadata.get("base_spec") or spec),
         ]
     )
 
@@ -60,6 +61,14 @@ def _adapter_example(name: str, trunk: str) -> list[str]:
 def _losses(metrics: dict[str, Any]) -> list[str]:
     measured = metrics.get("test", metrics["base"])
     return [f"| {name} | {m['loss']:.3f} | {m['perplexity']:.1f} |" for name, m in measured.items()]
+
+
+def _begun(trunk: dict[str, Any]) -> list[str]:
+    """What to know of a model that did not begin with new weights."""
+    if (begun := trunk.get("start_from")) is None:
+        return []
+    content = begun["content"][:16]
+    return [f"It began as a pretrained Llama of its maker's (content {content}), whose licence applies too.", ""]
 
 
 def _sources(data: dict[str, Any]) -> list[str]:

@@ -14,12 +14,14 @@ from ...study.parts import Checked
 from ...study.plan import Plan
 from ...study.problems import Refusal, refusals
 from .dataset import files_by_domain, tokenizer_files
+from .llama_folder import TOKENIZER
 from .model import LanguageModel
 from .settings import SPLITS, Model
 from .shards import open_prepared
-from .specs import BaseSpec, FinetuneSpec, PreparedSpec
+from .specs import BaseSpec, FinetuneSpec, PreparedSpec, Pretrained
 from .text import read_texts
 from .tokenizer import given_tokenizer
+from .weights import folder_of_start
 
 
 def check(plan: Plan, missing: Collection[str]) -> Checked:
@@ -32,7 +34,7 @@ def check(plan: Plan, missing: Collection[str]) -> Checked:
             checks += _of_source(artefact.spec)
         else:
             checks.append(partial(_open, paths.prepared(name), table))
-    return Checked(refusals([*checks, *_of_models(plan)]), table)
+    return Checked(refusals([*checks, *_of_models(plan), *_of_pretrained(plan)]), table)
 
 
 def _of_source(spec: PreparedSpec) -> Iterator[Callable[[], Any]]:
@@ -51,6 +53,17 @@ def _of_models(plan: Plan) -> Iterator[Callable[[], Any]]:
     specs = [one.spec for one in (*plan.bases.values(), *plan.experiments.values())]
     shapes = [(spec.model, spec.data.vocab_size) for spec in specs if isinstance(spec, BaseSpec | FinetuneSpec)]
     yield from (partial(_build, model, vocab_size or 1) for model, vocab_size in dict.fromkeys(shapes))
+
+
+def _of_pretrained(plan: Plan) -> Iterator[Callable[[], Any]]:
+    """What planning did not look at: the tokenizer as its library reads it. Weights are read when they are needed."""
+    specs = [training.spec for training in plan.bases.values()]
+    begun = {one.start_from.content: one.start_from for one in specs if isinstance(one, BaseSpec) and one.start_from}
+    yield from (partial(_read_tokenizer, one) for one in begun.values())
+
+
+def _read_tokenizer(begun: Pretrained) -> None:
+    given_tokenizer([folder_of_start(begun) / TOKENIZER])
 
 
 def _build(model: Model, vocab_size: int) -> None:

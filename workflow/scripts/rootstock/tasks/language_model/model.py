@@ -1,7 +1,7 @@
-"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, tied embeddings.
+"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, tied embeddings unless it began as another.
 
-RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Weights and order of operations
-are those of a Llama, so that a model can be exported as one.
+RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Grouped queries: Ainslie et al. 2023.
+Weights and order of operations are those of a Llama, so that a model can be exported as one, and begin as one.
 """
 
 import math
@@ -12,16 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...engine.attention import plain_is_quicker
-from .settings import Model
+from .settings import Model, RopeScaling
 
-ROPE_THETA = 10_000.0
-NORM_EPSILON = 1e-5
 INITIAL_STD = 0.02
 
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens read so far, [layers, batch, heads, room, d_head], and each row's left padding."""
+    """Keys and values of the tokens read so far, [layers, batch, their heads, room, d_head], and each row's left padding."""
 
     keys: Tensor
     values: Tensor
@@ -41,14 +39,20 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocab_size, shape.d_model)
         blocks = [Block(shape) for _ in range(shape.n_layers)]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
-        cos, sin = rotary_tables(shape.context_length, shape.d_model // shape.n_heads)
+        self.norm = nn.RMSNorm(shape.d_model, eps=shape.norm_epsilon)
+        cos, sin = rotary_tables(shape.context_length, shape.d_head, shape.rope_theta, shape.rope_scaling)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(_initialise)
         for block in blocks:  # the residual stream sums 2 × n_layers outputs: keep its variance (GPT-2)
             for last in (block.attention.output, block.feed_forward.down):
                 nn.init.normal_(last.weight, std=INITIAL_STD / math.sqrt(2 * shape.n_layers))
+        self.head = None if shape.is_tied else nn.Parameter(INITIAL_STD * torch.randn(vocab_size, shape.d_model))
+
+    @property
+    def output(self) -> Tensor:
+        """Weights [V, d_model] of the output layer: the embedding is that too, unless it has its own."""
+        return self.embedding.weight if self.head is None else self.head
 
     @property
     def vocab_size(self) -> int:
@@ -61,7 +65,7 @@ class LanguageModel(nn.Module):
         """
         t = tokens.shape[1]
         hidden = self._blocks(tokens, self.cos[:t], self.sin[:t], None, None)
-        logits = F.linear(hidden, self.embedding.weight)  # (b, t, v); the embedding is the output layer too
+        logits = F.linear(hidden, self.output)  # (b, t, v)
         if targets is None:
             return logits
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=-100)
@@ -69,7 +73,7 @@ class LanguageModel(nn.Module):
 
     def new_cache(self, padding: Tensor) -> Cache:
         """Room for `context_length` tokens of a batch whose rows begin with so many padding tokens [B]."""
-        room = (len(padding), self.shape.n_heads, self.shape.context_length, self.shape.d_model // self.shape.n_heads)
+        room = (len(padding), self.shape.n_key_heads, self.shape.context_length, self.shape.d_head)
         keys = torch.zeros(self.shape.n_layers, *room, device=padding.device)
         return Cache(keys, torch.zeros_like(keys), padding)
 
@@ -85,7 +89,7 @@ class LanguageModel(nn.Module):
         )  # padding sees itself: an empty softmax is not a number
         hidden = self._blocks(tokens, cos, sin, cache, mask[:, None])
         cache.length += tokens.shape[1]
-        return F.linear(hidden[:, -1], self.embedding.weight)
+        return F.linear(hidden[:, -1], self.output)
 
     def _blocks(self, tokens: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, mask: Tensor | None) -> Tensor:
         hidden = self.embedding(tokens)  # (b, t, c)
@@ -100,9 +104,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: Model):
         super().__init__()
-        self.attention_norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
+        self.attention_norm = nn.RMSNorm(shape.d_model, eps=shape.norm_epsilon)
         self.attention = Attention(shape)
-        self.feed_forward_norm = nn.RMSNorm(shape.d_model, eps=NORM_EPSILON)
+        self.feed_forward_norm = nn.RMSNorm(shape.d_model, eps=shape.norm_epsilon)
         self.feed_forward = SwiGLU(shape)
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, room: tuple | None, mask: Tensor | None) -> Tensor:
@@ -111,20 +115,21 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention over the sequence axis, positions rotated into queries and keys."""
+    """Causal attention over the sequence axis, positions rotated into queries and keys; several queries may share a key."""
 
     def __init__(self, shape: Model):
         super().__init__()
-        self.n_heads = shape.n_heads
-        self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.output = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.d_head, self.queries_a_key = shape.d_head, shape.n_heads // shape.n_key_heads
+        of_queries, of_keys = shape.n_heads * shape.d_head, shape.n_key_heads * shape.d_head
+        self.query = nn.Linear(shape.d_model, of_queries, bias=False)
+        self.key = nn.Linear(shape.d_model, of_keys, bias=False)
+        self.value = nn.Linear(shape.d_model, of_keys, bias=False)
+        self.output = nn.Linear(of_queries, shape.d_model, bias=False)
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, room: tuple | None, mask: Tensor | None) -> Tensor:
-        b, t, c = hidden.shape
+        b, t, _ = hidden.shape
         q, k, v = (
-            layer(hidden).view(b, t, self.n_heads, c // self.n_heads).transpose(1, 2)  # (b, h, t, d_head)
+            layer(hidden).view(b, t, -1, self.d_head).transpose(1, 2)  # (b, h, t, d_head)
             for layer in (self.query, self.key, self.value)
         )
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
@@ -132,11 +137,13 @@ class Attention(nn.Module):
             keys, values, length = room
             keys[:, :, length : length + t], values[:, :, length : length + t] = k, v
             k, v = keys[:, :, : length + t].to(q.dtype), values[:, :, : length + t].to(q.dtype)
+        if self.queries_a_key > 1:
+            k, v = (one.repeat_interleave(self.queries_a_key, dim=1) for one in (k, v))
         if mask is None and torch.is_grad_enabled() and plain_is_quicker(q.device, q.dtype, t):
             mixed = plain_attention(q, k, v)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.output(mixed.transpose(1, 2).reshape(b, t, c))
+        return self.output(mixed.transpose(1, 2).reshape(b, t, -1))
 
 
 class SwiGLU(nn.Module):
@@ -160,12 +167,23 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
 
 
-def rotary_tables(length: int, d_head: int) -> tuple[Tensor, Tensor]:
+def rotary_tables(length: int, d_head: int, theta: float, scaling: RopeScaling | None) -> tuple[Tensor, Tensor]:
     """Cosine and sine [length, d_head] of position × frequency; each half of the head holds all frequencies."""
-    frequency = ROPE_THETA ** (-torch.arange(0, d_head, 2, dtype=torch.float32) / d_head)
+    frequency = theta ** (-torch.arange(0, d_head, 2, dtype=torch.float32) / d_head)
+    if scaling is not None:
+        frequency = scaled(frequency, scaling)
     angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency  # (t, d_head / 2)
     angle = torch.cat([angle, angle], dim=1)
     return angle.cos(), angle.sin()
+
+
+def scaled(frequency: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3.1's frequencies for a longer context: what turns more than `high_freq_factor` times within the original context
+    stays, what turns less than `low_freq_factor` times is slower by `factor`, and between the two it is a mean of both."""
+    turns = scaling.original_context * frequency / (2 * math.pi)
+    share = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    share = share.clamp(0.0, 1.0)
+    return share * frequency + (1 - share) * frequency / scaling.factor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

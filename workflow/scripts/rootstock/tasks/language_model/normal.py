@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...study.spec import renewed
-from .settings import TARGETS
+from .settings import TARGETS, Training
 from .specs import BaseSpec, FinetuneSpec
 
 
@@ -15,6 +15,9 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
     """
     if isinstance(spec, FinetuneSpec) and not spec.trains:
         return spec
+    if not spec.max_steps:  # a pretrained model as it is; `precision` is what it is measured with
+        kept = ("max_steps", "precision")
+        return renewed(spec, **{name: f.default for name, f in Training.model_fields.items() if name not in kept})
     changes: dict[str, Any] = {}
     if spec.resumed_from is None and spec.eval_every > spec.max_steps:
         changes["eval_every"] = spec.max_steps  # there is one evaluation, at the end

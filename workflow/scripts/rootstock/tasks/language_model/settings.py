@@ -6,8 +6,10 @@ from pydantic import Field
 
 from ...study.fields import (
     Count,
+    Float,
     Fraction,
     Int,
+    Introduced,
     Label,
     Natural,
     NonNegative,
@@ -111,8 +113,8 @@ FIRST_COLUMNS = (
 TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 
 
-class Model(Section):
-    """A decoder-only transformer; its vocabulary is the tokenizer's."""
+class Shape(Section):
+    """A decoder-only transformer as it is made here; its vocabulary is the tokenizer's."""
 
     d_model: Count = Field(384, description="width of the residual stream")
     n_heads: Count = Field(8, description="attention heads; d_model / n_heads must be even")
@@ -121,8 +123,46 @@ class Model(Section):
     context_length: Annotated[Int, Field(ge=2)] = Field(256, description="tokens the model sees at once")
 
 
-class Base(Training, Model):
-    """The trunk: pretrained on all domains."""
+class RopeScaling(Section):
+    """How rotary positions were stretched beyond the context that a model learned first (rope_type llama3)."""
+
+    factor: Positive
+    low_freq_factor: Positive
+    high_freq_factor: Positive
+    original_context: Count
+
+
+class Model(Shape):
+    """The same with what only a model that began as another can have."""
+
+    n_kv_heads: Annotated[Count | None, Introduced(None)] = None  # heads of keys and values; None: a key a query
+    head_width: Annotated[Count | None, Introduced(None)] = None  # None: d_model / n_heads
+    is_tied: Annotated[bool, Introduced(True)] = True  # whether the embedding is the output layer too
+    norm_epsilon: Annotated[Float, Introduced(1e-5)] = 1e-5
+    rope_theta: Annotated[Float, Introduced(10_000.0)] = 10_000.0
+    rope_scaling: Annotated[RopeScaling | None, Introduced(None)] = None
+    longest_context: Annotated[Count | None, Introduced(None)] = None  # that its weights allow; None: context_length
+
+    @property
+    def n_key_heads(self) -> int:
+        return self.n_kv_heads or self.n_heads
+
+    @property
+    def d_head(self) -> int:
+        return self.head_width or self.d_model // self.n_heads
+
+
+class Base(Training, Shape):
+    """The trunk: pretrained on all domains, from new weights or from those of a model that there is."""
+
+    start_from: PathText | None = Field(
+        None,
+        description="the folder of a Llama (config.json, model.safetensors, tokenizer.json) whose weights it begins with; all of the shape but context_length is that model's, and data.tokenizer is its tokenizer",
+    )
+    max_steps: Natural = Field(
+        1000,
+        description="the budget, obeyed to the step; several with constant and multiples of eval_every are one chain; 0: the model of start_from as it is",
+    )
 
 
 class Branch(Section):

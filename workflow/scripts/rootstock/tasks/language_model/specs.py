@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import model_validator
 
 from ...study import spec
-from ...study.fields import Float, Introduced, Section, never_null, optional
+from ...study.fields import Float, Introduced, Natural, Section, Whereabouts, never_null, optional
 from ...study.spec import Course
 from .settings import Mode, Model, Target, Training
 
@@ -47,12 +47,21 @@ class ResumedFrom(Section):
 NOT_RESUMED = ResumedFrom(hash="", step=0, samples=0, epoch=1, batch=0)
 
 
+class Pretrained(Section):
+    """The model whose weights a trunk begins with, by the content of its folder."""
+
+    content: str
+    folder: Annotated[str | None, Whereabouts()] = None
+
+
 class BaseSpec(Training, spec.BaseSpec):
     """All that determines the weights of a trunk."""
 
     task: Literal["language_model"] = "language_model"
     data: TextIdentity
     model: Model
+    max_steps: Natural
+    start_from: Annotated[Pretrained | None, Introduced(None)] = None
     resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
 
     def course(self) -> Course:

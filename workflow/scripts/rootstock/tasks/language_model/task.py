@@ -5,25 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from ...study.code import Source
-from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import SHORT_LENGTH, canonical, digest, short_digest
 from ...study.paths import unit_folder
 from ...study.problems import Problems, nearest
-from ...study.request import Artefact, Request, Unit
+from ...study.request import Artefact, Unit
 from ...study.resumption import Place, Resumption
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import dataset, normal, resume
-from .settings import GENERAL, TARGETS, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
+from . import checks, dataset, normal, resume
+from .resolved import Asked, branch_training, low_rank, training_of
+from .settings import GENERAL, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Scope, Shape
 from .specs import LORA, BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
+from .start import model_of, pretrained
 
-Asked = Request[Scope, Data, Base, Finetune]
-
-DECAY_PCT = 0.2
-RANK = 8
 NETWORK = Source(Path(__file__).with_name("model.py"), ("LanguageModel",))
 UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
+SAME_CODE = {  # before grouped queries, heads of their own and other rotary positions: the same without these
+    "a3bfecc3754c22c6": "7955dea229e1e490",
+    "901f29e1be806e06": "27a98a65c93fef5d",
+}
 
 
 class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
@@ -31,6 +32,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     unit_word = "domain"
     recipe = 1
+    same_code = SAME_CODE
 
     scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
     base_spec_type, finetune_spec_type, prepared_spec_type = BaseSpec, FinetuneSpec, PreparedSpec
@@ -42,6 +44,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         "export": ("scope", "export"),
         "export_merged": ("scope", "export_merged"),
         "data_path": ("data", "path"),
+        "pretrained": ("base", "start_from"),  # start_from is a checkpoint, for the scripts
     }
     unit_help = {"domain": "what the branch is about; not given for a cool_down, which goes on with all text"}
 
@@ -91,24 +94,16 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
                 problems.add("finetune.branch_at", wanted, fix)
 
     def check(self, request: Asked, problems: Problems) -> None:
-        base = request.base
-        if base.d_model % base.n_heads:
-            fix = f"is not divisible by n_heads: {base.n_heads}; change one of them"
-            problems.add("base.d_model", base.d_model, fix)
-        elif base.d_model // base.n_heads % 2:
-            fix = f"leaves {base.d_model // base.n_heads} for each of {base.n_heads} heads; rotary positions need an even number"
-            problems.add("base.d_model", base.d_model, fix)
-        _check_training("base", base, problems)
-        if request.finetune:
-            _check_training("finetune", _inherit(request), problems)
-            _check_branch(request, problems)
+        checks.check(request, problems)
 
     def base_spec(
         self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
-    ) -> BaseSpec:
-        model = Model(**{name: getattr(request.base, name) for name in Model.model_fields})
-        data = dataset.identity_of(request.data, fingerprints)
-        return BaseSpec(**_training(request.base), recipe=self.recipe, data=data, model=model)
+    ) -> BaseSpec | None:
+        data, model = dataset.identity_of(request.data, fingerprints), model_of(request.base)
+        if model is None:
+            return None
+        begun = pretrained(request.base, request.data.tokenizer, data.tokenizer, fingerprints, problems)
+        return BaseSpec(**training_of(request.base), recipe=self.recipe, data=data, model=model, start_from=begun)
 
     def finetune_spec(self, request: Asked, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
         wish = request.wish
@@ -123,20 +118,22 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         if wish.mode == "base_only":
             return FinetuneSpec(**common)
         return FinetuneSpec(
-            **_training(_inherit(request)),
+            **training_of(branch_training(request)),
             **common,
             target_data_pct=None if wish.mode == "cool_down" else wish.target_data_pct,
             trained_layers=(wish.trained_layers or 1) if wish.mode == "last_layers_only" else None,
-            **(_low_rank(wish) if wish.mode == "lora" else {}),
+            **(low_rank(wish) if wish.mode == "lora" else {}),
         )
 
     def normalised(self, spec: TrainingSpec) -> TrainingSpec:
         assert isinstance(spec, BaseSpec | FinetuneSpec)
         return normal.normalised(spec)
 
-    def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
+    def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget | None:
         """Exact where the learning rate does not depend on it and both trainings end with an evaluation. A patience that a
-        training is too short for is not in its spec; a longer one may have it."""
+        training is too short for is not in its spec; a longer one may have it. None of a pretrained model as it is."""
+        if not spec.max_steps:
+            return None
         common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))
         if spec.max_steps % spec.eval_every:
             common = canonical(spec)
@@ -146,7 +143,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         """Steps × tokens × weights of its matrices."""
         shape = base.model
         weights = shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff)
-        return float(base.max_steps * base.batch_size * shape.context_length * weights)
+        return float(max(base.max_steps, 1) * base.batch_size * shape.context_length * weights)
 
     def location(self, data: Data) -> Artefact | str:
         return dataset.location(data)
@@ -156,7 +153,8 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         own = ("mode", "domain", "target_data_pct", "trained_layers", *LORA, *TRAINING_COLUMNS)
         columns = {name: getattr(finetune, name) for name in own} | {"domain": request.unit.name}
         columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
-        columns |= {f"base_{name}": value for name, value in base.model}
+        columns |= {f"base_{name}": getattr(base.model, name) for name in Shape.model_fields}
+        columns |= {"base_start_from": request.base.start_from}
         return columns | {f"data_{name}": v for name, v in base.data if name != "content"}
 
     def folder_identity(
@@ -188,9 +186,14 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
-        return job | dict(base.model)
+        if base.start_from is not None:  # of the pretrained model only its content is known
+            return job | {"context_length": base.model.context_length}
+        return job | {name: getattr(base.model, name) for name in Shape.model_fields}
 
     def misfit(self, base: BaseSpec, wanted: BaseSpec, finetune: FinetuneSpec) -> str | None:
+        if canonical(base.start_from) != canonical(wanted.start_from):
+            told = "begins with a pretrained model" if base.start_from else "begins with new weights"
+            return f"{told}, the flags do not say that; give the same --pretrained and --data_tokenizer, or none"
         if base.model != wanted.model:
             return f"is of shape {canonical(base.model)}, the flags ask for {canonical(wanted.model)}"
         return super().misfit(base, wanted, finetune)
@@ -213,56 +216,3 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 def trunk_folder(base_hash: str) -> str:
     """The name of the folder that a trunk is exported to, which stands beside those of its branches."""
     return f"trunk_{base_hash[:SHORT_LENGTH]}"
-
-
-def _check_training(key: str, wish: Training, problems: Problems) -> None:
-    if wish.warmup_steps > wish.max_steps:
-        problems.add(f"{key}.warmup_steps", wish.warmup_steps, f"is more than max_steps: {wish.max_steps}")
-    if wish.decay_pct is not None and wish.schedule != "wsd":
-        problems.add(f"{key}.decay_pct", wish.decay_pct, f"is for schedule wsd, not {wish.schedule}; remove it")
-
-
-def _check_branch(request: Asked, problems: Problems) -> None:
-    wish, cools = request.wish, request.wish.mode == "cool_down"
-    if cools != (request.unit.name == GENERAL):
-        fix = "goes on with all text; remove the domain" if cools else "needs a domain"
-        problems.add("finetune.mode", wish.mode, fix)
-    if wish.branch_at not in (None, request.base.max_steps):  # in a flat job: a grid has no such request
-        fix = f"is not max_steps of its trunk: {request.base.max_steps}; change one of them"
-        problems.add("finetune.branch_at", wish.branch_at, fix)
-    if cools and wish.target_data_pct != 1:
-        fix = "is of a domain; a cool_down has none; remove it"
-        problems.add("finetune.target_data_pct", wish.target_data_pct, fix)
-    if wish.trained_layers is not None and wish.mode != "last_layers_only":
-        problems.add("finetune.trained_layers", wish.trained_layers, f"needs mode last_layers_only, not {wish.mode}")
-    for name in LORA:
-        if wish.mode != "lora" and (value := getattr(wish, name)) is not None:
-            problems.add(f"finetune.{name}", value, f"needs mode lora, not {wish.mode}")
-    if (wish.rank or 1) > (most := min(request.base.d_model, request.base.d_ff)):
-        problems.add("finetune.rank", wish.rank, f"is more than the narrowest layer has: {most}")
-    if (wish.trained_layers or 1) > request.base.n_layers:
-        problems.add("finetune.trained_layers", wish.trained_layers, f"is more than n_layers: {request.base.n_layers}")
-
-
-def _low_rank(wish: Branch) -> dict[str, Any]:
-    rank = wish.rank or RANK
-    return {"rank": rank, "alpha": wish.alpha or 2.0 * rank, "targets": wish.targets or tuple(TARGETS)}
-
-
-def _training(wish: Training) -> dict[str, Any]:
-    """Training fields with the default share of the decay where the schedule has one."""
-    values = {name: getattr(wish, name) for name in Training.model_fields}
-    if wish.schedule == "wsd" and wish.decay_pct is None:
-        values["decay_pct"] = DECAY_PCT
-    return values
-
-
-def _inherit(request: Asked) -> Training:
-    """The branch's own training settings over the trunk's; a cool-down ends at a learning rate of 0 unless told otherwise."""
-    base, wish = request.base, request.wish
-    if wish.mode == "cool_down":
-        base = base.model_copy(update={"schedule": "linear", "decay_pct": None})
-    values = inherited(Training, base, wish, seed="seed_finetune")
-    if values["schedule"] != "wsd":
-        values["decay_pct"] = wish.decay_pct
-    return Training(**values)

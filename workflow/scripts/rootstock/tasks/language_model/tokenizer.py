@@ -9,6 +9,7 @@ from ...study.fields import is_text
 from ...study.problems import Refusal
 
 END_OF_TEXT = "<|endoftext|>"
+KNOWN_BEGINS = ("<s>", "<|begin_of_text|>", "<bos>", "[CLS]")
 KNOWN_ENDS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
 
 
@@ -65,6 +66,12 @@ def end_of_text(tokenizer: Tokenizer, where: str = "tokenizer") -> int:
         if (number := tokenizer.token_to_id(name)) is not None:
             return number
     raise Refusal(f"{where}: has no token that ends a text; add one of {', '.join(KNOWN_ENDS)}")
+
+
+def begin_of_text(tokenizer: Tokenizer) -> int:
+    """The number of the token that begins a document, for those who put one there; where there is none, of that which ends one."""
+    found = (tokenizer.token_to_id(name) for name in KNOWN_BEGINS)
+    return next((number for number in found if number is not None), end_of_text(tokenizer))
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...engine.checkpoint import to_cpu
 from ...engine.loop import Outcome, fit, untrained
 from ...engine.low_rank import add_low_rank, update_of
 from ...engine.models import count_parameters, rebuilt, weights_digest
@@ -15,13 +16,16 @@ from .settings import GENERAL, TARGETS, Model
 from .shards import Prepared, open_prepared
 from .specs import BaseSpec, FinetuneSpec
 from .trainee import TextTrainee
+from .weights import pretrained_model
 
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Pretrain on the train part of all domains; their val part chooses the evaluation whose weights are kept."""
+    """Pretrain on the train part of all domains, from new weights or from a model's that there is; their val part chooses the
+    evaluation whose weights are kept."""
     text = open_prepared(inputs.folder)
-    seed_step(spec.seed, 0)
-    model = LanguageModel(text.vocab_size, spec.model)
+    model = _trunk_to_begin_with(spec, text)
+    if not spec.max_steps:
+        return _as_it_is(model, spec, text, context)
     train, check = text.stream(text.domains, "train"), text.stream(text.domains, "val")
     trainee = TextTrainee(model, text.tokenizer, train, check, spec, context)
     context.say(f"trunk: {count_parameters(model)} parameters, {len(train)} tokens to train")
@@ -63,6 +67,23 @@ def load_model(content: dict[str, Any], where: str) -> LanguageModel:
         )
 
     return rebuilt(content, build, where)
+
+
+def _trunk_to_begin_with(spec: BaseSpec, text: Prepared) -> LanguageModel:
+    if spec.start_from is not None:
+        return pretrained_model(spec.start_from, spec.model, text.vocab_size)
+    seed_step(spec.seed, 0)
+    return LanguageModel(text.vocab_size, spec.model)
+
+
+def _as_it_is(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Context) -> Outcome:
+    """A pretrained model as a trunk, without a step; it is measured as one."""
+    measure = Measure(model.to(context.device), spec.model.context_length, spec.precision, context)
+    loss = measure(text.stream(text.domains, "val"), spec.eval_tokens)["loss"]
+    trained = {"step": 0, "epoch": 0.0, "loss": loss}
+    content = {"model": to_cpu(model.state_dict()), "tokenizer": text.tokenizer, "trained": trained}
+    metrics = {"base": _measure_all(measure, text), "n_train": 0, "parameters": count_parameters(model)}
+    return untrained(content, metrics)
 
 
 def _free_what_is_trained(model: LanguageModel, spec: FinetuneSpec) -> None:

@@ -1,0 +1,193 @@
+"""The folder of a Llama that a trunk begins with: what identifies it, and what keeps it from being continued.
+
+Light: JSON and the headers of safetensors files are read, no weights. Nothing in a folder is trusted, and nothing of it is run.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ...machine.private import json_object, read_json, read_small
+from ...study.fields import is_name
+from ...study.fingerprints import Fingerprints
+from ...study.problems import Refusal, show
+from ..folders import config_of, is_count, odd_counts
+from .llama import (
+    DEFAULT_EPSILON,
+    NAMES,
+    ORIGINAL_CONTEXT,
+    ROPE_NUMBERS,
+    Sizes,
+    llama_name,
+    rope_of,
+    shape_of,
+    sizes_of,
+)
+
+WEIGHTS, INDEX, TOKENIZER = "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
+TYPES = {"F32", "F16", "BF16"}  # of numbers, that are read
+MOST_BYTES = 2**28  # of a tokenizer.json or of a header
+COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+OTHER_COUNTS = ("num_key_value_heads", "head_dim", "max_position_embeddings")  # not in every config.json
+PLAIN = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "quantization_config": None,
+    "auto_map": None,
+}
+
+
+def fingerprint(folder: Path, fingerprints: Fingerprints) -> str:
+    """The content of a model's folder, as far as it is read. `OSError` or `ValueError` where that is not there."""
+    return fingerprints.of([folder / "config.json", folder / TOKENIZER, *weight_files(folder)])
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of its weights, in order of their names. `OSError` or `ValueError` where an index is needed and is none."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    names = set(read_json(folder / INDEX)["weight_map"].values())
+    if not names or not all(is_name(name) and name.endswith(".safetensors") for name in names):
+        raise ValueError("its weight_map does not name files beside it")
+    return [folder / name for name in sorted(names)]
+
+
+def faults_of(folder: Path, context_length: int) -> tuple[str, ...]:
+    """What keeps a model from being continued, a phrase each; of a stage that fails the next are not asked."""
+    if not folder.is_dir():
+        return ("is no folder; give that of a Llama that save_pretrained wrote",)
+    stamps = sorted((file.name, file.stat()) for file in folder.iterdir() if file.is_file())
+    files = tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in stamps)
+    return _faults(folder, context_length, files)
+
+
+@cache
+def _faults(folder: Path, context_length: int, files: tuple) -> tuple[str, ...]:
+    """Looked at once for each state of its files: a plan asks for every unit."""
+    config = config_of(folder)
+    if config is None:
+        return ("holds no config.json that can be read; give the folder of a Llama that save_pretrained wrote",)
+    if faults := tuple(_of_config(config)) or tuple(_of_heads(config)):
+        return faults
+    shape = shape_of(config, context_length)
+    found = [*_of_tokenizer(folder, config["vocab_size"]), *_of_weights(folder, sizes_of(shape, config["vocab_size"]))]
+    if context_length > (longest := shape.longest_context or context_length):
+        found.append(f"knows {longest} positions, fewer than context_length: {context_length}; make that smaller")
+    return tuple(found)
+
+
+def _of_config(config: dict[str, Any]) -> Iterator[str]:
+    if (kind := config.get("model_type")) != "llama":
+        yield f"is of model_type {show(kind)}; only a plain llama can be continued"
+        return
+    yield from odd_counts(config, (*COUNTS, *(name for name in OTHER_COUNTS if config.get(name) is not None)))
+    for name, plain in PLAIN.items():
+        if (value := config.get(name)) not in (plain, None):
+            yield f"has in config.json {name}: {show(value)}, which a plain llama has not; it cannot be continued"
+    if not isinstance(tied := config.get("tie_word_embeddings", False), bool):
+        yield f"has in config.json tie_word_embeddings: {show(tied)}, which is neither true nor false"
+    if not _is_positive(epsilon := config.get("rms_norm_eps", DEFAULT_EPSILON)):
+        yield f"has in config.json rms_norm_eps: {show(epsilon)}, which is no number above 0"
+    yield from _of_rope(config)
+
+
+def _of_rope(config: dict[str, Any]) -> Iterator[str]:
+    rope = rope_of(config)
+    if (kind := rope["rope_type"]) not in ("default", "llama3"):
+        yield f"has rotary positions of rope_type {show(kind)}; only default and llama3 are read"
+        return
+    numbers = {"rope_theta": rope["rope_theta"]}
+    if kind == "llama3":
+        numbers |= {name: rope.get(name) for name in (*ROPE_NUMBERS, ORIGINAL_CONTEXT)}
+    odd = [name for name, value in numbers.items() if not _is_positive(value)]
+    odd += [ORIGINAL_CONTEXT] if kind == "llama3" and not is_count(rope.get(ORIGINAL_CONTEXT)) else []
+    if odd or (kind == "llama3" and not rope["low_freq_factor"] < rope["high_freq_factor"]):
+        name = (odd or ["low_freq_factor"])[0]
+        yield f"has rotary positions with {name}: {show(numbers[name])}, which cannot be"
+
+
+def _of_heads(config: dict[str, Any]) -> Iterator[str]:
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    kv_heads = config.get("num_key_value_heads") or heads
+    if heads % kv_heads:
+        yield f"has num_attention_heads: {heads}, which num_key_value_heads: {kv_heads} does not divide"
+    if not config.get("head_dim") and width % heads:
+        yield f"has hidden_size: {width}, which num_attention_heads: {heads} does not divide"
+    elif (config.get("head_dim") or width // heads) % 2:
+        yield "has heads of an odd width; rotary positions need an even one"
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
+    """Its tokens are counted: model and tokenizer must belong together, and no text may name a row that is not there."""
+    try:
+        content = json_object(read_small(folder / TOKENIZER, limit=MOST_BYTES))
+        tokens = set(content["model"]["vocab"]) | {token["content"] for token in content.get("added_tokens") or ()}
+    except FileNotFoundError:
+        yield f"holds no {TOKENIZER}; save the model's tokenizer there, AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+    except (OSError, ValueError, LookupError, TypeError, Refusal) as error:
+        yield f"has a {TOKENIZER} that cannot be read ({type(error).__name__}: {error})"
+    else:
+        if len(tokens) != vocabulary:
+            fix = f"model.resize_token_embeddings({len(tokens)}) makes them agree"
+            yield f"has {vocabulary} rows of embeddings and a tokenizer of {len(tokens)} tokens; {fix}"
+
+
+def _of_weights(folder: Path, sizes: Sizes) -> Iterator[str]:
+    """The names, types and sizes of its tensors, from the heads of its files, against those that its configuration asks for."""
+    try:
+        found: dict[str, tuple[str, tuple[int, ...]]] = {}
+        for file in weight_files(folder):
+            found |= header_of(file)
+    except FileNotFoundError as error:
+        name = Path(error.filename or "").name
+        what = WEIGHTS if name == INDEX else name
+        yield f"holds no {what}; save_pretrained writes it (weights that are pickled, .bin or .pt, are not read)"
+        return
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, Refusal) as error:
+        yield f"has weights that cannot be read ({type(error).__name__}: {error})"
+        return
+    wanted = {llama_name(name): size for name, size in sizes.items()}
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in sorted(found) if name not in wanted and not is_passed_over(name)]
+    odd = [name for name in wanted if name in found and (found[name][0] not in TYPES or found[name][1] != wanted[name])]
+    if missing:
+        yield f"lacks the weight {missing[0]}{_more(missing)}"
+    if unknown:
+        yield f"has the weight {show(unknown[0])}{_more(unknown)}, which a plain llama has not"
+    if odd:
+        (kind, size), needed = found[odd[0]], f"{' or '.join(sorted(TYPES))} {list(wanted[odd[0]])}"
+        yield f"has the weight {odd[0]} as {kind} {list(size)}, its config.json asks for {needed}{_more(odd)}"
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if names[1:] else ""
+
+
+def is_passed_over(name: str) -> bool:
+    """A weight of a file that follows from others: the output layer of a tied model, frequencies that old files keep."""
+    return name == NAMES["head"] or name.endswith(".rotary_emb.inv_freq")
+
+
+def header_of(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and size of each tensor of a safetensors file. `ValueError` where the file is not of the length that these ask for."""
+    with open(file, "rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        if length > MOST_BYTES:
+            raise ValueError(f"{file.name}: a header of {length} bytes")
+        header = json.loads(content.read(length))
+    header.pop("__metadata__", None)
+    tensors = {str(name): (str(one["dtype"]), tuple(one["shape"])) for name, one in header.items()}
+    if not all(is_count(n) for _, size in tensors.values() for n in size):
+        raise ValueError(f"{file.name}: a size that is none")
+    ends = [one["data_offsets"][1] for one in header.values()]
+    if file.stat().st_size != 8 + length + max(ends, default=0):
+        raise ValueError(f"{file.name}: truncated, or longer than its header says")
+    return tensors
