@@ -27,7 +27,7 @@ rule train_finetune:
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
         at_once=1,  # of those in one Slurm job, see profiles/slurm
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: attempt * PLAN.experiments[wildcards.prefix, wildcards.unit].mem_mb,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,

@@ -8,6 +8,7 @@ from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import SHORT_LENGTH, canonical, digest, short_digest
+from ...study.memory import Memory
 from ...study.paths import unit_folder
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Request, Unit
@@ -15,6 +16,7 @@ from ...study.resumption import Place, Resumption
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import dataset, normal, resume
+from .memory import memory_of
 from .settings import GENERAL, TARGETS, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Model, Scope, Training
 from .specs import LORA, BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
 
@@ -147,6 +149,11 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         shape = base.model
         weights = shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff)
         return float(base.max_steps * base.batch_size * shape.context_length * weights)
+
+    def memory(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints
+    ) -> Memory:
+        return memory_of(request.data, base, finetune, fingerprints)
 
     def location(self, data: Data) -> Artefact | str:
         return dataset.location(data)
