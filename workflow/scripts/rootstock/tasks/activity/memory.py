@@ -37,7 +37,7 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
         parameters,
         spec.batch_size or 0,
         sample,
-        at_once * sample / 2,
+        at_once * sample / 3,
     )
 
 
@@ -83,7 +83,7 @@ def _network(model: Model, channels: int) -> tuple[float, float]:
     if model.architecture == "PooledConvNet":
         width, blocks = told["base_channels"], told["num_blocks"]
         lengths = [1.0, 1.0, 0.5, *[0.25] * max(0, blocks - 3)]
-        return 1 + 2 * width * sum(lengths[:blocks]) / told["downsample"], 3 * width * (channels + width * blocks)
+        return 1 + 1.6 * width * sum(lengths[:blocks]) / told["downsample"], 3 * width * (channels + width * blocks)
     return OWN_WIDTH, OWN_PARAMETERS
 
 
