@@ -17,6 +17,7 @@ from rootstock.job import gpu_memory, train
 from rootstock.job.gpus import VISIBLE, granted_gpus
 from rootstock.study.problems import Refusal
 from rootstock.study.run import Run
+from rootstock.warm.client import IN_SLURM
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +138,8 @@ def test_a_job_takes_a_gpu_as_its_study_shares_it(monkeypatch, tmp_path):
     assert seen == ["gpu-0.4.0.lock"]
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     assert gpu_memory.trainings_on_a_gpu(Run(trainings_per_gpu=4)) == 1
+    monkeypatch.setenv(IN_SLURM, "1")  # one of several fine-tunes in a job
+    assert gpu_memory.trainings_on_a_gpu(Run(trainings_per_gpu=4)) == 4
 
 
 @pytest.fixture
@@ -211,7 +214,10 @@ def test_a_training_that_fails_otherwise_is_not_told_as_too_large(two_gpus):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
 
-def test_a_job_that_runs_out_of_memory_ends_with_one_line(two_gpus, monkeypatch, tmp_path):
+@pytest.mark.parametrize("where", [{}, {"SLURM_JOB_ID": "1", IN_SLURM: "1"}], ids=["here", "one of several in a job"])
+def test_a_job_that_runs_out_of_memory_ends_with_one_line(two_gpus, monkeypatch, tmp_path, where):
+    for name, value in where.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "data")
     (base,) = plan(data={"path": "data"}, folds=[0], finetune={}).bases.values()

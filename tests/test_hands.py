@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,10 +26,12 @@ from test_engine import start, wait_for_line
 from rootstock.cluster import cluster, daemons, packages, unpacked
 from rootstock.cluster.slurm_files import Layout
 from rootstock.commands import cli
+from rootstock.controller.planning import begin_run
 from rootstock.controller.status import JobStatus
 from rootstock.engine import checkpoint, files
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint, read_state
 from rootstock.engine.files import to_bytes
+from rootstock.engine.progress import Progress
 from rootstock.job import gpus
 from rootstock.job.job import Job
 from rootstock.job.node_cache import on_this_node
@@ -452,6 +455,25 @@ def test_a_link_in_the_place_of_the_users_is_not_entered(store, place, home, pla
         lambda: find_garbage(store, set()),
     ):
         is_refused(store / "users", act)
+
+
+def test_a_link_in_the_place_of_the_users_stops_no_run(store, place, home, plant, monkeypatch):
+    monkeypatch.chdir(place)
+    plant(store / "users", home)
+    before, said = everything(home), []
+    begin_run(plan(participants=["s01", "s02"], store=str(store)), said.append)
+    assert len(said) == 1 and f"not recorded in the store ({store / 'users'}" in said[0] and everything(home) == before
+
+
+def test_a_checkpoint_does_not_choose_more_threads_than_a_machine_has_use_for(monkeypatch):
+    chosen, said = [], []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    progress = Progress(*[None] * 6)
+    for threads in (10**6, -1, torch.get_num_threads() + 1):
+        progress._keep_how({"threads": threads, "compile": False}, SimpleNamespace(say=said.append, run=Run()))
+    assert chosen == [torch.get_num_threads() + 1] and said[0].endswith(
+        f"{max(8, os.cpu_count() or 1)} are the most here"
+    )
 
 
 def test_a_link_in_the_place_of_a_users_record_is_not_read(store, place, plant):

@@ -266,6 +266,25 @@ def test_another_batch_is_another_training(project):
     )
 
 
+def test_a_budget_between_two_evaluations_is_another_training(project):
+    said, other = resumed(project, "--max-steps", "34")
+    start = model_of_start(project, other)
+    assert f"{other} is a new training, resumed from {start} at step 24" in said and "straight run" not in said
+    assert json.loads((project / f"base_models/{other}_metadata.json").read_text())["steps"] == 34
+
+
+def test_what_a_file_asks_for_is_bounded(project):
+    """It may be a stranger's: its threads and processes are started only as far as the machine has use for them."""
+    (file,) = project.folder.glob(".rootstock/store/*/checkpoint_step_16.json")
+    described = json.loads(file.read_text())
+    for name in ("threads", "processes"):
+        file.write_text(json.dumps(described | {"run": described["run"] | {name: 100_000}}))
+        flags = ("--checkpoint", str(file.with_suffix(".pt")), "--max-steps", "36")
+        done = project.script("resume_training", *flags, check=False)
+        assert done.returncode == 1 and f"asks for {name}: 100000, and " in done.stderr and done.stderr.count("\n") == 1
+    assert len(list((project / "base_models").glob("*.pt"))) == 1
+
+
 def test_a_killed_training_is_taken_up_again(project, monkeypatch):
     monkeypatch.chdir(project.folder)
     base = prepared_base(project, {"base": {"max_steps": 4000, "eval_every": 2000, "warmup_steps": 10}})

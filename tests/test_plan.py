@@ -9,15 +9,25 @@ import pytest
 from conftest import PEOPLE, ROOT, plan, write_people
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snakemake.settings.types import Batch
 from tiny import TINY
 
 from rootstock.controller.planning import analysis, content_of_workflow, plan_content
-from rootstock.study import parts
+from rootstock.study import parts, paths
 from rootstock.study.plan import job_lists
 from rootstock.tasks.registry import TASKS
 
 DATA = {"pad": True}
 SEVEN = [f"s{n:02d}" for n in range(1, 8)]
+
+
+def test_the_last_of_several_batches_makes_the_results():
+    """`snakemake --batch all=i/k` cuts what is asked for in the order of its names; the tables need all experiments."""
+    planned = plan(participants=["s01", "s02"], baselines=["svc"])
+    wanted = [paths.SUMMARY.format(study="s"), *(paths.experiment_done(*key) for key in planned.experiments)]
+    wanted += [paths.base_model(name) for name in planned.bases]
+    cut = [Batch("all", number, 3).get_batch(wanted) for number in (1, 2, 3)]
+    assert sorted(path for part in cut for path in part) == sorted(wanted) and wanted[0] in cut[-1] and all(cut)
 
 
 def test_a_null_of_a_fine_tune_is_told_where_the_base_has_a_value():

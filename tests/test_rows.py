@@ -11,11 +11,11 @@ from rootstock.controller.rows import VARIABLE, keep_rows, kept_rows
 from rootstock.study.run import Run
 
 ASKED = {  # by the rules, of each kind
-    "bases": ("hash", "json", "data", "expect", "prepared", "parent", "continues", "own_class"),
-    "experiments": ("hash", "json", "data", "expect", "prepared", "base"),
-    "baselines": ("hash", "json", "data", "prepared"),
+    "bases": ("hash", "json", "data", "expect", "prepared", "parent", "continues", "own_class", "mem_mb"),
+    "experiments": ("hash", "json", "data", "expect", "prepared", "base", "mem_mb"),
+    "baselines": ("hash", "json", "data", "prepared", "mem_mb"),
     "artefacts": ("json", "need_names", "on_gpu"),
-    "exports": ("hash", "data", "published"),
+    "exports": ("hash", "data", "published", "mem_mb"),
 }
 
 

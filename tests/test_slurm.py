@@ -1,5 +1,6 @@
 """A real Slurm on this machine: one controller, three nodes of two GPUs each. What runs there, and what survives there."""
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ import torch
 import yaml
 from conftest import PEOPLE, ROOT, Project, write_people
 from slurm_cluster import Cluster, missing_programs, until
+
+from rootstock.controller.planning import plan_content
 
 pytestmark = [
     pytest.mark.slurm,
@@ -321,6 +324,48 @@ def test_fine_tunes_of_one_slurm_job_go_on_after_it_was_cancelled(tiny, slurm, p
     slurm.run("scancel", job)
     tiny.finish(run)
     assert tiny.models() == undisturbed
+
+
+@THIRD
+def test_several_fine_tunes_of_one_slurm_job_share_its_gpu(tiny, slurm):
+    """Of four, two at a time: the job asks for one GPU, cores and memory of two, and the time of two after two others."""
+    tunes = {"mode": "full_fine_tuning", "max_epochs": 120, "seed_finetune": [0, 1, 2, 3]}
+    study = {"base": LONG["base"] | {"max_epochs": 1}, "finetune": tunes}
+    tiny.study("shared", LONG | study | {"run": {"checkpoint_steps": 10, "trainings_per_gpu": 2, "gpus": 1}})
+    plan = json.loads(tiny.script("generate_jobs", "--configfile", "shared.yaml", "--json").stdout)
+    run = tiny.start("--configfile", "shared.yaml")
+    (base,) = plan["sharing"]
+    store = tiny / ".rootstock/store"
+
+    def halfway() -> list[str]:
+        return [path.parent.name for path in store.glob("*/checkpoints") if tiny.checkpoints(path.parent.name)]
+
+    until(lambda: len(set(halfway()) - {base}) == 2, "two fine-tunes at a time", slurm.describe, 120)
+    (job,) = [job for job, about in slurm.jobs().items() if about["state"] == "RUNNING"]
+    shown = slurm.run("scontrol", "--oneliner", "show", "job", job)
+    asked = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    of_one = plan_mem(tiny, "shared.yaml")
+    assert (asked["TimeLimit"], asked["CPUs/Task"], asked["MinMemoryNode"]) == ("02:00:00", "2", f"{2 * of_one}M"), (
+        asked
+    )
+    assert asked["NumNodes"] == "1" and asked["TresPerJob"] == "gres:gpu:1", asked
+    log = tiny.finish(run)
+    assert log.count("has been submitted with SLURM jobid") == 2 and len(tiny.models()) == 5
+
+
+def plan_mem(project: SlurmProject, study: str) -> int:
+    """MB that each fine-tune of a study asks for."""
+    with contextlib.chdir(project.folder):
+        (of_one,) = {one.mem_mb for one in plan_content(yaml.safe_load(Path(study).read_text())).experiments.values()}
+    return of_one
+
+
+@THIRD
+def test_what_sbatch_refuses_is_said_of_a_job_of_several(tiny):
+    tiny.study("large", LONG | {"base": {"max_epochs": 1}, "finetune": {"mode": "base_only"}, "folds": "all"})
+    flags = ("--set-resources", "train_finetune:mem_mb=10000000", "--retries", "0", "--until", "train_finetune")
+    log = tiny.finish(tiny.start("--configfile", "large.yaml", *flags), status=1)
+    assert "SLURM sbatch failed. The error message was 'sbatch: error:" in log
 
 
 @THIRD

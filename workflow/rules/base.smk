@@ -32,7 +32,7 @@ rule train_base:
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
         expect=lambda wildcards: PLAN.bases[wildcards.hash].expect,
         continues=lambda wildcards: PLAN.bases[wildcards.hash].continues or "",
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: more_each_time(PLAN.bases[wildcards.hash].mem_mb, attempt),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         spec=lambda wildcards: PLAN.bases[wildcards.hash].json,

@@ -30,6 +30,10 @@ EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY), paths.PAGE.format(study=STUDY)] if PLAN.experiments else []
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
+# So many fine-tunes of one Slurm job run at a time: its profile says 1, the study knows better.
+if workflow.is_main_process and "at_once" in workflow.global_resources:
+    workflow.global_resources["at_once"] = RUN.at_once
+
 # This reads the metadata of every model, so jobs do not ask.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
 
@@ -53,6 +57,11 @@ def told_of_figure(name):
     """Title and caption of a figure of the page, for Snakemake's report; read when that is made."""
     told = json.loads(Path(paths.PAGE_FIGURES.format(study=STUDY), "figures.json").read_text(encoding="utf-8"))
     return {"figure": told[name]["title"], "what it shows": told[name]["caption"]}
+
+
+def more_each_time(mem_mb, attempt):
+    """What is asked for is bounded from above; half of it more at each attempt is for where it was not, and still fits a node."""
+    return mem_mb * (attempt + 1) // 2
 
 
 def prepared_for(training):

@@ -17,7 +17,7 @@ rule export:
         gpu=0,
         store=STORE,
         task=PLAN.study.task_name,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: more_each_time(PLAN.exports[wildcards.export].mem_mb, attempt),
         runtime=30,
     params:
         hash=lambda wildcards: PLAN.exports[wildcards.export].hash,

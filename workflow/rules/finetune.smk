@@ -26,8 +26,8 @@ rule train_finetune:
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
-        at_once=1,  # of those in one Slurm job, see profiles/slurm
-        mem_mb=4000,
+        at_once=1,  # of those in one Slurm job, see common.smk and profiles/slurm
+        mem_mb=lambda wildcards, attempt: more_each_time(PLAN.experiments[wildcards.prefix, wildcards.unit].mem_mb, attempt),
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,

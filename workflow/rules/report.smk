@@ -17,7 +17,7 @@ rule measure_baseline:
     resources:
         gpu=0,
         start=RUN.start,
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: more_each_time(PLAN.baselines[wildcards.name].mem_mb, attempt),
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         spec=lambda wildcards: PLAN.baselines[wildcards.name].json,

@@ -64,10 +64,10 @@ def start_of_run(scheduler, jobs):
         except KeyboardInterrupt:
             sys.exit(130)
         atexit.register(HELD.close)
-        begin_run(PLAN)
+        begin_run(PLAN, say)
         remember_code(PLAN)
         make_room(PLAN, say)
-        if prepare_run(scheduler._executor, say=say):
+        if prepare_run(scheduler._executor, say=say, at_once=RUN.at_once):
             HELD.callback(keep_rows(PLAN).unlink, missing_ok=True)
     run_log = RunLog(PLAN)
     logger.addHandler(run_log)

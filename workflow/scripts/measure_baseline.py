@@ -9,6 +9,7 @@ if __name__ == "__main__":  # with --warm: a process that has torch loaded does 
 from pathlib import Path
 
 from rootstock.commands import cli
+from rootstock.job.gpus import granted_gpus
 from rootstock.store.files import write_json
 from rootstock.tasks.reading import read_spec
 from rootstock.tasks.registry import TASKS
@@ -22,7 +23,8 @@ def main() -> int:
     cli.add_warm_flag(parser)
     args = parser.parse_args()
     spec = read_spec(cli.spec_text(args.spec), "baseline")
-    rows = TASKS.find(spec.task).baseline_methods().measure_baseline(spec, args.data_path)
+    with granted_gpus(0, "cpu", cli.say):  # its rule asks for none, so none is taken from trainings
+        rows = TASKS.find(spec.task).baseline_methods().measure_baseline(spec, args.data_path)
     write_json(Path(args.output), rows)
     for row in rows:
         cli.say(str(row))

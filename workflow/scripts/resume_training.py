@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rootstock.commands import cli
+from rootstock.machine.this import most_side_by_side
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, described, model_files
 from rootstock.store.objects import require_hash, store_of, stored
 from rootstock.study import paths
@@ -38,6 +39,7 @@ def main() -> int:
     args.run = {name: value for name, value in file.run.items() if name not in ("sign_with", "trust")}
     args.gpus = gpus(args)
     run = cli.read_run(args)
+    require_bounded(file, args)
     resumption = resumed(file, state, changes)
     about = TASKS.of_file(file.task).about(resumption.spec)
     cli.say(f"from {file.path}: {about}, step {file.step}; what is trained goes into {store}")
@@ -111,6 +113,14 @@ def gpus(args: argparse.Namespace) -> int:
     if wanted > there:
         raise Refusal(f"--gpus: {wanted} are not there; this machine has {there}; use --processes on CPUs")
     return wanted
+
+
+def require_bounded(file: ModelFile, args: argparse.Namespace) -> None:
+    """`Refusal` where a file, which may be a stranger's, asks for more threads or processes than this machine has use for."""
+    for name in ("threads", "processes"):
+        asked, most = file.run.get(name) or 1, most_side_by_side()
+        if not hasattr(args, name) and asked > most:
+            raise Refusal(f"{file.path}: asks for {name}: {asked}, and {most} are the most here; give --{name}")
 
 
 def resumed(file: ModelFile, state: dict[str, Any], changes: dict[str, int]) -> Resumption:

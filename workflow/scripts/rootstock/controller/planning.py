@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,17 @@ def plan_content(content: dict[str, Any]) -> Plan:
     return plan
 
 
-def begin_run(plan: Plan) -> None:
+def begin_run(plan: Plan, say: Callable[[str], None]) -> None:
     """Write the study where the jobs of a run read it (it may be longer than a command line can be), and note in the
-    store what it reaches. A store that is only readable keeps no record: nobody can free anything in it either."""
+    store what it reaches. A store that is only readable keeps no record: nobody can free anything in it either. Nor does one in which
+    records lie behind a link; it stops no run, and no `gc` frees anything there."""
     try:
         write_atomically(Path(plan.study_file), plan.content.encode())
         store = Path(plan.study.store)
         if not store.exists() or os.access(store, os.W_OK):
             record_user(store, Path.cwd(), plan.study.name, plan.reaches)
+    except (Refusal, NotADirectoryError) as fault:
+        say(f"note: what this study reaches is not recorded in the store ({fault})")
     except OSError as error:
         raise Refusal(
             f"{error.filename}: {error.strerror}; the study cannot be noted there, so it is not begun"

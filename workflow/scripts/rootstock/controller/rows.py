@@ -28,6 +28,7 @@ class Row:
     json: str
     data: str
     prepared: str | None
+    mem_mb: int
     expect: str = "{}"
     parent: str | None = None
     base: str | None = None
@@ -140,7 +141,7 @@ def _told(plan: Plan) -> Iterator[tuple[str, Any, dict[str, Any]]]:
 
 
 def _row(training: Planned[Any], expect: str = "{}", **more: str | None) -> Row:
-    return Row(training.hash, training.json, training.data, training.prepared, expect, **more)
+    return Row(training.hash, training.json, training.data, training.prepared, training.mem_mb, expect, **more)
 
 
 def _text(key: Any) -> str:

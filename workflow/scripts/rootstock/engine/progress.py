@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..machine.this import most_side_by_side
 from ..study.problems import Refusal
 from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
@@ -184,7 +185,11 @@ class Progress:
 
     def _keep_how(self, state: dict[str, Any], context: Context) -> None:
         """Threads and compilation change the last bits: a training keeps those that it began with."""
-        if state["threads"] != torch.get_num_threads():
+        threads, most = state["threads"], max(most_side_by_side(), torch.get_num_threads())
+        if isinstance(threads, int) and not 0 < threads <= most:  # a stranger may have written it
+            own = torch.get_num_threads()
+            context.say(f"threads: {own}, not {threads:.3g} as the checkpoint has it: {most} are the most here")
+        elif threads != torch.get_num_threads():
             context.say(f"threads: {state['threads']}, as this training began, not {torch.get_num_threads()}")
             torch.set_num_threads(state["threads"])
         if state["compile"] != context.run.compile:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from ..machine.private import make_own
 from ..study.problems import Refusal
 from ..study.run import Run
+from ..warm.client import IN_SLURM
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -49,8 +50,9 @@ def granted_gpus(
 
 
 def trainings_on_a_gpu(run: Run) -> int:
-    """How many trainings share a GPU here; on Slurm each job has its own."""
-    return 1 if "SLURM_JOB_ID" in os.environ else run.trainings_per_gpu
+    """How many trainings share a GPU here; on Slurm each job has its own, which only the fine-tunes of one job share."""
+    is_alone = "SLURM_JOB_ID" in os.environ and IN_SLURM not in os.environ
+    return 1 if is_alone else run.trainings_per_gpu
 
 
 def require_gpus(asked: int | None) -> list[str]:

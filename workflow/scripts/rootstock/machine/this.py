@@ -15,6 +15,11 @@ def this_machine() -> str:
         return socket.gethostname()
 
 
+def most_side_by_side() -> int:
+    """Threads, or processes, that a file may ask for here: more than there are cores would only hinder each other."""
+    return max(8, os.cpu_count() or 1)
+
+
 def host_name() -> str:
     """The node's name in Slurm, where one machine may be several nodes; else the machine's."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]

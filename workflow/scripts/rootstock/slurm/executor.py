@@ -21,18 +21,23 @@ from ..cluster.slurm_files import JOB_MARK, Layout
 from ..machine.private import own_cluster
 from ..store.lock import hold, is_held
 from ..study.problems import Refusal
+from ..study.told import printable
 from ..warm.client import IN_SLURM
 
 CONTROLLERS = Path(".rootstock/controllers")
+SHARED = {"gpu", "nodes"}  # by the fine-tunes of one job
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
-def prepare_run(executor: Any, say: Callable[[str], None]) -> bool:
-    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm; returns whether they do."""
+def prepare_run(executor: Any, say: Callable[[str], None], at_once: int = 1) -> bool:
+    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm; returns whether they do. Of several
+    fine-tunes in one job, `at_once` run at a time."""
     if type(executor).__module__ != "snakemake_executor_plugin_slurm":
         return False
     use_own_cluster()
-    start_snakemake_once(executor)
+    start_snakemake_once(executor, at_once)
+    share_gpu(executor)
+    tell_refusals(executor, say)
     poll_steadily(executor)
     keep_jobs_while_slurm_is_silent(executor)
     ask_for_no_account(executor)
@@ -55,14 +60,48 @@ def is_slurm_here() -> bool:
     return shutil.which("sbatch") is not None and ("SLURM_CONF" in os.environ or SYSTEM_CONF.exists())
 
 
-def start_snakemake_once(executor: Any) -> None:
+def start_snakemake_once(executor: Any, at_once: int) -> None:
     """Run a job inside the batch step, by Snakemake's local executor.
 
     The plugin's jobstep executor would start a second Snakemake through srun: twice the fixed cost of a job, no
     SLURM_CONF in it (it strips SLURM_*), and a step that Slurm ends before a training has saved its checkpoint.
     Of several fine-tunes in one job, one that fails does not stop the others.
     """
-    executor.additional_general_args = lambda: "--executor local --jobs 1 --keep-going"
+    executor.additional_general_args = lambda: f"--executor local --jobs {at_once} --keep-going"
+
+
+def share_gpu(executor: Any) -> None:
+    """Of several fine-tunes in one job, ask for the node and the GPU of one. Snakemake adds up what those that run at a time ask for,
+    which is right for cores and memory; and the Snakemake in the job, told of one GPU, would run them one after another."""
+    submit, declared = executor.run_jobs, executor.get_resource_declarations_dict
+
+    def run_jobs(jobs: list[Any]) -> None:
+        for job in jobs:
+            if job.is_group():
+                asked = dict(job.resources.items())  # its members' added up, and kept until it is tried again
+                job._resources |= {
+                    name: max(one.resources.get(name, 0) for one in job) for name in SHARED & asked.keys()
+                }
+        submit(jobs)
+
+    def get_resource_declarations_dict(job: Any) -> dict[str, int]:
+        told = declared(job)
+        return {name: value for name, value in told.items() if name not in SHARED} if job.is_group() else told
+
+    executor.run_jobs, executor.get_resource_declarations_dict = run_jobs, get_resource_declarations_dict
+
+
+def tell_refusals(executor: Any, say: Callable[[str], None]) -> None:
+    """Of a job of several Snakemake does not tell why sbatch refused it."""
+    error = executor.report_job_error
+
+    def report_job_error(info: Any, *arguments: Any, **more: Any) -> None:
+        told = str(more.get("msg") or (arguments or ("",))[0])
+        if info.job.is_group() and told.startswith("SLURM sbatch failed"):
+            say(printable(" ".join(told.partition("sbatch call:")[0].split())))
+        error(info, *arguments, **more)
+
+    executor.report_job_error = report_job_error
 
 
 def share_warm_process(command: list[str]) -> None:

@@ -11,7 +11,8 @@ from .general import GENERAL
 from .problems import Problems, StudyError
 from .reading import read_file
 from .run import Run
-from .task import Task, Tasks
+from .task import Task
+from .tasks import Tasks
 from .validate import Swept, read_grids, read_section, read_swept
 
 

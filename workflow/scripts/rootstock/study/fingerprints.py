@@ -2,10 +2,14 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from . import paths
 from .identity import sha256_file, sha256_text
+
+T = TypeVar("T")
 
 
 class Fingerprints:
@@ -15,6 +19,13 @@ class Fingerprints:
         self.cache = Path(cache)
         self.known = self._load()
         self.changed = False
+        self.seen: dict[str, Any] = {}
+
+    def once(self, key: str, read: Callable[[], T]) -> T:
+        """What `read` gives, asked for once while a plan is made."""
+        if key not in self.seen:
+            self.seen[key] = read()
+        return self.seen[key]
 
     def of(self, files: list[Path]) -> str:
         """One hash of the contents of several files, in order; file names do not count."""

@@ -8,6 +8,7 @@ from .config import Study
 from .fields import Section
 from .identity import short_digest, with_whereabouts
 from .jobs import BASE_JOB_MARK, flat_job
+from .memory import UNKNOWN
 from .request import Artefact, Export, Request
 from .spec import BaseSpec, FinetuneSpec
 
@@ -22,6 +23,7 @@ class Planned(Generic[SpecT]):
     spec: SpecT
     data: str  # folder of windows: a user's own, or prepared/<name>
     artefact: Artefact | None
+    mem_mb: int = field(default=UNKNOWN, kw_only=True)  # of memory, that its job asks for at its first attempt
 
     @property
     def json(self) -> str:

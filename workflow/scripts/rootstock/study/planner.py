@@ -11,6 +11,7 @@ from .fingerprints import Fingerprints
 from .grid import requests
 from .identity import canonical, digest, short_digest, text_digest
 from .jobs import ignored_fields
+from .memory import needed
 from .plan import BaseTraining, Experiment, Plan, Planned
 from .prefixes import readable_name
 from .problems import Problems, show
@@ -94,7 +95,8 @@ class _Planner:
         if stage := self.bases.stages.get(base_hash):
             self._keep_base(*stage)
         folder, artefact, expect = self._location(request)
-        self.plan.bases[base_hash] = BaseTraining(base_hash, spec, folder, artefact, expect=expect)
+        mem_mb = needed(self.task.memory(request, spec, None, self.fingerprints), self.study.run)
+        self.plan.bases[base_hash] = BaseTraining(base_hash, spec, folder, artefact, expect=expect, mem_mb=mem_mb)
 
     def _keep_experiment(self, request: Request, base: BaseSpec, spec: FinetuneSpec, problems: Problems) -> None:
         name, unit = digest(spec), request.unit.name
@@ -105,7 +107,8 @@ class _Planner:
         settings = self.task.settings(request, base, spec)
         prefix = self._prefix(request, base, spec, settings, problems)
         folder, artefact, expect = self._location(request)
-        experiment = Experiment(name, spec, folder, artefact, prefix, unit, settings, (request,), expect)
+        mem_mb = needed(self.task.memory(request, base, spec, self.fingerprints), self.study.run)
+        experiment = Experiment(name, spec, folder, artefact, prefix, unit, settings, (request,), expect, mem_mb=mem_mb)
         key = prefix, paths.unit_folder(unit)
         if key in self.plan.experiments:
             problems.add("prefix", prefix, f"names two different experiments of {unit}; change the template")
@@ -133,8 +136,8 @@ class _Planner:
 
     def _keep_artefact(self, artefact: Artefact) -> None:
         self.plan.artefacts[artefact.name] = artefact
-        for needed in artefact.needs:
-            self._keep_artefact(needed)
+        for before in artefact.needs:
+            self._keep_artefact(before)
 
     def _keep_base_export(self, request: Request, base: BaseSpec, base_hash: str) -> None:
         vouched = paths.BASE_METADATA.format(hash=base_hash)
@@ -147,7 +150,7 @@ class _Planner:
         folder = self.task.export_folder(request, *specs)
         if folder is None:
             return
-        export = Export(folder, training.hash, training.data, published)
+        export = Export(folder, training.hash, training.data, published, training.mem_mb)
         if self.plan.exports.setdefault(folder, export) != export:
             self.problems.add("export", folder, "names two different models; give their settings names of their own")
 
@@ -166,7 +169,8 @@ class _Planner:
         settings = [experiment.settings for experiment in self.plan.experiments.values()]
         for position, spec in self.task.baselines(asked, settings, self.fingerprints):
             training, name = beside[position][1], digest(spec)
-            self.plan.baselines.setdefault(name, Planned(name, spec, training.data, training.artefact))
+            measured = Planned(name, spec, training.data, training.artefact, mem_mb=training.mem_mb)
+            self.plan.baselines.setdefault(name, measured)
 
     def finish(self) -> Plan:
         plan, continues = self.plan, self._continuations()

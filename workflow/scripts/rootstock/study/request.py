@@ -68,3 +68,4 @@ class Export:
     hash: str
     data: str  # the data folder of its training
     published: str  # the file that says that the training is done
+    mem_mb: int  # of memory, that its training asks for: no export needs more

@@ -27,7 +27,7 @@ class Run(Section):
     )
     trainings_per_gpu: Count = Field(
         default=1,
-        description="trainings at a time on one GPU of this machine, each with its own `threads`; on Slurm without effect: there each job has its GPU alone, and the fine-tunes of one job run one after another",
+        description="trainings at a time on one GPU, each with its own `threads`: of this machine; on Slurm, where a base model has its GPU alone, of the fine-tunes in one job",
     )
     nodes: Count = Field(default=1, description="nodes of one training, on Slurm: one torchrun on each")
     processes: Count | None = Field(
@@ -97,6 +97,11 @@ class Run(Section):
     def start(self) -> str:
         """The flag that says how a job of it starts."""
         return "warm" if self.warm else "no-warm"
+
+    @property
+    def at_once(self) -> int:
+        """How many fine-tunes of one Slurm job run at a time: only a GPU is shared."""
+        return 1 if self.gpus_asked == 0 else self.trainings_per_gpu
 
     @property
     def world_size(self) -> int:

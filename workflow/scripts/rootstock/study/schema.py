@@ -5,7 +5,8 @@ from typing import Any
 from .fields import Section
 from .general import GENERAL
 from .run import Run
-from .task import Task, Tasks
+from .task import Task
+from .tasks import Tasks
 from .validate import is_list_field, json_schema
 
 

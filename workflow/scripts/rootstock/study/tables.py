@@ -7,7 +7,8 @@ from typing import Any
 from .fields import Section
 from .general import GENERAL
 from .run import Run
-from .task import Task, Tasks
+from .task import Task
+from .tasks import Tasks
 from .validate import json_schema
 
 MARKS = re.compile(r"(<!-- keys: (\w+)(?: (\w+))? -->\n).*?(\n<!-- end of keys -->)", re.S)

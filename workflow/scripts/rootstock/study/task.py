@@ -6,12 +6,13 @@ and `report`, and where there is such a thing `prepare`, `export`, `baselines` a
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .code import Source, code_digest, with_imports
 from .fields import Section
 from .fingerprints import Fingerprints
 from .identity import canonical, digest
+from .memory import Memory
 from .parts import Baselines, Checker, Exporter, Preparer, Reporter, Trainer, load_part, package_of
 from .problems import Problems, Refusal
 from .request import Artefact, BaseT, DataT, FinetuneT, Request, ScopeT, Unit
@@ -139,6 +140,12 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     def cost(self, base: BaseSpecT) -> float:
         """Relative compute of a base training, enough to weigh trainings of one study."""
         return 1.0
+
+    def memory(
+        self, request: Any, base: BaseSpecT, finetune: FinetuneSpecT | None, fingerprints: Fingerprints
+    ) -> Memory | None:
+        """What a fine-tune, or with None its base training, needs of memory; by default 4 GB are asked for."""
+        return None
 
     @abstractmethod
     def location(self, data: DataT) -> "Artefact | str":
@@ -286,13 +293,3 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
 
 
 _LEARNED = "the base model learned on other data than {folder} holds"
-
-
-class Tasks(Protocol):
-    """Every task that a study may name. `study` knows tasks only by this."""
-
-    names: tuple[str, ...]  # the first is meant where a study names none
-
-    def find(self, name: Any) -> Task:
-        """The task of that name; `StudyError` in one line where there is none, or where it is not a task."""
-        ...

@@ -97,3 +97,15 @@ def _whole(value: Any) -> int:
         return -1 if isinstance(value, bool) or float(value) % 1 else int(float(value))
     except (TypeError, ValueError, OverflowError):
         return -1
+
+
+def people_wanted(request: Asked) -> dict[str, Any]:
+    """Whom a setting asks for, whichever person is left out."""
+    listed, first_n = request.base.participants, request.base.n_base_participants
+    n_people = len(everyone(request.scope))
+    available = {"all": n_people, "others": n_people - 1}[listed] if isinstance(listed, str) else len(listed)
+    return {
+        "participants": request.scope.participants,
+        "base_participants": listed,
+        "n_base_participants": None if first_n in ("all", available) else first_n,
+    }

@@ -10,12 +10,14 @@ from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
+from ...study.memory import Memory
 from ...study.problems import Problems
 from ...study.request import Artefact, Unit
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import dataset, normal, notes, people
-from .people import Asked, base_people, everyone, saw_target
+from .memory import memory_of
+from .people import Asked, base_people, everyone, people_wanted, saw_target
 from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, source_now, sources_of
 from .settings import (
     AUGMENTATION_DEFAULTS,
@@ -159,6 +161,11 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         """People × epochs."""
         return float(len(base.participants) * base.max_epochs)
 
+    def memory(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints
+    ) -> Memory:
+        return memory_of(request.data, base, finetune, fingerprints)
+
     def location(self, data: Data) -> Artefact | str:
         return dataset.location(data)
 
@@ -191,7 +198,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return stages | {
             "data": dataset.identity_of(request.data, everyone(request.scope), fingerprints),
             "base": base.model_copy(update=own) if finetune.base else None,
-            "people": _people_wanted(request) if finetune.base else None,
+            "people": people_wanted(request) if finetune.base else None,
             "finetune": finetune.model_copy(update={"target": "", "data": None, "base": None}),
         }
 
@@ -259,18 +266,6 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if isinstance(spec, BaseSpec):
             return f"base of {len(spec.participants)} people"
         return f"{spec.mode} {spec.target}"
-
-
-def _people_wanted(request: Asked) -> dict[str, Any]:
-    """Whom a setting asks for, whichever person is left out."""
-    listed, first_n = request.base.participants, request.base.n_base_participants
-    n_people = len(everyone(request.scope))
-    available = {"all": n_people, "others": n_people - 1}[listed] if isinstance(listed, str) else len(listed)
-    return {
-        "participants": request.scope.participants,
-        "base_participants": listed,
-        "n_base_participants": None if first_n in ("all", available) else first_n,
-    }
 
 
 def _can_freeze(mode: str, model: Model) -> bool:

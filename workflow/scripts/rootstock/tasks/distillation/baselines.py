@@ -22,6 +22,7 @@ from .train import open_data
 TEXTS = 256
 TURNS = 9
 BATCH = 32
+CPU = torch.device("cpu")  # the job asks for no GPU: trainings have them
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
@@ -61,11 +62,10 @@ def speeds(seconds: list[tuple[float, float]], texts: int) -> dict[str, Any]:
 def seconds_by_turns(spec: BaselineSpec, text: Text, dimension: int) -> list[tuple[float, float]]:
     """Seconds of teacher and student for the same held-out passages, by turns, so that a busy machine slows both; each begins
     every other turn. The first turn warms up and is left out."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     identity = spec.data.teacher
     with TemporaryDirectory() as beside:
         student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
-    both = [load_teacher(identity.model, spec.max_length, identity.precision, device), student.to(device)]
+    both = [load_teacher(identity.model, spec.max_length, identity.precision, CPU), student.to(CPU)]
     texts = text.passages.take(text.passages_of("test")[:TEXTS])
     turns = [_turn(both, texts, teacher_first=number % 2 == 0) for number in range(TURNS + 1)]
     return turns[1:]

@@ -8,11 +8,13 @@ from ...study.code import Source
 from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, short_digest
+from ...study.memory import Memory
 from ...study.problems import Problems
 from ...study.request import Artefact, Request
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import adopted, dataset, normal
+from .memory import memory_of
 from .pretrained import Pretrained, pretrained
 from .settings import TRAINING_COLUMNS, Base, Contrast, Data, Finetune, Scope, Training
 from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, PreparedSpec, Student
@@ -100,6 +102,11 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     def cost(self, base: BaseSpec) -> float:
         """Epochs × layers."""
         return float(base.max_epochs * (len(base.student.layers) if base.student.layers else 6))
+
+    def memory(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints
+    ) -> Memory:
+        return memory_of(request.base, request.data, base, finetune, fingerprints)
 
     def location(self, data: Data) -> Artefact | str:
         return dataset.location(data)

@@ -34,7 +34,11 @@ def _is_on_the_way(before: Spec, changes: dict[str, int], place: Place) -> bool:
     """Whether a straight training of the new budget stands, at this step, exactly where this one does."""
     begun = before.resumed_from or NOT_RESUMED
     whole = begun.step - begun.batch + (place.epoch - begun.epoch) * before.eval_every + place.batch == place.step
-    return set(changes) == {"max_steps"} and before.schedule == "constant" and whole
+    ends = (before.max_steps, changes.get("max_steps", before.max_steps))
+    is_evaluated = not any(
+        steps % before.eval_every for steps in ends
+    )  # at both ends, or the task takes them for two trainings
+    return set(changes) == {"max_steps"} and before.schedule == "constant" and whole and is_evaluated
 
 
 def _samples(spec: BaseSpec | FinetuneSpec, step: int) -> int:

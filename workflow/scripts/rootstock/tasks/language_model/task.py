@@ -7,6 +7,7 @@ from typing import Any
 from ...study.code import Source
 from ...study.fingerprints import Fingerprints
 from ...study.identity import SHORT_LENGTH, canonical, digest, short_digest
+from ...study.memory import Memory
 from ...study.paths import unit_folder
 from ...study.problems import Problems, nearest
 from ...study.request import Artefact, Unit
@@ -14,6 +15,7 @@ from ...study.resumption import Place, Resumption
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
 from . import checks, dataset, normal, resume
+from .memory import memory_of
 from .resolved import Asked, branch_training, low_rank, training_of
 from .settings import GENERAL, TRAINING_COLUMNS, Base, Branch, Data, Finetune, Scope, Shape
 from .specs import LORA, BaseSpec, FinetuneSpec, PreparedSpec, TextIdentity
@@ -144,6 +146,11 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         shape = base.model
         weights = shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff)
         return float(max(base.max_steps, 1) * base.batch_size * shape.context_length * weights)
+
+    def memory(
+        self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints
+    ) -> Memory:
+        return memory_of(request.data, base, finetune, fingerprints)
 
     def location(self, data: Data) -> Artefact | str:
         return dataset.location(data)

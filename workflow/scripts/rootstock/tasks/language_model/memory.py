@@ -1,0 +1,48 @@
+"""What a training on text takes of memory: tokens that it maps, a transformer and a step of it. Light: no torch."""
+
+from pathlib import Path
+
+from ...study.fingerprints import Fingerprints
+from ...study.memory import MB, Memory
+from .dataset import files_by_domain, tokenizer_files
+from .settings import Data, Model
+from .specs import BaseSpec, FinetuneSpec
+
+NUMBER = 4  # bytes of a float32; mixed precision keeps copies beside it
+BUILT_IN = 30 * MB  # of tokens of all ontologies
+UNPACKED = 5  # times that text of a parquet file is larger
+BYTES_OF_A_WORD = 20  # of a tokenizer's file, at least, for each entry of its vocabulary
+LOADED = 600 * MB
+EVALUATED = 32  # windows, see `measure`
+
+
+def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints) -> Memory:
+    """Of a trunk, or of a branch of it."""
+    spec, shape = finetune or base, base.model
+    vocabulary = data.vocab_size or fingerprints.once(f"words {data.tokenizer}", lambda: _words(data))
+    tokens = BUILT_IN if data.path is None else fingerprints.once(f"text {data.path}", lambda: _tokens(data))
+    return Memory(
+        tokens,
+        shape.d_model * vocabulary + shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff),
+        spec.batch_size or 0,
+        _kept(shape, vocabulary),
+        EVALUATED * NUMBER * shape.context_length * 3 * (vocabulary + shape.d_model + shape.d_ff),
+        LOADED,
+    )
+
+
+def _kept(shape: Model, vocabulary: int) -> float:
+    """Bytes that a window keeps for its gradient: of each block its states and what attention sees, then logits."""
+    block = 16 * shape.d_model + 5 * shape.d_ff + 4 * shape.n_heads * shape.context_length
+    return NUMBER * shape.context_length * (shape.n_layers * block + 4 * vocabulary)
+
+
+def _words(data: Data) -> int:
+    """Entries of a tokenizer that was given, at most."""
+    return sum(file.stat().st_size for file in tokenizer_files(data.tokenizer or "")) // BYTES_OF_A_WORD
+
+
+def _tokens(data: Data) -> int:
+    """Bytes of the tokens of a user's text: a token stands for two letters or more, and takes two to four bytes."""
+    files = (file for group in files_by_domain(Path(data.path or "")).values() for file in group)
+    return sum(file.stat().st_size * (UNPACKED if file.suffix == ".parquet" else 1) for file in files)
