@@ -261,9 +261,10 @@ def test_another_batch_is_another_training(project):
         "epoch": 3,
         "batch": 4,
     }
-    assert (
-        metadata["steps"] == 24 and f"{model_of_start(project, other)}@16" in project.script("list_checkpoints").stdout
-    )
+    listed = project.script("list_checkpoints").stdout
+    assert metadata["steps"] == 24 and f"{model_of_start(project, other)}@16" in listed
+    told = dict(re.findall(r"trunk, (batch_size \d)  .*/(\w{16})/model\.pt", listed))
+    assert told == {"batch_size 4": model_of_start(project, other), "batch_size 2": other}
 
 
 def test_a_budget_between_two_evaluations_is_another_training(project):

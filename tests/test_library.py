@@ -13,6 +13,7 @@ from tiny import TINY
 
 from rootstock import Refusal, load_model
 from rootstock.study.problems import StudyError
+from rootstock.tasks.loading import verified_content
 
 
 @pytest.fixture(params=sorted(TINY), scope="module")
@@ -60,7 +61,10 @@ def test_a_flipped_bit_in_an_experiment_is_noticed(trained, monkeypatch):
         load_model(file)
     done = project.script("check_checkpoint", file, check=False)
     assert done.returncode == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
+    with pytest.raises(Refusal, match=r"recorded in .*metrics\.json"):  # away from its store too
+        verified_content(file, "elsewhere")
     file.write_bytes(whole)
+    assert verified_content(file, "elsewhere")["hash"]
 
 
 def test_one_exception_is_all_that_a_user_catches():

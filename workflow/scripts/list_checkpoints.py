@@ -9,9 +9,12 @@ from tabulate import tabulate
 from rootstock.commands import cli
 from rootstock.store.inventory import sizes_text
 from rootstock.store.model_files import TRAIN_FIRST, ModelFile, model_files
-from rootstock.study.problems import Refusal
+from rootstock.study.identity import is_hash
+from rootstock.study.problems import Refusal, show
 from rootstock.tasks.reading import spec_of
 from rootstock.tasks.registry import TASKS
+
+MOST_TOLD = 4  # settings of a row
 
 
 def main() -> int:
@@ -22,7 +25,9 @@ def main() -> int:
     found = model_files(args.store, args.task)
     if not found:
         raise Refusal(f"{args.store}: holds no model{f' of {args.task}' if args.task else ''}; {TRAIN_FIRST}")
-    rows = list(filter(None, map(row, found)))
+    shown = [(file, cells) for file in found if (cells := row(file))]
+    tell_apart(shown)
+    rows = [cells for _, cells in shown]
     cli.say(tabulate(rows, headers="keys", disable_numparse=True))
     return 0
 
@@ -48,6 +53,37 @@ def row(file: ModelFile) -> dict[str, Any] | None:
         "resumed from": file.resumed_from,
         "path": file.path,
     }
+
+
+def tell_apart(shown: list[tuple[ModelFile, dict[str, Any]]]) -> None:
+    """To trainings that are about the same, add the settings in which they differ."""
+    alike: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}  # specs by hash
+    for file, cells in shown:
+        alike.setdefault((file.task, cells["training"]), {})[file.hash] = flat(file.spec)
+    for file, cells in shown:
+        specs = alike[file.task, cells["training"]]
+        mine = specs[file.hash]
+        names = [name for name in mine if any(other.get(name) != mine[name] for other in specs.values())]
+        told = [f"{name} {short(mine[name])}" for name in names[:MOST_TOLD]] + ["…"] * (len(names) > MOST_TOLD)
+        cells["apart"] = " ".join(", ".join(told).split())
+    for _, cells in shown:
+        cells["training"] = ", ".join(filter(None, (cells["training"], cells.pop("apart"))))
+
+
+def flat(spec: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """The settings of a spec, those of sections as `data.split`; without where it was resumed, which has a column."""
+    found: dict[str, Any] = {}
+    for name, value in spec.items():
+        if isinstance(value, dict) and name != "resumed_from":
+            found |= flat(value, f"{before}{name}.")
+        elif name not in ("resumed_from", "recipe"):
+            found[f"{before}{name}"] = value
+    return found
+
+
+def short(value: Any) -> str:
+    """A value in a table: of a hash its beginning."""
+    return value[:8] if is_hash(value) else show(value)
 
 
 def known(file: ModelFile) -> tuple[str, float | None]:

@@ -133,7 +133,7 @@ def after_its_end(model: Path, store: str | Path) -> str:
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
     """The sha256 that was written down for a model file or checkpoint of hash `name`, and where: beside it, or, for an
-    experiment's, in the store, which has one for every model that it made. None where nothing is."""
+    experiment's, in the store, which has one for every model that it made, else in its `metrics.json`. None where nothing is."""
     kept = stored(store, require_hash(name))
     places = [
         (file.with_suffix(".json"), "sha256"),
@@ -141,9 +141,13 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
         (paths.base_metadata(file), "model_sha256"),
         (kept.metadata, "model_sha256"),
     ]
+    if file.name == "best_model.pt":
+        places.append((file.with_name("metrics.json"), "model_sha256"))
     for description, key in places:
         try:
-            return description, str(read_json(*in_store(description, store)).get(key))
+            content = read_json(*in_store(description, store))
+            if key in content or description.name != "metrics.json":  # which had none in earlier versions
+                return description, str(content.get(key))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:

@@ -161,7 +161,7 @@ class StoredObject:
         write_json(
             folder / "config.json", {key: metadata.get(key) for key in ("spec", "base_spec", "code", "run", "versions")}
         )
-        keys = ("hash", "metrics", "epochs", "best_epoch", "seconds", "base_hash")
+        keys = ("hash", "metrics", "epochs", "best_epoch", "seconds", "base_hash", "model_sha256")
         write_json(folder / "metrics.json", {key: metadata[key] for key in keys if key in metadata})
 
 
