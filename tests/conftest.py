@@ -246,10 +246,9 @@ def job_of(training: Planned, store: str = "store", run: Run | None = None) -> J
 
 
 def jobs_run(output: str) -> dict[str, int]:
-    """How many jobs of each rule a Snakemake run started, from its own table."""
-    table = re.search(r"job\s+count\n-+\s+-+\n(.*?)\ntotal", output, re.S)
-    rows = table.group(1).splitlines() if table else []
-    return {row.split()[0]: int(row.split()[1]) for row in rows}
+    """How many jobs of each rule a Snakemake run started, from what it tells first."""
+    told = re.search(r"^to do: (.*)$", output, re.M)
+    return {rule: int(number) for number, rule in re.findall(r"(\d+) (\w+)", told.group(1))} if told else {}
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_a_run_says_how_much_the_store_hands_back_and_refuses_what_no_job_could_
     assert "2 of 4 trainings already in the store" in done.stderr and not (project / "logs").exists()
     project.study("tiny", greedy | {"folds": [0]})  # all is there: no GPU is needed
     done = project.snakemake("--configfile", "tiny.yaml")
-    assert set(jobs_run(done.stderr)) <= {"train_base", "train_finetune", "summarise", "report", "all"}
+    assert set(jobs_run(done.stderr)) <= {"train_base", "train_finetune", "summarise", "report"}
     assert json.loads((project / "results/tiny/run_log.json").read_text())
 
 

@@ -365,4 +365,4 @@ def test_a_whole_study_with_its_table_and_exports(tmp_path):
     assert exports == ["cool_down_general", "last_layers_only_animals"]
     before = branch["base_loss_animals"], branch["base_loss_general"]
     assert before == (cooled["base_loss_animals"], cooled["base_loss_general"])
-    assert "train_" not in str(jobs_run(project.snakemake("-n", "--configfile", "study.yaml").stdout))
+    assert "train_" not in str(jobs_run(project.snakemake("-n", "--configfile", "study.yaml").stderr))

@@ -1,7 +1,6 @@
 """What a person sees of runs in one folder: whose turn it is, what failed and why, what is there all the same."""
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -13,13 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, plan, write_people
 from rich.console import Console
-from snakemake.logging import DefaultFormatter
-from snakemake_interface_logger_plugins.common import LogEvent
 
 import status
 from rootstock.controller.answer import make_room
 from rootstock.controller.missing import missing_of, told, without
-from rootstock.controller.screen import SCREEN, STOPPING, shorten_screen
 from rootstock.controller.status import study_status
 from rootstock.controller.turns import Turn, is_under_way, take_turn
 from rootstock.study import paths
@@ -83,8 +79,12 @@ def test_a_run_that_was_killed_is_not_waited_for(here):
 def test_without_a_run_nothing_waits(here):
     planned = plan(study="one", **STUDY)
     assert {job.state for job in study_status(planned)} == {"not begun"}
-    with take_turn(Turn(**BASE), print):
-        assert {job.state for job in study_status(planned)} == {"waiting"}
+    base, *_ = study_status(planned)
+    with take_turn(Turn("one", frozenset({paths.base_model(base.name)}), frozenset()), print):
+        states = {job.name: job.state for job in study_status(planned)}
+        assert states.pop(base.name) == "waiting" and set(states.values()) == {
+            "not begun"
+        }  # it makes no more than this
         assert all("waiting" not in item.why for item in missing_of(planned))  # asked for when the jobs have ended
 
 
@@ -146,80 +146,6 @@ def test_a_status_has_no_line_wider_than_the_terminal(here):
     assert max(map(len, shown(None))) > 150  # on a pipe each line is whole
     assert any(line.startswith("running ") and "where" in line for line in shown(None))
     assert not any("where" in line for line in shown(80))
-
-
-@pytest.fixture
-def screen(here) -> tuple[logging.Handler, logging.Handler, logging.Logger]:
-    """The screen and the log file of a run."""
-    (here / "job.log").write_text("".join(f"line {number}\n" for number in range(50)) + "X holds NaN\n")
-    screen, file = logging.Handler(), logging.Handler()
-    screen.name = SCREEN
-    logger = logging.Logger("a run")
-    for handler in (screen, file):
-        handler.setFormatter(DefaultFormatter(show_failed_logs=True))
-        handler.emit = lambda record: None
-        logger.addHandler(handler)
-    shorten_screen(logger)
-    return screen, file, logger
-
-
-ABOUT = {"rule_name": "train_base", "jobid": 7, "input": ["in"], "output": ["base_models/a.pt"], "log": ["job.log"]}
-ABOUT |= {
-    "rule_msg": None,
-    "conda_env": None,
-    "aux": {"slurm_jobid": 12},
-    "shellcmd": "python …" * 100,
-    "indent": False,
-}
-ERROR = logging.makeLogRecord({"msg": "Error in rule", "event": LogEvent.JOB_ERROR} | ABOUT)
-
-
-def test_a_failure_is_ten_lines_on_the_screen_and_whole_in_the_log_file(screen):
-    screen, file, _ = screen
-    lines = screen.format(ERROR).splitlines()
-    assert len(lines) <= 10 and "train_base base_models/a.pt, slurm_jobid 12" in lines[0]
-    assert "    X holds NaN" in lines and "  log: job.log" in lines and "run again" in lines[-1]
-    assert "line 3\n" in file.format(ERROR) and "python …" in file.format(ERROR)
-    command = "RuleException:\nCalledProcessError in file …:\nCommand '…' returned non-zero exit status 1."
-    told_before = logging.makeLogRecord({"msg": command, "event": LogEvent.ERROR, "exception": "RuleException"})
-    assert screen.format(told_before) == "" and file.format(told_before) == command
-    other = logging.makeLogRecord({"msg": "the disk is full", "event": LogEvent.ERROR, "exception": "WorkflowError"})
-    assert screen.format(other) == "the disk is full"
-
-
-def test_a_run_that_was_stopped_has_no_failures(screen):
-    screen, file, logger = screen
-    end = {"msg": "WorkflowError:\nAt least one job did not complete successfully.", "event": LogEvent.ERROR}
-    last = logging.makeLogRecord(end)
-    assert screen.format(last) == end["msg"]
-    logger.info(f"{STOPPING}, this might take some time.")
-    assert screen.format(ERROR) == "stopped: train_base base_models/a.pt" and screen.format(last) == ""
-    assert "line 3" in file.format(ERROR)
-
-
-def test_a_job_that_begins_is_a_line_and_why_it_runs_again_another(screen):
-    screen, file, _ = screen
-    more = {
-        "resources": {"run": "{}", "expect": "{}"},
-        "wildcards": {},
-        "local": True,
-        "is_checkpoint": False,
-        "benchmark": None,
-    }
-    more |= {
-        "priority": 0,
-        "threads": 1,
-        "event": LogEvent.JOB_INFO,
-        "msg": " Rule: train_base",
-        "reason": "Missing output files: in",
-    }
-    begun = logging.makeLogRecord(ABOUT | more)
-    assert screen.format(begun) == "train_base base_models/a.pt" and "expect={}" in file.format(begun)
-    reason = "Params have changed since last execution: before: {} now: {}"
-    again = screen.format(logging.makeLogRecord(ABOUT | more | {"reason": reason}))
-    assert again == "train_base base_models/a.pt (its settings changed)"
-    hint = "Some jobs were triggered by provenance information, … '--cleanup-metadata <outfile>'. "
-    assert screen.format(logging.makeLogRecord({"msg": hint})) == ""
 
 
 def test_a_moved_project_goes_on_and_keeps_its_data_out_of_git():

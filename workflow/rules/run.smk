@@ -4,28 +4,29 @@ import atexit
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from rootstock.controller.answer import AnswerAgain, answer, make_room, partial_answer
+from rootstock.controller.answer import AnswerAgain, answer, log_lines, make_room, partial_answer
 from rootstock.controller.checking import in_store, require_what_runs_need
 from rootstock.controller.code import code_notes, remember_code, require_code_of
-from rootstock.controller.planning import begin_run, headline
+from rootstock.controller.planning import begin_run, headline, to_do
 from rootstock.controller.rows import keep_rows
 from rootstock.controller.run_log import RunLog
-from rootstock.controller.screen import STOPPED, shorten_screen
-from rootstock.controller.time_left import TimeLeft
+from rootstock.controller.screen import AGAIN, STOPPED, Stop, take_screen
 from rootstock.controller.turns import take_turn, turn_of
 from rootstock.slurm.executor import prepare_run
 from rootstock.study.told import printable, told_as_lines
 
 PLAN_LINES = headline(PLAN)
 HELD = ExitStack()  # this run's turn in the folder
+STOP = Stop()
+SCREEN = take_screen(logger, workflow.output_settings, STOP)
 say = partial(print, file=sys.stderr, flush=True)
-logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun))
+logger.addHandler(AnswerAgain(PLAN, is_dry=lambda: workflow.dryrun, wait=SCREEN.wait))
 
 
-def tell_plan():
-    """What the run is about, and how much of it the store hands back."""
+def tell_plan(jobs):
+    """What the run is about, how much of it the store hands back, and what is to be done."""
     notes = [f"note: {note}" for note in code_notes(PLAN, OTHER_CODE)]
-    say(*map(printable, [*PLAN_LINES, *notes]), in_store(PLAN, OTHER_CODE), sep="\n")
+    say(*map(printable, [*PLAN_LINES, *notes]), in_store(PLAN, OTHER_CODE), to_do(jobs, workflow.rules), sep="\n")
 
 
 def require_code(jobs):
@@ -41,19 +42,19 @@ def require_code(jobs):
 def end_of_dry_run():
     """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after this file was read."""
     if workflow.dryrun:
-        tell_plan()
+        jobs = list(workflow.dag.needrun_jobs(exclude_finished=False)) if workflow.dag else []
+        tell_plan(jobs)
         with suppress(SystemExit):
-            require_code(list(workflow.dag.needrun_jobs(exclude_finished=False)) if workflow.dag else [])
+            require_code(jobs)
 
 
-STOP = shorten_screen(logger)
 atexit.register(end_of_dry_run)
 
 
 def start_of_run(scheduler, jobs):
     """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
     end, however it ends."""
-    tell_plan()
+    tell_plan(jobs)
     require_code(jobs)
     with told_as_lines():
         if any(job.rule.name in ("train_base", "train_finetune") for job in jobs):
@@ -69,17 +70,20 @@ def start_of_run(scheduler, jobs):
         if prepare_run(scheduler._executor, say=say):
             HELD.callback(keep_rows(PLAN).unlink, missing_ok=True)
     run_log = RunLog(PLAN)
-    logger.addHandler(TimeLeft(sys.stderr))
     logger.addHandler(run_log)
+    SCREEN.begin(PLAN)
     atexit.register(run_log.write)
 
 
-def end_of_failed_run():
+def end_of_failed_run(logs):
     """What is there all the same; after a Ctrl-C, how it goes on."""
-    if STOP.is_asked:
-        print(STOPPED)
-    elif PLAN.experiments:
-        print(partial_answer(PLAN))
+    SCREEN.end()
+    if not STOP.is_asked:
+        say(AGAIN)
+    if PLAN.experiments and not STOP.is_asked:
+        print(partial_answer(PLAN, logs))
+    else:
+        print(*[STOPPED] * STOP.is_asked, *log_lines(logs), sep="\n")
 
 
 onstart:
@@ -87,8 +91,9 @@ onstart:
 
 
 onsuccess:
-    print(answer(PLAN))
+    SCREEN.end()
+    print(answer(PLAN, log))
 
 
 onerror:
-    end_of_failed_run()
+    end_of_failed_run(log)

@@ -9,7 +9,6 @@ It reads files only, so it runs on any machine that sees the project:
 
 import textwrap
 import time
-from collections import Counter
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rootstock.commands import cli
+from rootstock.controller.counting import clock
 from rootstock.controller.planning import content_of_workflow, plan_content
-from rootstock.controller.status import STATES, JobStatus, follow, seconds_left, study_status
+from rootstock.controller.status import JobStatus, counted, follow, study_status
 from rootstock.controller.turns import is_under_way
 from rootstock.study import paths
 from rootstock.study.problems import Refusal, nearest
@@ -62,15 +62,13 @@ def _job(name: str, jobs: list[JobStatus]) -> JobStatus:
 
 def view(study: str, jobs: list[JobStatus], width: int | None) -> Group:
     """A line of counts, the running jobs, and the end of each failed job's log; no line is wider than a terminal of `width`."""
-    counts, left = Counter(job.state for job in jobs), seconds_left(jobs)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    tail = f"; about {_time(left)} left" if left is not None else ""
-    if not is_under_way(study) and not counts["running"]:
-        tail = "; no run is under way"
-    tail = "" if counts["done"] == len(jobs) else tail
-    running = [(job.name, job.where, _time(job.seconds), job.progress()) for job in jobs if job.state == "running"]
+    count = counted(jobs)
+    left = f"; {count.told_left()}" if count.told_left() else ""
+    if not is_under_way(study) and not count.of("running"):
+        left = "; no run is under way" if count.of("done") < len(jobs) else ""
+    running = [(job.name, job.where, clock(job.seconds), job.progress()) for job in jobs if job.state == "running"]
     failed = [_failed(job, width) for job in jobs if job.state == "failed"]
-    head = _folded(f"{study}: {told} of {len(jobs)}{tail}", width)
+    head = _folded(f"{study}: {count.told()} of {len(jobs)}{left}", width)
     return Group(Text(head), *([_running(running, width)] if running else []), *map(Text, failed))
 
 
@@ -100,12 +98,6 @@ def _failed(job: JobStatus, width: int | None) -> str:
 
 def _folded(line: str, width: int | None) -> str:
     return line if width is None else textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False)
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 if __name__ == "__main__":

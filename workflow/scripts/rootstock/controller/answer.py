@@ -2,10 +2,11 @@
 
 import csv
 import logging
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..store.files import write_atomically
@@ -19,39 +20,46 @@ FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
 NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
 
 
-def answer(plan: Plan) -> str:
-    """The table of a study, and its paths; its page last."""
+def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
+    """The table of a study, and its paths; its page last. `logs`: of Snakemake."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if plan.experiments and table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
     page = Path(paths.PAGE.format(study=plan.study.name))
-    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *_of_code(plan), *_page(plan, page)])
+    models = f"models: {', '.join(_folders(plan))}"
+    return "\n".join([*lines, models, *_of_code(plan), *log_lines(logs), *_page(plan, page)])
 
 
 class AnswerAgain(logging.Handler):
-    """Shows the answer of a run that has nothing to do."""
+    """Shows the answer of a run that has nothing to do, when `wait` returns: after what was said before."""
 
-    def __init__(self, plan: Plan, is_dry: Callable[[], bool]):
+    def __init__(self, plan: Plan, is_dry: Callable[[], bool], wait: Callable[[], None]):
         super().__init__()
-        self.plan, self.is_dry = plan, is_dry
+        self.plan, self.is_dry, self.wait = plan, is_dry, wait
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith(NOTHING_TO_DO) and not self.is_dry():
+            self.wait()
             print(answer(self.plan))
 
 
-def partial_answer(plan: Plan) -> str:
+def log_lines(logs: Sequence[str]) -> list[str]:
+    """Where Snakemake's log lies, which has all that the screen leaves out; none where it keeps none."""
+    return [f"log: {os.path.relpath(log)}" for log in logs]
+
+
+def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     """Tables and page of what is there after a failure, made in processes of their own: they need pandas. Then the same as a text;
     or why there is none."""
     summary, page = (Path(path.format(study=plan.study.name)) for path in (paths.PARTIAL, paths.PARTIAL_PAGE))
     done = _made("summarise", plan, summary)
     if done.returncode:
-        return done.stderr
+        return "\n".join([done.stderr, *log_lines(logs)])
     paged = _made("report", plan, page)
     listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
     last = [paged.stderr] if paged.returncode else _page(plan, page)
-    return "\n".join([done.stdout, listed, *_of_code(plan), *last])
+    return "\n".join([done.stdout, listed, *_of_code(plan), *log_lines(logs), *last])
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:

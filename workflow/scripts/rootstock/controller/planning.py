@@ -4,7 +4,8 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,13 @@ def headline(plan: Plan) -> list[str]:
         f"{first} ({saved} base trainings saved)" if saved > 0 else first,
         *(f"note: {note}" for note in plan.notes),
     ]
+
+
+def to_do(jobs: Iterable[Any], rules: Iterable[Any]) -> str:
+    """How many jobs of each of Snakemake's rules it is going to run."""
+    numbers = Counter(job.rule.name for job in jobs if job.output)
+    told = [f"{numbers[rule.name]} {rule.name}" for rule in rules if numbers[rule.name]]
+    return f"to do: {', '.join(told) or 'nothing'}"
 
 
 def analysis(plan: Plan) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from ..job.records import FOLDER, places, read_record, record_path
 from ..store.files import write_json
 from ..study import paths
 from ..study.plan import Plan
-from .events import event_of
+from .events import event_of, job_of
 
-PHASES = {"train_base": "base", "train_finetune": "finetune"}
 TAIL = 20  # lines of a failed job's log
 
 
@@ -43,9 +42,7 @@ class RunLog(logging.Handler):
         kind, event = event_of(record)
         match kind:
             case LogEvent.JOB_INFO if event.rule_name != "all":
-                phase = PHASES.get(event.rule_name, event.rule_name)
-                name = "/".join(event.wildcards.values()) or event.rule_name
-                self.jobs[event.jobid] = _Job(phase, name, list(event.log or []), time.time())
+                self.jobs[event.jobid] = _Job(*job_of(event), list(event.log or []), time.time())
             case LogEvent.JOB_FINISHED if job := self.jobs.get(event.job_id):
                 job.ended, job.success = time.time(), True
             case LogEvent.JOB_ERROR if job := self.jobs.get(event.jobid):

@@ -1,28 +1,26 @@
-"""What a run shows of its jobs: a line when one begins, which failed and why, that it was stopped. Snakemake's own log file keeps all
-that Snakemake says."""
+"""The screen of a run: Snakemake's events go to it through a thread of its own, so that neither a terminal that does not go on nor a
+fault in here holds up a job. Snakemake's own log file keeps all that Snakemake says."""
 
 import logging
-from pathlib import Path
-from typing import Any, LiteralString
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
 
-from snakemake.logging import DefaultFormatter
-from snakemake_interface_logger_plugins.common import LogEvent
+from rich.console import Console
+from snakemake.logging import ColorizingTextHandler, DefaultFormatter
 
-from .events import event_of
-from .status import last_lines
+from ..study.plan import Plan
+from .telling import Listing, Teller
 
-SCREEN = "DefaultStreamHandler"  # Snakemake's name for what writes on the screen
-LONGEST = 300  # letters of a line
-LINES = 4  # of a failed job's log
+SCREEN = "DefaultStreamHandler"  # Snakemake's names for what writes on the screen
+LOG_FILE = "DefaultLogFileHandler"  # and into .snakemake/log
+TICK_SECONDS = 1.0
+LAST_SECONDS = 10.0  # at the end of a run, for a terminal that does not go on
 STOPPING = "Terminating processes on user request"  # how Snakemake's message of a Ctrl-C begins
+AGAIN = "Mend that and run again: what is finished stays."
 STOPPED = "Stopped: nothing is lost, the same command goes on from here."
-REASONS = {  # why a job runs though its files are there: Snakemake's words, and ours
-    "Forced execution": "it is asked for",
-    "Incomplete output files": "it was stopped before",
-    "Updated input files": "what it reads changed",
-    "Params have changed": "its settings changed",
-}
-LEFT_OUT = ("Select jobs to execute", "Execute ", "Some jobs were triggered by provenance", "Rules with provenance")
 
 
 class Stop(logging.Handler):
@@ -34,58 +32,106 @@ class Stop(logging.Handler):
         self.is_asked |= record.getMessage().startswith(STOPPING)
 
 
-class ShortScreen(DefaultFormatter):
-    """As Snakemake writes, but a line for a job that begins, and at most ten for one that fails, without the shell command."""
+class Screen(logging.Handler):
+    """Takes the place of Snakemake's own handler `before`, which goes on in its stead where telling fails."""
 
-    def __init__(self, before: DefaultFormatter, stop: Stop):
-        super().__init__(before.quiet, before.show_failed_logs)
-        self.stop = stop
+    def __init__(self, before: logging.Handler, teller: Teller):
+        super().__init__()
+        self.before, self.teller, self.is_broken = before, teller, False
+        self._acts: SimpleQueue[Callable[[], Any] | logging.LogRecord | None] = SimpleQueue()
+        self._thread = Thread(target=self._go_on, name="screen", daemon=True)
+        self._thread.start()
 
-    def format(self, record: logging.LogRecord) -> str:
-        kind, _ = event_of(record)
-        said = record.getMessage()
-        told_by_job_error = kind == LogEvent.ERROR and "CalledProcessError" in said
-        told_at_the_end = self.stop.is_asked and "At least one job did not complete" in said
-        is_left_out = kind != LogEvent.ERROR and said.startswith(LEFT_OUT)
-        return "" if told_by_job_error or told_at_the_end or is_left_out else super().format(record)
+    def emit(self, record: logging.LogRecord) -> None:
+        self._acts.put(record)
 
-    def format_job_info(self, msg: dict[str, Any]) -> str:
-        why = [ours for theirs, ours in REASONS.items() if theirs in str(msg["reason"])]
-        return _job(msg) + (f" ({', '.join(why)})" if why else "")
+    def begin(self, plan: Plan) -> None:
+        """The jobs of a run begin."""
+        self._acts.put(lambda: self.teller.begin(plan))
 
-    def format_job_finished(self, msg: dict[str, Any]) -> str:
-        return str(msg["msg"])
+    def end(self) -> None:
+        """They have ended; all that was to be told of them stands there when this returns."""
+        self._acts.put(self.teller.end)
+        self.wait()
 
-    def format_group_error(self, msg: dict[str, Any]) -> LiteralString:
-        """Of a Slurm job of several fine-tunes; those that failed are told one by one."""
-        return ""
+    def wait(self) -> None:
+        """Until all is told that was said so far."""
+        told = Event()
+        self._acts.put(told.set)
+        if self._thread.is_alive():
+            told.wait(LAST_SECONDS)
 
-    def format_job_error(self, msg: dict[str, Any]) -> str:
-        if self.stop.is_asked:
-            return f"stopped: {_job(msg)}"
-        if msg["output"] and all(Path(file).exists() for file in msg["output"]):
-            return ""  # published: of several fine-tunes in a Slurm job another one failed
-        logs = [Path(log) for log in msg["log"]]
-        said = next(filter(None, (last_lines(log, LINES) for log in logs)), ["(its log is empty)"])
-        about = [f"{name} {value}" for name, value in msg["aux"].items()]
-        return "\n".join([
-            f"failed: {', '.join([_job(msg), *about])}",
-            *(f"    {line[:LONGEST]}" for line in said),
-            f"  log: {', '.join(map(str, logs))}",
-            "  Mend that and run again: what is finished stays.",
-        ])  # fmt: skip
+    def close(self) -> None:
+        self._acts.put(None)
+        self._thread.join(LAST_SECONDS)
+        super().close()
+
+    def _go_on(self) -> None:
+        while (act := self._next()) is not None:
+            if isinstance(act, logging.LogRecord):
+                self._safely(lambda record=act: self.teller.tell(record), act)
+            else:
+                self._safely(act)
+        self._safely(self.teller.end)
+
+    def _next(self) -> Callable[[], Any] | logging.LogRecord | None:
+        try:
+            return self._acts.get(timeout=TICK_SECONDS)
+        except Empty:
+            return self.teller.tick
+
+    def _safely(self, act: Callable[[], Any], record: logging.LogRecord | None = None) -> None:
+        """Do it; from the first fault on, Snakemake's own handler tells what is told."""
+        try:
+            if not self.is_broken or (record is None and act is not self.teller.tick):
+                act()
+        except Exception as fault:
+            self.is_broken = True
+            self.teller.give_up(fault)
+        if self.is_broken and record:
+            with suppress(Exception):  # nobody reads any more, as after `| head`: the run goes on
+                self.before.handle(record)
 
 
-def shorten_screen(logger: logging.Logger) -> Stop:
-    """Let the screen be short, and tell from now on whether the run was stopped; a logger of the user's own choice is left alone."""
-    stop = Stop()
-    for handler in logger.handlers:
-        if handler.name == SCREEN and isinstance(handler.formatter, DefaultFormatter):
-            handler.setFormatter(ShortScreen(handler.formatter, stop))
+class NoScreen:
+    """In its place where the user chose another logger."""
+
+    def begin(self, plan: Plan) -> None: ...
+
+    def end(self) -> None: ...
+
+    def wait(self) -> None: ...
+
+
+def take_screen(logger: logging.Logger, settings: Any, stop: Stop) -> Screen | NoScreen:
+    """Put our screen in the place of Snakemake's own, unless the user chose another logger. `settings`: Snakemake's
+    OutputSettings. Who asks for more by them (as by --verbose or --printshellcmds) keeps all of Snakemake's words."""
+    screen: Screen | NoScreen = NoScreen()
+    for handler in list(logger.handlers):
+        if handler.name == LOG_FILE and isinstance(handler.formatter, DefaultFormatter):
+            handler.formatter.show_failed_logs = True
+        if handler.name == SCREEN and isinstance(handler, ColorizingTextHandler):
+            is_full = any((settings.verbose, settings.printshellcmds, settings.debug_dag, settings.show_failed_logs))
+            if not is_full:
+                logger.removeHandler(handler)
+            screen = Screen(logging.NullHandler() if is_full else handler, _teller(handler, settings, stop, is_full))
+            logger.addHandler(screen)
     logger.addHandler(stop)
-    return stop
+    return screen
 
 
-def _job(msg: dict[str, Any]) -> str:
-    """A job in words: its rule, and what it makes."""
-    return " ".join([msg["rule_name"], *msg["output"][:1]])
+def _teller(handler: ColorizingTextHandler, settings: Any, stop: Stop, is_full: bool) -> Teller:
+    stream = handler.stream
+    console = _Console(file=stream, force_terminal=stream.isatty(), no_color=handler.nocolor or None, highlight=False)
+    kind = Listing if settings.dryrun and not is_full else Teller
+    return kind(console, lambda record: bool(handler.filter(record)), lambda: stop.is_asked, shows_words=not is_full)
+
+
+class _Console(Console):
+    def show_cursor(self, show: bool = True) -> bool:
+        """Leave it alone: a run that is killed could not show it again."""
+        return False
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was raised; rich would end the thread, and send the answer on stdout nowhere."""
+        raise

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine.epoch_line import last_epoch
 from ..job.records import FOLDER, places, read_record, record_path
@@ -14,15 +14,14 @@ from ..study import paths
 from ..study.plan import Plan
 from ..study.problems import EXIT_INTERRUPTED
 from ..study.told import printable
-from .turns import is_under_way
-
-STATES = ("running", "failed", "interrupted", "waiting", "not begun", "done")
+from .counting import HANDED_BACK, Count
+from .turns import Turn, under_way
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """One training: `state` is waiting, running, done, failed, interrupted (killed; it will be resumed), or, where no run is
-    under way for which it could wait, not begun."""
+    """One training: `state` is waiting (or waiting to be handed back by the store), running, done, failed, interrupted (killed; it
+    will be resumed), or, where no run is under way that is going to make it, not begun."""
 
     name: str
     phase: str
@@ -47,8 +46,7 @@ class JobStatus:
 
     def reason(self) -> str:
         """Why it failed, in a line: what it recorded of that, else the last line of its log."""
-        lines = f"{self.record.get('stderr', '')}".strip().splitlines() or self.last_lines(1)
-        return printable(lines[-1]) if lines else "it left no word"
+        return (recorded_reason(self.record) or self.last_lines(1) or ["it left no word"])[-1]
 
     def last_lines(self, count: int = 3) -> list[str]:
         return last_lines(self.log, count)
@@ -56,34 +54,29 @@ class JobStatus:
 
 def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
     """Every training of a plan, base models first. `has_ended`: its run goes on no more, though it still has its turn."""
-    study, found = plan.study.name, []
-    idle = "waiting" if is_under_way(study) and not has_ended else "not begun"
-    for name in plan.bases:
-        done = Path(paths.base_model(name)).exists() or stored(plan.study.store, name).is_whole()
-        log = Path(paths.BASE_LOG.format(hash=name))
-        found.append(_status(plan, name, "base", name, done, log, record_path(study, "base", name, records), idle))
-    for (prefix, unit), experiment in plan.experiments.items():
-        name = f"{prefix}/{unit}"
-        done = Path(paths.experiment_done(prefix, unit)).exists()
-        log = Path(paths.EXPERIMENT_LOG.format(prefix=prefix, unit=unit))
-        record = record_path(study, "finetune", name, records)
-        found.append(_status(plan, name, "finetune", experiment.hash, done, log, record, idle))
-    return found
+    run = None if has_ended else under_way(plan.study.name)
+    return [_status(plan, asked, run, records) for asked in _asked(plan)]
 
 
-def seconds_left(jobs: list[JobStatus]) -> float | None:
-    """At the pace of the finished jobs of each kind, on as many places as are busy now; None while none is finished."""
-    busy = max(1, sum(job.state == "running" for job in jobs))
-    total = 0.0
-    for phase in {job.phase for job in jobs}:
-        mine = [job for job in jobs if job.phase == phase]
-        left = [job for job in mine if job.state != "done"]
-        took = [job.seconds for job in mine if job.state == "done" and job.record.get("ended")]
-        if left and not took:
-            return None
-        pace = sum(took) / len(took) if took else 0.0
-        total += sum(max(0.0, pace - job.seconds) if job.state == "running" else pace for job in left)
-    return total / busy
+def counted(jobs: list[JobStatus]) -> Count:
+    """The numbers of a study; what was handed back says nothing of the time that a training takes."""
+    count = Count()
+    for job in jobs:
+        count.note(job.name, job.phase, job.state, job.record.get("started"))
+        if job.state == "done" and (seconds := seconds_of_training(job.record)) is not None:
+            count.took(job.phase, seconds)
+    return count
+
+
+def seconds_of_training(record: dict[str, Any]) -> float | None:
+    """What a job took that trained to the end; None of any other, and of one that the store handed back."""
+    is_whole = record.get("trains") and record.get("returncode") == 0 and record.get("ended") and record.get("started")
+    return record["ended"] - record["started"] if is_whole else None
+
+
+def recorded_reason(record: dict[str, Any]) -> list[str]:
+    """The last line of what a failed job recorded of its failure; none where it recorded nothing."""
+    return [printable(line) for line in f"{record.get('stderr', '')}".strip().splitlines()[-1:]]
 
 
 def follow(job: JobStatus, poll_seconds: float = 0.5) -> Iterator[str]:
@@ -114,22 +107,47 @@ def last_lines(log: Path, count: int) -> list[str]:
     return [printable(line) for line in _read(log).splitlines()[-count:]]
 
 
-def _status(
-    plan: Plan, name: str, phase: str, spec_hash: str, done: bool, log: Path, record_file: Path, idle: str
-) -> JobStatus:
-    record = read_record(record_file) or {}
-    lock = stored(plan.study.store, spec_hash).folder / "lock"
-    if done:
+class _Asked(NamedTuple):
+    """One training that a plan asks for: the file that says it is published, and the log of its job."""
+
+    name: str
+    phase: str
+    hash: str
+    published: str
+    log: Path
+
+
+def _asked(plan: Plan) -> Iterator[_Asked]:
+    for name in plan.bases:
+        yield _Asked(name, "base", name, paths.base_model(name), Path(paths.BASE_LOG.format(hash=name)))
+    for (prefix, unit), experiment in plan.experiments.items():
+        log = Path(paths.EXPERIMENT_LOG.format(prefix=prefix, unit=unit))
+        published = paths.experiment_done(prefix, unit)
+        yield _Asked(f"{prefix}/{unit}", "finetune", experiment.hash, published, log)
+
+
+def _status(plan: Plan, asked: _Asked, run: Turn | None, records: Path) -> JobStatus:
+    record_file = record_path(plan.study.name, asked.phase, asked.name, records)
+    record, kept = read_record(record_file) or {}, stored(plan.study.store, asked.hash)
+    lock = kept.folder / "lock"
+    if Path(asked.published).exists() or (asked.phase == "base" and kept.is_whole()):
         state = "done"
     elif is_held(lock):
         state = "running"
-    elif not record or record.get("returncode") == 0:
-        state = idle
-    elif record.get("returncode") == EXIT_INTERRUPTED or "ended" not in record:
-        state = "interrupted"
+    elif run and asked.published in run.written and record.get("started", 0) < run.since:
+        state = HANDED_BACK if kept.is_whole() else "waiting"
     else:
-        state = "failed"
-    return JobStatus(name, phase, state, log, record, record_file, lock)
+        state = _ended(record)
+    return JobStatus(asked.name, asked.phase, state, asked.log, record, record_file, lock)
+
+
+def _ended(record: dict[str, Any]) -> str:
+    """How a training stands whose job has recorded this and is not there now."""
+    if not record or record.get("returncode") == 0:
+        return "not begun"
+    if record.get("returncode") == EXIT_INTERRUPTED or "ended" not in record:
+        return "interrupted"
+    return "failed"
 
 
 def _read(path: Path) -> str:

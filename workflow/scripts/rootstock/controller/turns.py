@@ -21,11 +21,12 @@ FOLDER = Path(".rootstock/runs")
 
 @dataclass(frozen=True)
 class Turn:
-    """Of one study's run: which files it is going to write, and which it reads for that."""
+    """Of one study's run: which files it is going to write, which it reads for that, and since when (seconds since the epoch)."""
 
     study: str
     written: frozenset[str]
     read: frozenset[str]
+    since: float = 0.0
 
     def collides(self, other: "Turn") -> bool:
         """Whether the two must not run at once; of one study there is one run at a time."""
@@ -71,8 +72,13 @@ def is_under_way(study: str, folder: Path = FOLDER) -> bool:
     return is_held(_lock(study, folder))
 
 
+def under_way(study: str, folder: Path = FOLDER) -> Turn | None:
+    """The run of a study that goes on now, in this project folder."""
+    return _read(folder / f"{study}.json") if is_under_way(study, folder) else None
+
+
 def _begun(turn: Turn, say: Callable[[str], None], folder: Path) -> ExitStack:
-    content = {"study": turn.study, "written": sorted(turn.written), "read": sorted(turn.read)}
+    content = {"study": turn.study, "written": sorted(turn.written), "read": sorted(turn.read), "since": time.time()}
     write_json(folder / f"{turn.study}.json", content)
     held = ExitStack()
     held.enter_context(hold(_lock(turn.study, folder), say=say))
@@ -81,9 +87,19 @@ def _begun(turn: Turn, say: Callable[[str], None], folder: Path) -> ExitStack:
 
 def _under_way(folder: Path) -> Iterator[Turn]:
     for record in sorted(folder.glob("*.json")):
-        if is_under_way(record.stem, folder):
-            content = json.loads(record.read_text(encoding="utf-8"))
-            yield Turn(content["study"], frozenset(content["written"]), frozenset(content["read"]))
+        if turn := under_way(record.stem, folder):
+            yield turn
+
+
+def _read(record: Path) -> Turn | None:
+    """None where a run was killed before it had written its first record whole."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return Turn(
+            content["study"], frozenset(content["written"]), frozenset(content["read"]), content.get("since", 0.0)
+        )
+    except FileNotFoundError:
+        return None
 
 
 def _lock(study: str, folder: Path) -> Path:

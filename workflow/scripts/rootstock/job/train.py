@@ -52,7 +52,7 @@ def train(job: Job) -> StoredObject:
         sharers = trainings_on_a_gpu(job.run)
         with granted_gpus(job.run.gpus_asked, job.run.device, job.say, sharers=sharers) as gpus:
             if job.record:
-                job.record.update(gpus=gpus)
+                job.record.update(gpus=gpus, trains=True)  # and is not handed back: what it takes tells the pace
             if job.run.nodes * job.run.world_size > 1:
                 launch_workers(job.run)
             else:

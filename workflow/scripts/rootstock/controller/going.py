@@ -1,0 +1,92 @@
+"""A run as it goes on: which of its jobs run, what is done, what failed and why, from Snakemake's events and the jobs' records."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ..job.records import FOLDER, read_record, record_path
+from ..study.plan import Plan
+from .events import Event, Job, job_of
+from .status import counted, last_lines, recorded_reason, seconds_of_training, study_status
+
+SKEW_SECONDS = 5  # how far the clocks of two machines may lie apart
+LOOK_SECONDS = 3  # between two looks for jobs that a cluster has begun
+LONGEST = 300  # letters of a reason
+NO_REASON = "For further error details"  # what an executor's word ends with
+
+
+class Going:
+    """The jobs of a run. On a cluster one that was submitted waits, until its record says that it began."""
+
+    def __init__(self, plan: Plan, records: Path = FOLDER):
+        self.count = counted(study_status(plan, records))
+        self.study, self.records = plan.study.name, records
+        self.began = time.time()
+        self.share = 0.0  # of all jobs of the run, done
+        self.running: dict[int, Job] = {}
+        self._submitted: dict[int, float] = {}  # when, of those of a cluster that have not begun
+        self._jobs: dict[int, tuple[Job, float]] = {}
+        self._looked = 0.0
+
+    def begin(self, event: Event, created: float) -> None:
+        """A job begins here, or is submitted; `created`: when that was said, in seconds since the epoch."""
+        job = job_of(event)
+        self._jobs[event.jobid] = job, created - (0 if event.local else SKEW_SECONDS)
+        if event.local:
+            self._runs(event.jobid, created)
+        else:
+            self._submitted[event.jobid] = created
+            self._note(job, "waiting")
+
+    def finish(self, jobid: int) -> None:
+        if job := self._ended(jobid):
+            self._note(job, "done")
+            if (seconds := seconds_of_training(self.record(jobid))) is not None:
+                self.count.took(job.phase, seconds)
+
+    def fail(self, jobid: int, state: str = "failed") -> None:
+        """A job failed; it may be submitted again."""
+        if job := self._ended(jobid):
+            self._note(job, state)
+
+    def look(self) -> None:
+        """Which submitted jobs have begun meanwhile."""
+        if not self._submitted or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for jobid in list(self._submitted):
+            record = self.record(jobid)
+            if record and "ended" not in record:
+                self._runs(jobid, record["started"])
+
+    def record(self, jobid: int) -> dict[str, Any]:
+        """What a job of this run recorded of itself; nothing where it has not, or what is there is of an earlier attempt."""
+        job, since = self._jobs.get(jobid, (None, 0.0))
+        found = (job and read_record(record_path(self.study, job.phase, job.name, self.records))) or {}
+        return found if (found.get("started") or 0) >= since else {}
+
+    def reason(self, event: Event, log_of_group: list[str]) -> str:
+        """Why a job failed, in a line: as it recorded it, else what ran it says, and the last line of its log."""
+        record = self.record(event.jobid)
+        if record.get("returncode") and (said := recorded_reason(record)):
+            return said[0][:LONGEST]
+        word = (event.rule_msg or "").partition(NO_REASON)[0].strip()
+        logs = [Path(log) for log in [*(event.log or []), *log_of_group]]
+        last = next((lines[0].strip() for log in logs if (lines := last_lines(log, 1))), "")
+        return (" ".join(filter(None, [word, last])) or "its log is empty")[:LONGEST]
+
+    def _runs(self, jobid: int, since: float) -> None:
+        self._submitted.pop(jobid, None)
+        job, _ = self._jobs[jobid]
+        self.running[jobid] = job
+        if self.count.state(job.name):
+            self.count.note(job.name, job.phase, "running", since)
+
+    def _ended(self, jobid: int) -> Job | None:
+        self._submitted.pop(jobid, None)
+        self.running.pop(jobid, None)
+        return self._jobs.get(jobid, (None, 0.0))[0]
+
+    def _note(self, job: Job, state: str) -> None:
+        if self.count.state(job.name):  # a training of the study
+            self.count.note(job.name, job.phase, state)
