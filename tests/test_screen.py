@@ -448,7 +448,7 @@ def test_a_run_at_a_narrow_terminal_is_one_line_that_moves_and_a_line_for_what_f
     run.close()
     lines = drawn_last(run.before)
     assert run.exitstatus == 1 and len(lines) < LINES
-    assert "to do: 3 train_finetune, 1 summarise" in lines and "Traceback" not in run.before
+    assert "to do: 3 train_finetune, 1 summarise, 1 report" in lines and "Traceback" not in run.before
     (failed,) = [line for line in lines if line.startswith("failed: ")]
     assert "fold2_cleo" in failed and "X holds NaN" in failed and "log: logs/finetune/" in failed
     assert [line for line in lines if re.fullmatch(r"2 done, 1 failed in \d:\d\d", line)], lines
