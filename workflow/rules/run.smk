@@ -78,11 +78,12 @@ def start_of_run(scheduler, jobs):
 def end_of_failed_run(logs):
     """What is there all the same; after a Ctrl-C, how it goes on."""
     SCREEN.end()
-    if STOP.is_asked:
-        print(STOPPED)
-    elif PLAN.experiments:
-        print(partial_answer(PLAN))
-    print(*log_lines(logs), *([] if STOP.is_asked else [AGAIN]), sep="\n")
+    if not STOP.is_asked:
+        say(AGAIN)
+    if PLAN.experiments and not STOP.is_asked:
+        print(partial_answer(PLAN, logs))
+    else:
+        print(*[STOPPED] * STOP.is_asked, *log_lines(logs), sep="\n")
 
 
 onstart:

@@ -27,8 +27,8 @@ def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     if plan.experiments and table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
     page = Path(paths.PAGE.format(study=plan.study.name))
-    last = [*_of_code(plan), *log_lines(logs), *_page(plan, page)]
-    return "\n".join([*lines, f"models: {', '.join(_folders(plan))}", *last])
+    models = f"models: {', '.join(_folders(plan))}"
+    return "\n".join([*lines, models, *_of_code(plan), *log_lines(logs), *_page(plan, page)])
 
 
 class AnswerAgain(logging.Handler):
@@ -49,17 +49,17 @@ def log_lines(logs: Sequence[str]) -> list[str]:
     return [f"log: {os.path.relpath(log)}" for log in logs]
 
 
-def partial_answer(plan: Plan) -> str:
+def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     """Tables and page of what is there after a failure, made in processes of their own: they need pandas. Then the same as a text;
     or why there is none."""
     summary, page = (Path(path.format(study=plan.study.name)) for path in (paths.PARTIAL, paths.PARTIAL_PAGE))
     done = _made("summarise", plan, summary)
     if done.returncode:
-        return done.stderr
+        return "\n".join([done.stderr, *log_lines(logs)])
     paged = _made("report", plan, page)
     listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
     last = [paged.stderr] if paged.returncode else _page(plan, page)
-    return "\n".join([done.stdout, listed, *_of_code(plan), *last])
+    return "\n".join([done.stdout, listed, *_of_code(plan), *log_lines(logs), *last])
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:

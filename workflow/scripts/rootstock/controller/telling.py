@@ -1,6 +1,7 @@
 """What the screen says of a run in words: which jobs failed and why, what a dry run would start, and Snakemake's own warnings."""
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -121,7 +122,8 @@ class Teller:
         if len(self.told) <= FAILURES:
             about = [f"{name} {value}" for name, value in event.aux.items()]
             what = ", ".join([" ".join([event.rule_name, *event.output[:1]]), *about])
-            self._say(f"{what}: {reason}; log: {', '.join(event.log or ['none'])}", "failed: ", "bold red")
+            logs = ", ".join(map(os.path.relpath, event.log or [])) or "none"
+            self._say(f"{what}: {reason}; log: {logs}", "failed: ", "bold red")
         elif len(self.told) == FAILURES + 1:
             self._say("more jobs failed; Snakemake's log and status.py name them all")
 
