@@ -70,7 +70,7 @@ def svg_of(drawing: Drawing, name: str, title: str, alt: str) -> str:
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-alt", "class": "drawing"}
-    root.attrib |= {"style": f"{FONTS}; aspect-ratio: {float(width):g} / {float(height):g}"}
+    root.attrib |= {"style": f"{FONTS}; background: {SHOWN[PAPER]}; aspect-ratio: {float(width):g} / {float(height):g}"}
     for place, (tag, text) in enumerate((("title", title), ("desc", alt))):
         told = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{name}-{'alt' if place else 'title'}"})
         told.text = NO_XML.sub("", text)

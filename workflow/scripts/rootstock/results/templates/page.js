@@ -21,20 +21,22 @@ addEventListener("afterprint", () => {
   for (const one of opened.splice(0)) one.open = false;
 });
 
-const bundle = document.getElementById("tables");
-if (bundle) {
+async function turnPages(bundle) {
   const bytes = Uint8Array.from(atob(bundle.textContent), (letter) => letter.charCodeAt(0));
   const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
   const { default: DataTable } = await import(url);
   URL.revokeObjectURL(url);
+  const language = { search: "Filter", lengthMenu: "_MENU_ rows", info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(of _MAX_)" };
+  const lengthMenu = [10, 50, 200, { label: "all", value: -1 }];
   for (const table of document.querySelectorAll("table.long")) {
-    new DataTable(table, {
-      order: [],
-      pageLength: 10,
-      lengthMenu: [10, 50, 200, { label: "all", value: -1 }],
-      autoWidth: false,
-      language: { search: "Filter", lengthMenu: "_MENU_ rows", info: "_START_ to _END_ of _TOTAL_", infoFiltered: "(of _MAX_)" },
-    });
+    new DataTable(table, { order: [], pageLength: 10, lengthMenu, autoWidth: false, language });
   }
 }
-document.documentElement.dataset.ready = "yes";
+
+try {
+  const bundle = document.getElementById("tables");
+  if (bundle) await turnPages(bundle);
+} finally {
+  document.documentElement.classList.remove("turning"); // if it failed, all rows are shown
+  document.documentElement.dataset.ready = "yes";
+}
