@@ -117,6 +117,14 @@ def test_comparisons_too_many_for_so_few_people_are_said_to_be_that():
     assert second.endswith("; with 6 people and 3 comparisons no p after Holm can be below 0.094.")
 
 
+def test_units_that_stay_the_same_leave_too_few_for_a_test_and_that_is_said():
+    first, second = said(study(rows([0.0] * 5 + [4.0, 5.0, 6.0, 3.0, 2.0])))
+    assert (
+        "is not shown to change" in first and "5 of 10 people gain, none loses, 5 stay the same; 95 % interval" in first
+    )
+    assert second == "That may be chance (p = 0.062); with 5 of 10 people who differ no p can be below 0.062."
+
+
 def test_the_only_one_of_several():
     second = said(study(rows(np.array(GAINS) + 1, share=0.5), rows([0.0] * 10, share=0.1)))[1]
     assert second.endswith("; of 2 settings it is the only one that shows a gain.")

@@ -158,7 +158,7 @@ def _chance(one: Comparison, main: list[Comparison], question: Question) -> str:
         return f"The loss is unlikely to be chance ({p_text(one)}){whole}"
     found = f"That is {best}, chosen on these very results, and may be chance" if best else "That may be chance"
     shown = f"no setting shows a gain, {harmed or 'none'} a loss" if best else ""
-    return "; ".join(filter(None, (f"{found} ({p_text(one)})", shown, _too_many(one, question))))
+    return "; ".join(filter(None, (f"{found} ({p_text(one)})", shown, _too_few(one, question))))
 
 
 def _why_this(main: list[Comparison], question: Question) -> str:
@@ -175,9 +175,11 @@ def _why_this(main: list[Comparison], question: Question) -> str:
     )
 
 
-def _too_many(one: Comparison, question: Question) -> str:
-    """What no result could have shown: so many comparisons leave no p that is small enough."""
+def _too_few(one: Comparison, question: Question) -> str:
+    """What no result of those who differ could have shown: so few, or so many comparisons, leave no p that is small enough."""
     if one.smallest_p_holm <= ALPHA:
         return ""
-    fewest = f"{one.smallest_p_holm:.2g}"
-    return f"with {_few(one, question)} and {one.n_tested} comparisons no p after Holm can be below {fewest}"
+    floor, differ = f"{one.smallest_p_holm:.2g}", one.gained + one.lost
+    who = f"{_few(one, question)}" if differ == one.n else f"{differ} of {one.n} {question.words[1]} who differ"
+    many = f" and {one.n_tested} comparisons" if one.n_tested > 1 else ""
+    return f"with {who}{many} no p{' after Holm' if many else ''} can be below {floor}"

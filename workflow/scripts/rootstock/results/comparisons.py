@@ -82,8 +82,9 @@ class Comparison:
 
     @property
     def smallest_p_holm(self) -> float:
-        """The smallest p after Holm that a single gain among so many comparisons can have."""
-        return min(1.0, self.n_tested * self.smallest_p)
+        """The smallest p after Holm that those can give who differ at all, were this the smallest of all that are tested."""
+        of_those = max(self.smallest_p, 2 / 2 ** (self.gained + self.lost))
+        return min(1.0, max(self.n_tested, 1) * of_those)
 
     @property
     def is_beyond_chance(self) -> bool:

@@ -34,7 +34,8 @@ WORDS: dict[str, str] = {
     ),
     "smallest p": (
         "With n units there are 2ⁿ flips, so no result gives a p below 2/2ⁿ: 0.0625 with five units, which is why fewer than "
-        f"{MIN_UNITS} are not tested. After Holm's correction it is that times the number of comparisons."
+        f"{MIN_UNITS} are not tested. A tie has no sign to flip, so ties make it larger. After Holm's correction it is that times "
+        "the number of comparisons."
     ),
     "Holm's correction": (
         "Among many comparisons some look good by chance alone. Holm's method (1979) raises each p so that with no effect "
