@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rootstock.results.answer import chosen
+from rootstock.results.comparisons import compare
 from rootstock.results.sections import Figure, Material, Section, Table
 from rootstock.results.summary import summary_of
 from rootstock.results.svg import svg_of
@@ -43,7 +45,11 @@ def _history(losses: Sequence[float]) -> tuple[list[dict], int]:
 def material_of(plan: Plan, baselines: Sequence[dict] = ()) -> Material:
     reporter = plan.study.task.reporter()
     summary = summary_of(plan, reporter.result_columns)
-    return Material(plan, summary, list(baselines), explainer_of(reporter).question(summary))
+    question = explainer_of(reporter).question(summary)
+    comparisons = compare(summary, question) if question else []
+    return Material(
+        plan, summary, list(baselines), question, comparisons, chosen(comparisons, question) if question else None
+    )
 
 
 def parts_of(material: Material) -> dict[str, Figure | Table]:

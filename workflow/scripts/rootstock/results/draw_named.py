@@ -15,6 +15,14 @@ LINES = ("-", "--", ":", "-.")
 FEW_CELLS = 12  # rows of a table whose numbers can be read
 
 
+def shorter(names: Sequence[str]) -> list[str]:
+    """The names without the parts, between commas, that all of them have; as they are where that would leave two alike."""
+    parts = [name.split(", ") for name in names]
+    common = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    short = [", ".join(part for part in own if part not in common) for own in parts]
+    return short if all(short) and len(set(short)) == len(short) else list(names)
+
+
 def rows(values: pd.DataFrame, label: str, references: Sequence[tuple[str, float]] = ()) -> Drawing:
     """A row a name, a mark a column of `values`, joined by a line; dashed levels with their names."""
     with styled():
@@ -31,7 +39,7 @@ def rows(values: pd.DataFrame, label: str, references: Sequence[tuple[str, float
             )
         for name, level in references:
             axes.axvline(level, color=INK, linewidth=1, linestyle="--", label=cut(name, 40))
-        axes.set_yticks(heights, [cut(name, 34) for name in values.index])
+        axes.set_yticks(heights, [cut(name, 34) for name in shorter(list(values.index))])
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
@@ -98,7 +106,8 @@ def panels(
                 _curve(axes, line, looks[name], kept.get((panel, name)))
             axes.set_title(cut(panel, 30))
         figure.supxlabel(label_x, fontsize=9)
-        figure.supylabel(label_y, fontsize=9)
+        for axes in all_axes[: len(named) : columns]:
+            axes.set_ylabel(label_y, fontsize=8)
         _legend(figure, all_axes[0], looks)
     return figure
 
@@ -114,8 +123,8 @@ def _legend(figure: Drawing, axes: Axes, looks: Mapping[str, int]) -> None:
     """One for all panels: a panel may lack a curve."""
     handles = [
         axes.plot([], [], marker=MARKS[place % len(MARKS)], color=COLOURS[place % len(COLOURS)],
-                  linestyle=LINES[place // len(COLOURS) % len(LINES)], label=cut(name, 60))[0]
-        for name, place in looks.items()
+                  linestyle=LINES[place // len(COLOURS) % len(LINES)], label=cut(short, 60))[0]
+        for short, place in zip(shorter(list(looks)), looks.values(), strict=True)
     ]  # fmt: skip
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside upper left", ncols=1, fontsize=8, handlelength=2.6)

@@ -11,7 +11,7 @@ from ...results.sections import Figure, Material, Section, Table
 from .methods import methods as methods
 from .tables import AT_DIMENSION, SCORES, nested_dimensions, students, varied, varied_seeds
 
-MOST_ROWS, MOST_LINES = 30, 8
+MOST_ROWS, MOST_LINES = 30, 6  # six colours
 RECALL = "R@1 on held-out text, %"
 MEANS = "With several seeds, a value is the mean over them."
 
@@ -31,7 +31,7 @@ def beside_teacher(rows: pd.DataFrame) -> list[Figure]:
     values = _by_phase(rows)
     if values.notna().sum().sum() < 2:
         return []
-    shown, teachers = values[:MOST_ROWS], _teachers(rows)
+    shown, teachers = values.loc[_best(values)], _teachers(rows)
     caption = f"A row is a student, a mark its R@1 after a phase, the dashed line the teacher. {MEANS}"
     alt = "; ".join(f"{student}: " + ", ".join(f"{phase} {value:.1f} %" for phase, value in one.dropna().items())
                     for student, one in shown.iterrows())  # fmt: skip
@@ -54,6 +54,12 @@ def _by_phase(rows: pd.DataFrame) -> pd.DataFrame:
     ])  # fmt: skip
     values = 100 * both.astype({"phase 1": float, "phase 2": float}).groupby("student", sort=False).mean()
     return values.dropna(axis="columns", how="all")
+
+
+def _best(values: pd.DataFrame) -> list[Any]:
+    """Names of the rows with the highest values, in their order; of all where there are not many."""
+    best = set(values.max(axis=1).nlargest(MOST_ROWS).index)
+    return [name for name in values.index if name in best]
 
 
 def against_speed(rows: pd.DataFrame, baselines: list[dict[str, Any]]) -> list[Figure]:
@@ -95,16 +101,13 @@ def against_dimensions(rows: pd.DataFrame) -> list[Figure]:
     lines = {str(name): _line(scored[scored["line"] == name]) for name in best.index[:MOST_LINES]}
     caption = (
         "A vector is cut to its first dimensions and scaled to length one again. A mark is the mean over seeds, a band goes "
-        "from the lowest seed to the highest, the level line is the teacher with all of its dimensions."
+        "from the lowest seed to the highest, the dashed line is the teacher with all of its dimensions."
     )
     alt = "; ".join(f"{name}: " + ", ".join(f"{one.x:g} dimensions {one.mean:.1f} %" for one in line.itertuples())
                     for name, line in lines.items())  # fmt: skip
     teachers = _teachers(rows)
-    ends = scored["dimensions"].agg(["min", "max"]).tolist()
-    levels = {
-        name: pd.DataFrame({"x": ends} | dict.fromkeys(("mean", "low", "high"), level)) for name, level in teachers
-    }
-    drawing = draw.against(lines | levels, "dimensions kept", RECALL)
+    named = dict(zip(draw_named.shorter(list(lines)), lines.values(), strict=True))
+    drawing = draw.against(named, "dimensions kept", RECALL, levels=teachers)
     caption += _first_of(lines, best)
     return [
         Figure("recall_dimensions", "Recall against dimensions", caption, f"{_told(teachers)}; {alt}", drawing, scored)
@@ -130,17 +133,17 @@ def _line(scored: pd.DataFrame) -> pd.DataFrame:
 
 def what_was_learned(rows: pd.DataFrame, material: Material) -> list[Figure]:
     """Validation loss by epoch of each training; absent where all trainings have one epoch."""
-    seeds = varied_seeds(rows)
-    called = {one["path"]: ", ".join([one["student"], *(f"{name} {one[name]:g}" for name in seeds if one[name] == one[name])])
-              for one in rows.to_dict("records")}  # fmt: skip
-    bases = rows.drop_duplicates("base_hash")
-    first = {called[one.path]: curve(history_of_base(str(one.base_hash))) for one in bases.itertuples()}
+    bases = rows.drop_duplicates("started_as")
+    first = {one["started_as"]: curve(history_of_base(one["base_hash"])) for one in bases.to_dict("records")}
+    called = rows[rows["phase"] == 2].drop_duplicates("student").set_index("path")["student"]
     second = {
-        called[one.path]: curve(history_of_experiment(one)) for one in material.plan.fine_tunes if one.path in called
+        str(called[one.path]): curve(history_of_experiment(one))
+        for one in material.plan.fine_tunes
+        if one.path in called
     }
     caption = (
         "Loss on the validation part after each epoch; a mark is the epoch whose weights were kept. The two phases have "
-        "different losses, so each has a scale of its own."
+        "different losses, so each has a scale of its own. Of several seeds the first is drawn."
     )
     return learning_curves(
         "losses", "Validation loss by epoch", caption, {"phase 1": first, "phase 2": second}, "epoch", "validation loss"
@@ -187,4 +190,4 @@ def _told(teachers: list[tuple[str, float]]) -> str:
 
 
 def _first_of(shown: Any, every: Any) -> str:
-    return f" {len(shown)} of {len(every)} are drawn." if len(shown) < len(every) else ""
+    return f" The best {len(shown)} of {len(every)} are drawn." if len(shown) < len(every) else ""

@@ -1,5 +1,7 @@
 """Rows of distillation's results, as table, question and page read them."""
 
+from typing import Any
+
 import pandas as pd
 
 from ...results.question import UNTRAINED
@@ -31,13 +33,22 @@ def nested_dimensions(summary: pd.DataFrame) -> list[int]:
 
 
 def students(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with `phase`, and `student`: what a student is called in a figure, by its layers and the settings that vary."""
+    """The summary with `phase`, and what a student is called in a figure: by its layers and the settings that vary (`student`),
+    and by those of phase 1 alone (`started_as`)."""
     names = varied(summary)
-    called = [
-        ", ".join([one["student_name"], f"{one['layers']} layers", *(_set(name, one[name]) for name in names if one[name] == one[name])])
-        for one in summary.to_dict("records")
-    ]  # fmt: skip
-    return summary.assign(student=called, phase=(summary["mode"] != UNTRAINED) + 1)
+    of_phase_1 = [name for name in names if name.startswith("base_") or name in ("student", "teacher")]
+    rows = summary.to_dict("records")
+    called = {
+        "student": [_called(one, names) for one in rows],
+        "started_as": [_called(one, of_phase_1) for one in rows],
+    }
+    return summary.assign(**called, phase=(summary["mode"] != UNTRAINED) + 1)
+
+
+def _called(one: dict[Any, Any], names: list[str]) -> str:
+    """Without what it does not have."""
+    settings = [_set(name, one[name]) for name in names if one[name] == one[name]]
+    return ", ".join([one["student_name"], f"{one['layers']} layers", *settings])
 
 
 def _set(name: str, value: object) -> str:

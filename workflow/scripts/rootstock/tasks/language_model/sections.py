@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...results import draw, draw_named
+from ...results import draw, draw_named, gains
 from ...results.histories import History, history_of_base, history_of_experiment
 from ...results.labels import label_of, setting_columns, settings_of
 from ...results.learning import curve, learning_curves
@@ -30,7 +30,7 @@ from .tables import (
     trunk_names,
 )
 
-MOST_LINES, MOST_ROWS = 8, 30
+MOST_LINES, MOST_ROWS = 6, 30  # six colours
 NATS, BITS = "nats a token", "bits a byte"
 BITS_ARE = "Bits a byte spread the same loss over the bytes of the text, so that tokenizers compare. "
 TOKENS = "million tokens seen, with those of the trunk"
@@ -44,10 +44,17 @@ def sections(material: Material) -> list[Section]:
     sizes = {one.path: known[one.data] for one in experiments}
     return [
         Section("Branches and their domains", [*beside_trunk(branches, material), *by_domain(branches, material)]),
+        Section("How much data it takes", gains.amounts(material, levels=levels(branches))),
         Section("Budgets", [*trunk_budgets(material.summary), *branch_budgets(branches, material.question)]),
         Section("Loss against tokens", against_tokens(material)),
         Section("Losses", [*branch_losses(branches, material.question, sizes), trunk_losses(material.summary, sizes)]),
     ]
+
+
+def levels(branches: pd.DataFrame) -> list[tuple[str, float]]:
+    """Losses that know no share of a domain's text: means over domains."""
+    means = branches.groupby("domain")[["trunk", "continued"]].mean().mean().dropna()
+    return [(SIDES[str(side)], float(loss)) for side, loss in means.items()]
 
 
 def beside_trunk(branches: pd.DataFrame, material: Material) -> list[Figure]:
@@ -143,19 +150,24 @@ def _budgets(name: str, title: str, points: pd.DataFrame, caption: str, label_x:
     rest = f" {len(shown)} of {len(lines)} lines are drawn." if len(shown) < len(lines) else ""
     alt = "; ".join(f"{line}: " + ", ".join(f"{x:.3g} million {mean:.3f}" for x, mean in zip(rows["x"], rows["mean"], strict=True))
                     for line, rows in shown.items())  # fmt: skip
-    drawing = draw.against(shown, label_x, f"{label_y}, {NATS}")
+    named = dict(zip(draw_named.shorter(list(shown)), shown.values(), strict=True))
+    drawing = draw.against(named, label_x, f"{label_y}, {NATS}")
     return [Figure(name, title, caption + rest, alt, drawing, points.rename(columns={"x": label_x}))]
 
 
 def against_tokens(material: Material) -> list[Figure]:
     """Validation loss by tokens seen: trunks with their cool-downs on all text, branches on their own domain."""
-    plan, rows = material.plan, material.summary.assign(trunk=trunk_names(material.summary))
+    plan, rows = material.plan, material.summary.assign(trunk=trunk_names(material.summary, ("base_seed",)))
     called = _called(rows, material)
     shorter = {training.continues for training in plan.bases.values()}  # a longer trunk shows what they saw
-    trunks = {str(one["base_hash"]): str(one["trunk"]) for one in rows.to_dict("records")}
-    histories = {name: history_of_base(name) for name in trunks}
-    panels = {GENERAL: {trunk: curve(histories[name], _million(plan.bases[name].spec))
-                        for name, trunk in trunks.items() if name not in shorter}}  # fmt: skip
+    histories = {str(name): history_of_base(str(name)) for name in rows["base_hash"].unique()}
+    trunks = rows[~rows["base_hash"].isin(shorter)].drop_duplicates("trunk").to_dict("records")
+    panels = {
+        GENERAL: {
+            one["trunk"]: curve(histories[one["base_hash"]], _million(plan.bases[one["base_hash"]].spec))
+            for one in trunks
+        }
+    }
     for experiment in plan.fine_tunes:
         if experiment.path in called:
             panel, label = called[experiment.path]
@@ -163,24 +175,20 @@ def against_tokens(material: Material) -> list[Figure]:
             panels.setdefault(panel, {})[label] = _went_on(experiment, plan.bases[base].spec, histories[base])
     caption = (
         "Loss on the validation part: of all text for trunks and cool-downs (general), of its domain for a branch. A mark is "
-        "the evaluation whose weights were kept."
+        "the evaluation whose weights were kept. Of several seeds the first is drawn."
     )
     return learning_curves("tokens", "Loss against tokens", caption, panels, TOKENS, f"validation loss, {NATS}")
 
 
 def _called(rows: pd.DataFrame, material: Material) -> dict[str, tuple[str, str]]:
-    """By path of a fine-tune: what it learned from, and what it is called there."""
-    question = material.question
-    seeds = [name for name in ("base_seed", "seed") if name in rows and rows[name].nunique() > 1]
-    cooled = cool_downs_of(rows)
+    """By path of a fine-tune: what it learned from, and what it is called there; of several seeds the first."""
+    cooled, question = cool_downs_of(rows, ("base_seed",)), material.question
     labels = dict(zip(cooled["path"], cooled["called"], strict=True))
-    for setting, group in settings_of(branches_of(rows), question) if question else ():
+    for setting, group in settings_of(branches_of(rows[rows["mode"] != UNTRAINED]), question) if question else ():
         labels |= dict.fromkeys(group["path"], label_of(setting, question))
-    return {
-        one["path"]: (one["domain"], ", ".join([labels[one["path"]], *(f"{name} {one[name]:g}" for name in seeds)]))
-        for one in rows.to_dict("records")
-        if one["mode"] != UNTRAINED
-    }
+    named = rows[rows["path"].isin(labels)]
+    named = named.assign(label=[labels[path] for path in named["path"]]).drop_duplicates(["domain", "label"])
+    return {one["path"]: (one["domain"], one["label"]) for one in named.to_dict("records")}
 
 
 def _went_on(experiment: Experiment, trunk: Any, before: History) -> pd.DataFrame:
