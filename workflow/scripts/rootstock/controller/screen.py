@@ -10,12 +10,15 @@ from typing import Any
 
 from rich.console import Console
 from snakemake.logging import ColorizingTextHandler, DefaultFormatter
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from ..study.plan import Plan
+from .events import event_of
 from .telling import Listing, Teller
 
 SCREEN = "DefaultStreamHandler"  # Snakemake's names for what writes on the screen
 LOG_FILE = "DefaultLogFileHandler"  # and into .snakemake/log
+UNTOLD = (LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO)
 TICK_SECONDS = 1.0
 LAST_SECONDS = 10.0  # at the end of a run, for a terminal that does not go on
 STOPPING = "Terminating processes on user request"  # how Snakemake's message of a Ctrl-C begins
@@ -43,7 +46,8 @@ class Screen(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._acts.put(record)
+        if event_of(record)[0] not in UNTOLD or self.is_broken:
+            self._acts.put(record)
 
     def begin(self, plan: Plan) -> None:
         """The jobs of a run begin."""
