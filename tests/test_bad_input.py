@@ -100,6 +100,25 @@ def test_all_faults_are_reported_at_once():
     assert sorted(line.split(":")[0] for line in found) == sorted([*keys, "folds", "run.threads"])
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"data": {"domains": ["cels"]}}, {"domains": ["cels"]}, {"data": {"domian": 1}}, {"data": {"vocab_size": 1}}],
+    ids=["data", "scope", "key", "domain"],
+)
+def test_shapes_that_do_not_fit_come_with_faults_of_data_and_scope(elsewhere):
+    base = {"lr": -1, "lrr": 1, "d_model": 30, "n_heads": 4}
+    finetune = {"mode": "last_layers_only", "trained_layers": 9}
+    found = faults(task="language_model", base=base, finetune=finetune, **elsewhere)
+    keys = sorted(line.split(":")[0] for line in found)
+    (key,) = set(keys) - (expected := {"base.lr", "base.lrr", "base.d_model", "finetune.trained_layers"})
+    assert len(keys) == len(expected) + 1 and key.split(".")[0] == next(iter(elsewhere)), found
+
+
+def test_a_fault_of_the_data_makes_no_other():
+    found = faults(data={"name": "smartwach"}, base={"pos_weight": 2}, finetune={"mode": "target_only"}, folds=[3])
+    assert len(found) == 1, found
+
+
 def test_faults_of_the_grid_come_with_faults_of_the_keys():
     found = faults(data=DATA, base={"lr": "fast", "n_base_participants": 12}, finetune={"mode": "nope"}, folds=[0, 12])
     assert len(found) == 4, found

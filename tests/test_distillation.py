@@ -15,7 +15,7 @@ from tiny import TINY
 from tiny_text import pairs, write_model, write_pairs, write_text
 from torch.nn import functional as F
 
-from rootstock.controller.planning import content_of_workflow, plan_content
+from rootstock.controller.planning import content_of_workflow, plan_content, require_bases
 from rootstock.engine.batches import even_batches
 from rootstock.engine.files import load
 from rootstock.engine.progress import Context
@@ -483,6 +483,38 @@ def test_a_file_in_the_users_form_is_a_study(tmp_path, monkeypatch):
         "phase2.num_epoch: unknown key; did you mean num_epochs?",
         "training.skip_phase1: 3 needs true or false",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (("num_negatives: 3", "num_negatives: 0"), ["phase2.num_negatives: 0 leaves a query nothing to be told from;"]),
+        (("teacher_dim: 16", "teacher_dim: 8"), ["model.teacher_dim: 8 "]),
+        (("student_dim: 16", "student_dim: 8"), ["model.student_dim: 8 "]),
+        (
+            ("mse_weight: 0.6, cosine_weight: 0.4", "mse_weight: 0, cosine_weight: 0"),
+            ["phase1.mse_weight: 0 and cosine"],
+        ),
+        (("artifacts_dir: artifacts", "artifacts_dir: /x"), ['paths.artifacts_dir: "/x" needs a folder']),
+    ],
+)
+def test_a_fault_in_the_users_form_is_told_in_its_keys(tmp_path, monkeypatch, change, lines):
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "data/tiny")
+    monkeypatch.setitem(globals(), "USERS", USERS.replace(*change))
+    with pytest.raises(StudyError) as error:
+        users_plan(tmp_path)
+    assert [line[: len(start)] for line, start in zip(error.value.lines, lines, strict=True)] == lines
+
+
+def test_a_missing_phase_1_is_told_in_the_users_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "data/tiny")
+    planned = users_plan(tmp_path, skip_phase1="true")
+    with pytest.raises(
+        StudyError, match=r"^training\.skip_phase1: true, but the model \w{16} of phase 1 is not there; train"
+    ):
+        require_bases(planned)
 
 
 def test_students_are_named_as_users_know_them():

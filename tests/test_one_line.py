@@ -81,7 +81,7 @@ PLANNED = {
     "jobs": "jobs: a\\u0000b: cannot be read",
     "home": 'data.path: "~no-such-user/x.jsonl" needs a path',
     "teacher": 'data.teacher: "~no-such-user/x" needs a path',
-    "lengths": "base.max_length: [] is an empty sweep",
+    "lengths": "phase1.max_length: [] is an empty sweep",
     "wide": 'prefix: "{mode:>3000000000}" is not a template',
     "exact": 'prefix: "{base_lr:.100000000f}" is not a template',
     "nested": 'prefix: "{mode:{mode}}" is not a template',

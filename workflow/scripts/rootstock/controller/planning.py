@@ -98,7 +98,9 @@ def require_bases(plan: Plan) -> None:
     ]
     if missing:
         raise StudyError(
-            f"train_bases: false, but base model {name} is not there; train it first, or leave train_bases out"
+            plan.study.words(
+                f"train_bases: false, but base model {name} is not there; train it first, or leave train_bases out"
+            )
             for name in missing
         )
 

@@ -1,6 +1,7 @@
 """A study as its user wrote it: read, checked key by key, every fault collected."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ class Study:
     train_bases: bool = True
     retrain: bool = False
     run: Run = field(default_factory=Run)
+
+    @property
+    def words(self) -> Callable[[str], str]:
+        """How a fault is told in the words of the file that the study was made from, where its scope knows that."""
+        return getattr(self.scope, "words", str)
 
     @property
     def task_name(self) -> str:
@@ -103,6 +109,7 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
         retrain=_flag(content, "retrain", False, problems),
         run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems),
     )
+    problems.words = study.words
     return study, problems
 
 

@@ -7,7 +7,7 @@ from .config import Study
 from .fields import Section
 from .jobs import job_requests
 from .problems import Problems
-from .request import Request
+from .request import Request, Unit
 from .validate import Swept
 
 
@@ -27,15 +27,18 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
         if not problems.concern(("base",)):
             task.check_grid(bases, finetunes, problems)
     for data in _combinations(task.data_section, study.data):
-        before = len(problems.lines)
-        data = task.complete_data(data, "data", problems)
-        scope = task.complete_scope(study.scope, data, "", problems)
-        if len(problems.lines) > before:
-            continue
-        units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the units hides no other fault
+        scope, is_founded = study.scope, not problems.concern(("data", *task.foundations))
+        if is_founded:
+            before = len(problems.lines)
+            data = task.complete_data(data, "data", problems)
+            scope = task.complete_scope(scope, data, "", problems)
+            is_founded = len(problems.lines) == before
+        units = [Unit("all")]
+        if is_founded:
+            units = task.units(scope, problems) or task.any_unit(scope)  # a fault in the units hides no other fault
         for base, finetune, unit in product(bases, finetunes, units):
-            request = Request("", scope, data, base, finetune, unit, study.prefix)
-            if task.is_meant(request):
+            request = Request("", scope, data, base, finetune, unit, study.prefix, is_founded)
+            if not is_founded or task.is_meant(request):
                 yield request
 
 

@@ -1,6 +1,7 @@
 """From requests to a plan: specs resolved, equal ones made one, each given its name and its folder. Pure."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ Resolved = tuple[BaseSpec, str]  # a spec and its hash
 def make_plan(study: Study, problems: Problems, fingerprints: Fingerprints | None = None) -> Plan:
     """Resolve every request of a study. Requests with equal specs become one training. Raises all faults as `StudyError`."""
     fingerprints = fingerprints or Fingerprints()
-    if problems.concern(("data", "jobs", *study.task.foundations)):
+    if study.jobs is not None and problems.concern(("data", "jobs", *study.task.foundations)):
         problems.raise_if_any()  # who and what is unknown: anything found beyond would only follow from that
     asked = requests(study, problems)
     planner = _Planner(study, problems, fingerprints)
@@ -52,7 +53,10 @@ class _Planner:
 
     def add(self, request: Request) -> None:
         faults = Problems()
-        self._add(request, faults)
+        if request.is_founded:
+            self._add(request, faults)
+        else:
+            self._check_alone(request, faults)
         where = f"{request.key} " if request.key else ""
         self.problems.lines += [where + line for line in faults.lines]
 
@@ -75,6 +79,14 @@ class _Planner:
         if finetune.is_update:  # which is nothing without its base model
             self._keep_base_export(request, base, base_hash)
         self._keep_experiment(request, base, finetune, problems)
+
+    def _check_alone(self, request: Request, problems: Problems) -> None:
+        """What is wrong with base and fine-tune whatever their data is. A task that cannot say it without the data fails here, and
+        says it when that is mended."""
+        faults = Problems()
+        with suppress(Exception):
+            self.task.check(request, faults)
+        problems.lines += [line for line in faults.lines if line.startswith(("base.", "finetune."))]
 
     def _globally(self, request: Request) -> Request:
         """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""

@@ -28,6 +28,7 @@ class Problems:
 
     def __init__(self):
         self.lines: list[str] = []
+        self.words: Callable[[str], str] = str  # of the user's own file, where it has other keys than a study
 
     def add(self, key: str, value: object, fix: str) -> None:
         self.lines.append(f"{key}: {show(value)} {fix}")
@@ -45,7 +46,7 @@ class Problems:
 
     def raise_if_any(self) -> None:
         if self.lines:
-            raise StudyError(self.lines)
+            raise StudyError(map(self.words, self.lines))
 
 
 def nearest(value: object, known: Iterable[object]) -> str:

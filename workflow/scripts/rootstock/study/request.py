@@ -31,6 +31,9 @@ class Request(Generic[ScopeT, DataT, BaseT, FinetuneT]):
     finetune: FinetuneT | None
     unit: Unit
     prefix: str | None = None
+    is_founded: bool = (
+        True  # else its data or scope is at fault, and only what is wrong with its settings beside that is asked
+    )
 
     @property
     def wish(self) -> FinetuneT:

@@ -92,7 +92,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     # --- From a request to specs: called by `planner` ------------------------------------------------------------------
 
     def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:
-        """Report settings that fit their own field but not each other."""
+        """Report settings that fit their own field but not each other, also where data and scope are at fault, so not complete."""
         return
 
     def notes(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT) -> list[str]:

@@ -80,7 +80,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         for key, wish in (("base", request.base), ("finetune", request.finetune)):
             if wish and wish.magnitude_range and wish.magnitude_range[0] > wish.magnitude_range[1]:
                 problems.add(f"{key}.magnitude_range", list(wish.magnitude_range), "needs [low, high] with low ≤ high")
-            if wish and wish.pos_weight is not None and request.data.path is None:
+            if wish and wish.pos_weight is not None and request.data.path is None and request.is_founded:
                 fix = "is for binary data; smartwatch has 7 classes; remove it"
                 problems.add(f"{key}.pos_weight", wish.pos_weight, fix)
         wish = request.finetune

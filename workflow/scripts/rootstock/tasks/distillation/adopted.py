@@ -6,6 +6,7 @@ from typing import Any
 from ...study.fields import Count, Section
 from ...study.problems import Problems
 from ...study.validate import read_value
+from .phases import MODEL, RENAMED
 from .settings import Base, Data, Finetune, Scope
 
 
@@ -16,9 +17,7 @@ class PerGPU(Section):
     gradient_accumulation_steps: Count = 1
 
 
-MODEL = ("teacher", "student", "teacher_dim", "student_dim", "projection_hidden_dim", "use_projection")
 SAME = ("warmup_steps", "mse_weight", "max_length")
-RENAMED = {"learning_rate": "lr", "num_epochs": "max_epochs"}
 STEP = ("batch_size", "gradient_accumulation_steps")
 PHASE1 = (*STEP, *RENAMED, *SAME, "cosine_weight", "max_samples_per_dataset")
 PHASE2 = (*STEP, *RENAMED, *SAME, "infonce_weight", "temperature", "num_negatives", "max_samples")
@@ -67,6 +66,7 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
         "save_to_artifacts": training.get("save_to_artifacts", False),
         "artifact_config": content.get("study", name),
         "artifact_hash": _sweeps(data, base, finetune),
+        "two_phases": True,
     }
     return study | ({"train_bases": False} if training.get("skip_phase1") else {})
 

@@ -18,6 +18,7 @@ from ...study.fields import (
     optional,
 )
 from ...study.spec import Optimisation
+from .phases import in_their_words
 
 Ontology = Literal["mondo", "uberon", "cl", "efo", "pato"]
 Precision = Literal["float32", "bf16", "fp16"]
@@ -36,6 +37,13 @@ class Scope(Section):
         True, description="end the name with the setting's short hash; false suits a study of one setting"
     )
     artifact_config: Name | None = Field(None, description="the {config} in that name")
+    two_phases: bool = Field(
+        False, description="set of a file with phase1 and phase2: what is wrong is told in the keys of that file"
+    )
+
+    def words(self, line: str) -> str:
+        """A fault as the user of the file reads it."""
+        return in_their_words(line) if self.two_phases else line
 
 
 class Data(Section):

@@ -41,7 +41,7 @@ def _check_training(key: str, wish: Training, problems: Problems) -> None:
 
 def _check_branch(request: Asked, shape: Model, problems: Problems) -> None:
     wish, cools = request.wish, request.wish.mode == "cool_down"
-    if cools != (request.unit.name == GENERAL):
+    if request.is_founded and cools != (request.unit.name == GENERAL):
         fix = "goes on with all text; remove the domain" if cools else "needs a domain"
         problems.add("finetune.mode", wish.mode, fix)
     if wish.branch_at not in (None, request.base.max_steps):  # in a flat job: a grid has no such request
