@@ -125,7 +125,7 @@ def test_quick_test_gives_the_weights_of_this_process_and_uses_every_gpu_of_ever
 
     log = on_slurm.run_log("quick_test")
     trained = [job for job in log["results"] if job["phase"] in ("base", "finetune")]
-    assert log["successful_jobs"] == log["total_jobs"] == 20 and log["failed_jobs"] == 0 and len(trained) == 18
+    assert log["successful_jobs"] == log["total_jobs"] == 21 and log["failed_jobs"] == 0 and len(trained) == 18
     gpus = sorted(log["gpus"])
     assert [gpu.partition("@")[2] for gpu in gpus] == [f"n{node}:gpu{gpu}" for node in (1, 2, 3) for gpu in (0, 1)]
     assert 0 < log["gpu_utilization_percent"] <= 100
