@@ -57,9 +57,7 @@ def _shared(first: Studied, second: Studied) -> Iterator[Comparison]:
 
 def _trained(study: Studied, asked: Question) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The settings of a study in terms of what either study varies; a column that it lacks is one that it does not use."""
-    rows = study.rows
-    wider = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *asked.settings])))
-    return [(setting, group) for setting, group in settings_of(wider, asked) if setting.get("mode") != UNTRAINED]
+    return [one for one in settings_of(study.rows, asked) if one[0].get("mode") != UNTRAINED]
 
 
 def _answers(first: Studied, second: Studied) -> Iterator[Comparison]:
