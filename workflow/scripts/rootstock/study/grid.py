@@ -1,6 +1,7 @@
 """A study becomes requests: the product of all that is swept, for each unit; or one for each job of a flat list."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import product
 
 from .config import Study
@@ -8,6 +9,7 @@ from .fields import Section
 from .jobs import job_requests
 from .problems import Problems
 from .request import Request, Unit
+from .task import Task
 from .validate import Swept
 
 
@@ -40,6 +42,15 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
             request = Request("", scope, data, base, finetune, unit, study.prefix, is_founded)
             if not is_founded or task.is_meant(request):
                 yield request
+
+
+def of_settings(task: Task, request: Request) -> list[str]:
+    """What is wrong with base and fine-tune whatever their data is. A task that cannot say it without the data says it when that is
+    mended."""
+    faults = Problems()
+    with suppress(Exception):
+        task.check(request, faults)
+    return [line for line in faults.lines if line.startswith(("base.", "finetune."))]
 
 
 def _combinations(section: type[Section], swept: Swept) -> list[Section]:

@@ -1,7 +1,6 @@
 """From requests to a plan: specs resolved, equal ones made one, each given its name and its folder. Pure."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ from . import paths
 from .config import Study
 from .fields import Section
 from .fingerprints import Fingerprints
-from .grid import requests
+from .grid import of_settings, requests
 from .identity import canonical, digest, short_digest, text_digest
 from .jobs import ignored_fields
 from .memory import needed
@@ -53,10 +52,7 @@ class _Planner:
 
     def add(self, request: Request) -> None:
         faults = Problems()
-        if request.is_founded:
-            self._add(request, faults)
-        else:
-            self._check_alone(request, faults)
+        self._add(request, faults) if request.is_founded else faults.lines.extend(of_settings(self.task, request))
         where = f"{request.key} " if request.key else ""
         self.problems.lines += [where + line for line in faults.lines]
 
@@ -79,14 +75,6 @@ class _Planner:
         if finetune.is_update:  # which is nothing without its base model
             self._keep_base_export(request, base, base_hash)
         self._keep_experiment(request, base, finetune, problems)
-
-    def _check_alone(self, request: Request, problems: Problems) -> None:
-        """What is wrong with base and fine-tune whatever their data is. A task that cannot say it without the data fails here, and
-        says it when that is mended."""
-        faults = Problems()
-        with suppress(Exception):
-            self.task.check(request, faults)
-        problems.lines += [line for line in faults.lines if line.startswith(("base.", "finetune."))]
 
     def _globally(self, request: Request) -> Request:
         """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""
