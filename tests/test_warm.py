@@ -176,6 +176,15 @@ def test_a_task_of_a_users_own_finds_the_engine_loaded_from_its_first_job_on(pro
     assert [ended(started(project, [*command, start]))[0] for start in ("--no-warm", "--warm", "--warm")] == [8, 7, 7]
 
 
+def test_a_classical_model_leaves_the_warm_process_fit_for_other_jobs(project, own_root):
+    """What it loads begins a thread."""
+    baseline = only(planned_in(project, {"baselines": ["extra_trees"], "folds": [0]}).baselines)
+    measure = ["--spec", baseline.json, "--data_path", baseline.data, "--output", "rows.json", "--warm"]
+    words = own_preparation(project, LOOK)
+    for script, flags, status in (("measure_baseline", measure, 0), ("prepare_data", [*words, "--warm"], 7)):
+        assert ended(started(project, [sys.executable, f"workflow/scripts/{script}.py", *flags]))[0] == status
+
+
 def test_a_warm_job_inherits_what_a_cold_one_does(project, own_root):
     """A user's own task tells what it sees. It is changed between the jobs: nothing of a user's own is kept."""
     environment = os.environ | {"A_NAME_OF_ITS_OWN": "x"}

@@ -35,6 +35,7 @@ LATE = ("rootstock.engine.device", "numpy.random", "torch.utils.serialization", 
 LATE += ("multiprocessing.synchronize", "encodings.idna")
 ENGINE = "rootstock.engine.loop"  # what a task of a user's own has in common with the others
 OWN = ("", "")
+OF_JEMALLOC = "jemalloc_bg_thd"  # comes with pyarrow, which pandas loads; jemalloc itself takes it over a fork
 PARTS = {  # of a task: what a script loads of it
     "train_base": "trainer",
     "train_finetune": "trainer",
@@ -218,4 +219,5 @@ def _in_large_pages() -> None:
 def _is_safe_to_fork() -> bool:
     """No thread would be missing in the copy, and no GPU is in use."""
     torch = sys.modules.get("torch")
-    return len(os.listdir("/proc/self/task")) == 1 and not (torch and torch.cuda.is_initialized())
+    threads = [Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")]
+    return len([name for name in threads if name != OF_JEMALLOC]) == 1 and not (torch and torch.cuda.is_initialized())
