@@ -27,7 +27,9 @@ rule train_finetune:
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
         at_once=1,  # of those in one Slurm job, see common.smk and profiles/slurm
-        mem_mb=lambda wildcards, attempt: more_each_time(PLAN.experiments[wildcards.prefix, wildcards.unit].mem_mb, attempt),
+        mem_mb=lambda wildcards, attempt: more_each_time(
+            PLAN.experiments[wildcards.prefix, wildcards.unit].mem_mb, attempt
+        ),
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         spec=lambda wildcards: PLAN.experiments[wildcards.prefix, wildcards.unit].json,
