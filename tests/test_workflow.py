@@ -383,6 +383,21 @@ def test_the_drawings_and_reports_of_snakemake_work(done, tmp_path):
     )
 
 
+def test_a_study_of_base_models_alone_has_a_table_of_them(done):
+    alone = {name: value for name, value in STUDY.items() if name not in ("finetune", "baselines")}
+    done.study("alone", alone)
+    run = done.snakemake("--configfile", "alone.yaml")
+    assert jobs_run(run.stderr + run.stdout) == {"summarise": 1}
+    summary = pd.read_csv(done / "results/alone/summary.csv")
+    assert len(summary) == 3 and set(summary["steps"]) == {int(summary["steps"][0])}
+    for _, row in summary.iterrows():
+        metadata = json.loads((done / f"base_models/{row['base_hash']}_metadata.json").read_text())
+        assert row["val_loss"] == metadata["history"][metadata["best_epoch"] - 1]["val_loss"]
+        assert row["base_hash"][:8] in run.stdout and f"{row['val_loss']:.4g}" in run.stdout
+    assert "results: results/alone/: summary.csv" in run.stdout and "page:" not in run.stdout
+    assert rerun(done, "alone.yaml") == {}
+
+
 def test_lint_is_clean(done):
     assert "good condition" in done.snakemake("--lint", "--configfile", "tiny.yaml").stderr
 

@@ -27,7 +27,7 @@ RUN = PLAN.study.run
 # A base model that experiments start from is made for them; only one that stands alone is wanted for itself.
 BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
-RESULTS = [paths.SUMMARY.format(study=STUDY), paths.PAGE.format(study=STUDY)] if PLAN.experiments else []
+RESULTS = [paths.SUMMARY.format(study=STUDY), *([paths.PAGE.format(study=STUDY)] if PLAN.experiments else [])]
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
 # So many fine-tunes of one Slurm job run at a time: its profile says 1, the study knows better.

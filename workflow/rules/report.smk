@@ -32,10 +32,10 @@ rule measure_baseline:
 
 
 rule summarise:
-    """One row an experiment, and a table over people: what each mode and fraction gains."""
+    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
     input:
-        experiments=EXPERIMENTS,
-        baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines],
+        trained=EXPERIMENTS or [paths.BASE_METADATA.format(hash=name) for name in PLAN.lone_bases],
+        baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines if EXPERIMENTS],
     output:
         summary=report(paths.SUMMARY.format(study=STUDY), category="Results"),
         table=report(paths.TABLE.format(study=STUDY), category="Results"),
@@ -46,7 +46,7 @@ rule summarise:
         "../envs/rootstock.yaml"
     params:
         study=PLAN.study_file,
-        rows=short_digest([*EXPERIMENTS, *PLAN.baselines]),  # the study may be as it was and its data not
+        rows=short_digest([*(EXPERIMENTS or PLAN.lone_bases), *PLAN.baselines]),  # a study may stay and its data not
     shell:
         "python workflow/scripts/summarise.py"
         " --study {params.study:q}"

@@ -31,6 +31,8 @@ def main() -> int:
 
     output = Path(args.output)
     plan = plan_content(content_of_workflow([str(args.study)], None))
+    if not plan.experiments:
+        return of_bases(plan, output)
     preface = ""
     if args.partial:
         plan, preface = what_is_there(plan, output.with_name("missing.csv"))
@@ -40,6 +42,19 @@ def main() -> int:
     table = preface + report.render(summary, [row for file in files for row in read_file(file)])
     write_atomically(output.with_name("table.txt"), table.encode())
     report.draw(summary, output.with_name("figure.svg"))
+    write_atomically(output, summary.to_csv(index=False).encode())
+    cli.say(table)
+    return 0
+
+
+def of_bases(plan: Plan, output: Path) -> int:
+    """The same files, where base models are all that a study trains."""
+    from rootstock.results.bases import draw_bases, render_bases, summary_of_bases
+
+    summary = summary_of_bases(plan)
+    table = render_bases(summary)
+    write_atomically(output.with_name("table.txt"), table.encode())
+    draw_bases(summary, output.with_name("figure.svg"))
     write_atomically(output, summary.to_csv(index=False).encode())
     cli.say(table)
     return 0

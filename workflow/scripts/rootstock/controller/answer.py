@@ -24,7 +24,7 @@ def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     """The table of a study, and its paths; its page last. `logs`: of Snakemake."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
-    if plan.experiments and table.exists():
+    if table.exists():
         lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
     page = Path(paths.PAGE.format(study=plan.study.name))
     models = f"models: {', '.join(_folders(plan))}"
@@ -77,7 +77,10 @@ def make_room(plan: Plan, say: Callable[[str], None]) -> None:
     shutil.rmtree(Path(paths.PARTIAL.format(study=plan.study.name)).parent, ignore_errors=True)
     summary = Path(paths.SUMMARY.format(study=plan.study.name))
     before = _experiments_of(summary)
-    if before <= {experiment.path for experiment in plan.experiments.values()}:
+    if before <= {
+        *(experiment.path for experiment in plan.experiments.values()),
+        *map(paths.base_model, plan.lone_bases),
+    }:
         return
     older = summary.parent / f"older_{short_digest(sorted(before))}"
     for file in filter(Path.is_file, summary.parent.rglob("*")):
