@@ -217,8 +217,8 @@ def test_no_code_of_a_pretrained_folder_is_run_nor_asked_about(tmp_path, monkeyp
         raise AssertionError("asked whether to run it")
 
     monkeypatch.setattr("builtins.input", ask)
-    monkeypatch.setattr("rootstock.tasks.distillation.student.locate", lambda _: str(tmp_path))
-    monkeypatch.setattr("rootstock.tasks.distillation.teacher.locate", lambda _: str(tmp_path))
+    monkeypatch.setattr("rootstock.tasks.distillation.student.locate", lambda *_: str(tmp_path))
+    monkeypatch.setattr("rootstock.tasks.distillation.teacher.locate", lambda *_: str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "auto_map": AUTO}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Evil", "auto_map": AUTO}))
     (tmp_path / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Evil"}]))
