@@ -9,7 +9,7 @@ MOST = 2**20  # bytes of a header; that of two tensors has a few hundred
 
 
 def shape_of(file: Path) -> tuple[int, ...] | None:
-    """The shape of the first tensor [N, channels, samples] that torch saved in a file; None where it cannot be told."""
+    """The shape of the first tensor [N, channels, samples] that torch saved in a file; None where it cannot be told or one of them is 0."""
     try:
         with zipfile.ZipFile(file) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -24,7 +24,7 @@ def _first_three(pickled: bytes) -> tuple[int, ...] | None:
     numbers: list[Any] = []
     for code, value, _ in pickletools.genops(pickled):
         if code.name == "TUPLE3" and len(numbers) >= 3:
-            return tuple(numbers[-3:])
+            return tuple(numbers[-3:]) if min(numbers[-3:]) > 0 else None
         if code.name in ("BININT", "BININT1", "BININT2", "LONG1"):
             numbers.append(value)
         elif "PUT" not in code.name and code.name != "MEMOIZE":
