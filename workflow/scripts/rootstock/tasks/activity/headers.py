@@ -9,7 +9,7 @@ MOST = 2**20  # bytes of a header; that of two tensors has a few hundred
 
 
 def shape_of(file: Path) -> tuple[int, ...] | None:
-    """The shape of the first tensor [N, channels, samples] that torch saved in a file; None where it cannot be told or one of them is 0."""
+    """The shape [N, channels, samples] of the first tensor that torch saved in a file; None where it cannot be told or has a 0."""
     try:
         with zipfile.ZipFile(file) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
