@@ -3,6 +3,7 @@
 
     steps      a step, an evaluation and an augmentation of the `test` network at the users' shape, beside the plain ones
     trainings  base models and fine-tunes at the users' shape: a process each, and without the starts
+    long       the same at 50 epochs with `compile: auto`
     grid       the usual grid of 1,008 fine-tunes, beside scripts that share bases within a fold, and scripts that share none
     memory     one base training over 1 GB of windows, and five side by side
 

@@ -104,6 +104,23 @@ def trainings(folder: Path, full: bool) -> dict[str, Pair]:
     }
 
 
+def long(folder: Path, full: bool) -> dict[str, Pair]:
+    """As `trainings`, of 50 epochs, with `compile: auto`: what the steps cost where starts no longer count."""
+    write_people(folder / "data")
+    targets, seeds = (PEOPLE[:4], (0, 1)) if full else (PEOPLE[:2], (0,))
+    jobs = [job | {"epochs": 50} for job in _plain_jobs(targets, seeds)]
+    study = _study(targets, seeds)
+    study |= {"base": study["base"] | {"max_epochs": 50}, "run": {"compile": "auto"}}
+    (folder / "study.yaml").write_text(json.dumps(study))
+    bases = len(targets) * len(seeds)
+    return {
+        f"{bases} base models and {len(jobs) - bases} fine-tunes, 50 epochs, with all starts, `compile: auto`": {
+            "ours": lambda: _by_snakemake(folder),
+            "plain": lambda: _by_scripts(folder, jobs),
+        }
+    }
+
+
 def grid(folder: Path, full: bool) -> dict[str, Pair]:
     """The usual grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each. Scripts that
     train each base once for a fold start 84 + 1,008 processes, scripts that share nothing 1,008 + 1,008. All 84 bases are measured and,
@@ -157,6 +174,7 @@ def memory(folder: Path, full: bool) -> dict[str, Pair]:
 CASES: dict[str, Callable[[Path, bool], dict[str, Pair]]] = {
     "steps": steps,
     "trainings": trainings,
+    "long": long,
     "memory": memory,
     "grid": grid,
 }
