@@ -1,6 +1,7 @@
 """Classical models on simple features of the same windows, so that a reader sees what the networks are worth."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,19 +22,31 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
 
     Classical models need no early stopping, so they learn from all parts of the others, the test part too.
     """
-    others = read_people(folder, spec.participants, ("train", "val", "test"))
-    parts = {split: read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test")}
-    everything = join(*parts.values())
+    others = Table.of(read_people(folder, spec.participants, ("train", "val", "test")))
+    train, val, test = (read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test"))
+    everything, tested = Table.of(join(train, val, test)), Table.of(test)
     base = _fit(spec, others)
-    rows = [
-        _row(spec, "others", None, base, "all", everything),
-        _row(spec, "others", None, base, "test", parts["test"]),
-    ]
+    rows = [_row(spec, "others", None, base, "all", everything), _row(spec, "others", None, base, "test", tested)]
     for share in spec.fractions:
-        own = take_share(parts["train"], share, spec.seed)
-        rows.append(_row(spec, "others + target", share, _fit(spec, join(others, own)), "test", parts["test"]))
-        rows.append(_row(spec, "target only", share, _fit(spec, own), "test", parts["test"]))
+        own = Table.of(take_share(train, share, spec.seed))
+        rows.append(_row(spec, "others + target", share, _fit(spec, others + own), "test", tested))
+        rows.append(_row(spec, "target only", share, _fit(spec, own), "test", tested))
     return rows
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features [N, F] of windows and their classes [N], computed once for all models that learn from them."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @classmethod
+    def of(cls, windows: Windows) -> Self:
+        return cls(features(windows.x.all()), windows.y.long().numpy())
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y]))
 
 
 def features(windows: torch.Tensor) -> np.ndarray:
@@ -54,27 +67,19 @@ def _correlations(x: np.ndarray) -> np.ndarray:
     return products[:, *np.triu_indices(x.shape[1], k=1)]
 
 
-def _fit(spec: BaselineSpec, windows: Windows) -> ClassifierMixin | Pipeline | int:
-    y = windows.y.long().numpy()
-    if len(np.unique(y)) == 1:
-        return int(y[0])  # a share so small that it holds one class: predict it
+def _fit(spec: BaselineSpec, table: Table) -> ClassifierMixin | Pipeline | int:
+    if len(np.unique(table.y)) == 1:
+        return int(table.y[0])  # a share so small that it holds one class: predict it
     if spec.method == "svc":
         model = make_pipeline(StandardScaler(), SVC(C=10.0))
     else:
         model = ExtraTreesClassifier(n_estimators=300, random_state=spec.seed % 2**32, n_jobs=1)
-    return model.fit(features(windows.x.all()), y)
+    return model.fit(table.x, table.y)
 
 
-def _row(
-    spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, windows: Windows
-) -> dict:
-    actual = windows.y.long()
-    constant = isinstance(model, int)
-    predicted = (
-        torch.full_like(actual, model)
-        if constant
-        else torch.from_numpy(model.predict(features(windows.x.all()))).long()
-    )
+def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, table: Table) -> dict:
+    predicted = np.full_like(table.y, model) if isinstance(model, int) else model.predict(table.x)
+    predicted, actual = torch.from_numpy(predicted), torch.from_numpy(table.y)
     n_classes = int(max(actual.max(), predicted.max())) + 1
     metrics = classification_metrics(confusion_counts(predicted, actual, n_classes), 0.0)
     return {
