@@ -194,3 +194,10 @@ def test_a_tokenizer_without_an_end_is_refused():
         read_tokenizer(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str(), "mine.json")
     with pytest.raises(Refusal, match=r"mine.json: is not a tokenizer.json"):
         read_tokenizer("{}", "mine.json")
+
+
+def test_a_tokenizer_that_numbers_a_token_beyond_its_count_is_refused():
+    """A model has a row for each of so many tokens, and no row for that one."""
+    gap = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "cat": 70_000}, unk_token="cat")).to_str()
+    with pytest.raises(Refusal, match=r"mine.json: numbers one of its 2 tokens 70000; number them from 0 to 1"):
+        read_tokenizer(gap, "mine.json")

@@ -1,6 +1,7 @@
 """A trunk that begins with a pretrained Llama: the same logits on the way in and out, and a folder that is not trusted."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -229,9 +230,31 @@ def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def elsewhere(folder: Path) -> None:
+def header(text: bytes, length: int | None = None):
+    size = (len(text) if length is None else length).to_bytes(8, "little")
+    return lambda folder: (folder / "model.safetensors").write_bytes(size + text)
+
+
+def pipe(folder: Path) -> None:
+    """What blocks whoever opens it, under a name that an index tells."""
+    elsewhere(folder, "a.safetensors")
+    os.mkfifo(folder / "a.safetensors")
+
+
+def numbered(number: int):
+    """One token has another number."""
+
+    def harm(folder):
+        content = json.loads((folder / "tokenizer.json").read_text())
+        content["model"]["vocab"]["a"] = number
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+
+    return harm
+
+
+def elsewhere(folder: Path, name: str = "../../model.safetensors") -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../../model.safetensors"}}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
 
 
 QUERY = "model.layers.1.self_attn.q_proj.weight"
@@ -248,6 +271,8 @@ HARM = [
     (config(intermediate_size=25), "as F32 [24, 16], its config.json asks for BF16 or F16 or F32 [25, 16] (and 5 more)"),
     (config(vocab_size=301), "has 301 rows of embeddings and a tokenizer of 300 tokens; model.resize_token_embeddings(300)"),
     (config(max_position_embeddings=19), "knows 19 positions, fewer than context_length: 20"),
+    (config(num_hidden_layers=2**31 - 1), "has in config.json num_hidden_layers: 2147483647; no more than 1000 are read"),
+    (config(rms_norm_eps=10**400), "0000, which is no number above 0"),
     (config(tie_word_embeddings="yes"), 'has in config.json tie_word_embeddings: "yes", which is neither true nor false'),
     (weights(lambda w: {n: t for n, t in w.items() if n != QUERY}), f"lacks the weight {QUERY}"),
     (weights(lambda w: w | {"extra": torch.ones(1)}), 'has the weight "extra", which a plain llama has not'),
@@ -255,6 +280,11 @@ HARM = [
     (cut, "has weights that cannot be read (ValueError: model.safetensors: truncated, or longer than its header says)"),
     (pickled, "holds no model.safetensors; save_pretrained writes it (weights that are pickled, .bin or .pt, are not read)"),
     (elsewhere, "has weights that cannot be read (ValueError: its weight_map does not name files beside it)"),
+    (header(b"[" * 100_000), "has weights that cannot be read (ValueError: it is nested too deeply)"),
+    (header(b"{}", 2**28), "has weights that cannot be read (ValueError: model.safetensors: a header of 268435456 bytes)"),
+    (pipe, "a.safetensors: is no regular file"),
+    (numbered(300), "has a tokenizer.json whose tokens are not numbered from 0 to 299, one each"),
+    (numbered(3), "has a tokenizer.json whose tokens are not numbered from 0 to 299, one each"),
     (lambda folder: (folder / "tokenizer.json").write_text("{}"), "has a tokenizer.json that cannot be read"),
     (lambda folder: (folder / "tokenizer.json").unlink(), "holds no tokenizer.json; save the model's tokenizer there"),
     (lambda folder: (folder / "config.json").write_text("["), "holds no config.json that can be read"),

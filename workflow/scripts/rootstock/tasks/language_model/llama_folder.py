@@ -3,14 +3,14 @@
 Light: JSON and the headers of safetensors files are read, no weights. Nothing in a folder is trusted, and nothing of it is run.
 """
 
-import json
-import math
+import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...machine.private import json_object, read_json, read_small
+from ...machine.private import SMALL, json_object, opened, read_json, read_small
 from ...study.fields import is_name
 from ...study.fingerprints import Fingerprints
 from ...study.problems import Refusal, show
@@ -29,7 +29,8 @@ from .llama import (
 
 WEIGHTS, INDEX, TOKENIZER = "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
 TYPES = {"F32", "F16", "BF16"}  # of numbers, that are read
-MOST_BYTES = 2**28  # of a tokenizer.json or of a header
+MOST_BYTES = 2**26  # of a tokenizer.json: the largest vocabularies have half of that
+MOST_LAYERS = 1000  # what a config.json says is believed only as far as it costs nothing
 COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 OTHER_COUNTS = ("num_key_value_heads", "head_dim", "max_position_embeddings")  # not in every config.json
 PLAIN = {
@@ -84,6 +85,9 @@ def _of_config(config: dict[str, Any]) -> Iterator[str]:
     if (kind := config.get("model_type")) != "llama":
         yield f"is of model_type {show(kind)}; only a plain llama can be continued"
         return
+    layers = config.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        yield f"has in config.json num_hidden_layers: {layers}; no more than {MOST_LAYERS} are read"
     yield from odd_counts(config, (*COUNTS, *(name for name in OTHER_COUNTS if config.get(name) is not None)))
     for name, plain in PLAIN.items():
         if (value := config.get(name)) not in (plain, None):
@@ -122,14 +126,17 @@ def _of_heads(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
     """Its tokens are counted: model and tokenizer must belong together, and no text may name a row that is not there."""
     try:
         content = json_object(read_small(folder / TOKENIZER, limit=MOST_BYTES))
-        tokens = set(content["model"]["vocab"]) | {token["content"] for token in content.get("added_tokens") or ()}
+        known, added = content["model"]["vocab"], content.get("added_tokens") or ()
+        numbers = dict(known) if isinstance(known, dict) else {token: n for n, (token, *_) in enumerate(known)}
+        rows = {*numbers.values(), *(token["id"] for token in added)}
+        tokens = numbers.keys() | {token["content"] for token in added}
     except FileNotFoundError:
         yield f"holds no {TOKENIZER}; save the model's tokenizer there, AutoTokenizer.from_pretrained(…).save_pretrained(…)"
     except (OSError, ValueError, LookupError, TypeError, Refusal) as error:
@@ -138,6 +145,8 @@ def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
         if len(tokens) != vocabulary:
             fix = f"model.resize_token_embeddings({len(tokens)}) makes them agree"
             yield f"has {vocabulary} rows of embeddings and a tokenizer of {len(tokens)} tokens; {fix}"
+        elif rows != set(range(vocabulary)):
+            yield f"has a {TOKENIZER} whose tokens are not numbered from 0 to {vocabulary - 1}, one each; mend that"
 
 
 def _of_weights(folder: Path, sizes: Sizes) -> Iterator[str]:
@@ -178,16 +187,17 @@ def is_passed_over(name: str) -> bool:
 
 def header_of(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and size of each tensor of a safetensors file. `ValueError` where the file is not of the length that these ask for."""
-    with open(file, "rb") as content:
+    with opened(file) as content:
         length = int.from_bytes(content.read(8), "little")
-        if length > MOST_BYTES:
+        if length > SMALL:
             raise ValueError(f"{file.name}: a header of {length} bytes")
-        header = json.loads(content.read(length))
+        header = json_object(content.read(length))
+        size = os.fstat(content.fileno()).st_size
     header.pop("__metadata__", None)
     tensors = {str(name): (str(one["dtype"]), tuple(one["shape"])) for name, one in header.items()}
     if not all(is_count(n) for _, size in tensors.values() for n in size):
         raise ValueError(f"{file.name}: a size that is none")
     ends = [one["data_offsets"][1] for one in header.values()]
-    if file.stat().st_size != 8 + length + max(ends, default=0):
+    if size != 8 + length + max(ends, default=0):
         raise ValueError(f"{file.name}: truncated, or longer than its header says")
     return tensors

@@ -1,10 +1,12 @@
 """What a training on text takes of memory: tokens that it maps, a transformer and a step of it. Light: no torch."""
 
+import math
 from pathlib import Path
 
 from ...study.fingerprints import Fingerprints
 from ...study.memory import MB, Memory
 from .dataset import files_by_domain, tokenizer_files
+from .llama import sizes_of
 from .settings import Data, Model
 from .specs import BaseSpec, FinetuneSpec
 
@@ -23,7 +25,7 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
     tokens = BUILT_IN if data.path is None else fingerprints.once(f"text {data.path}", lambda: _tokens(data))
     return Memory(
         tokens,
-        shape.d_model * vocabulary + shape.n_layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_ff),
+        sum(map(math.prod, sizes_of(shape, vocabulary).values())),
         spec.batch_size or 0,
         _kept(shape, vocabulary),
         EVALUATED * NUMBER * shape.context_length * 3 * (vocabulary + shape.d_model + shape.d_ff),
