@@ -30,6 +30,7 @@ def faults(**study) -> list[str]:
         ({"base": {"model": "cnnn"}}, 'base.model: "cnnn" unknown; choose test, medium, pooled'),
         ({"models": {"mine": {"preset": "tset"}}}, 'models.mine.preset: "tset" unknown; did you mean test?'),
         ({"base": {"model": "no.such:Net"}}, 'base.model: "no.such:Net" no module'),
+        ({"base": {"model": f"{'x' * 300}:Net"}}, "no module"),
         ({"base": {"model": "rootstock.commands.cli:Nothing"}}, "defines no class"),
         ({"base": {"lr": "fast"}}, 'base.lr: "fast" needs a number'),
         ({"base": {"lr": True}}, "base.lr: true needs a number"),

@@ -1,6 +1,7 @@
 """What rules ask for of memory: it follows data, model and batch, and is no less than a training takes."""
 
 import os
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -111,6 +112,22 @@ def test_what_is_unknown_is_bounded_and_a_task_that_says_nothing_asks_for_four_g
     found = [memory_of(request.data, spec, None, Fingerprints()) for spec in (base.spec, unknown)]
     assert found[1].parameters >= 1e7 and found[1].sample > 20 * found[0].sample
     assert needed(Memory(0, 1e9, 1, 0), Run(gpus=0)) > 50_000  # a billion parameters with all that AdamW keeps of them
+
+
+def test_a_model_of_any_depth_is_weighed_at_no_cost():
+    """A study may ask for more layers than a list can hold; what is wrong with that its training says."""
+    deep, small = 10**5, {"num_blocks": 2, "base_channels": 8}
+    trunk, of_trunk = planned_base({"task": "language_model"})
+    shape = trunk.spec.model_copy(update={"model": trunk.spec.model.model_copy(update={"n_layers": deep})})
+    networks = [planned_base({"base": small | {"model": preset}, "folds": [0]}) for preset in ("test", "pooled")]
+    tracemalloc.start()
+    of_text.memory_of(of_trunk.data, shape, None, Fingerprints())
+    for base, request in networks:
+        model = base.spec.model.model_copy(update={"settings": base.spec.model.settings | {"num_blocks": deep}})
+        memory_of(request.data, base.spec.model_copy(update={"model": model}), None, Fingerprints())
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**19
 
 
 def test_a_header_tells_the_shape_of_windows(tmp_path):

@@ -64,7 +64,7 @@ def module_file(module: str) -> Path | None:
         return None
     try:
         found = _file(Path.cwd(), [top, *rest]) or find_spec(top)
-    except (ImportError, AttributeError, ValueError):
+    except (ImportError, AttributeError, ValueError, OSError):  # the last of a name longer than any file's
         return None
     if found is None or isinstance(found, Path):
         return found

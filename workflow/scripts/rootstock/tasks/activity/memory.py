@@ -20,6 +20,7 @@ KEPT, FROZEN = (
     2,
 )  # tensors as large as what a layer gives: itself, its norm, what is kept for the gradient, gradients
 INPUTS, CHANGED = 4, 14  # copies of a batch of windows, without and with augmentation and mixup
+DEEP = 64  # blocks, after which nothing is left of a window: a study may ask for any number
 OWN_WIDTH, OWN_PARAMETERS = 1024, 10_000_000  # of a user's own class: more than any preset has
 
 
@@ -74,16 +75,17 @@ def _network(model: Model, channels: int) -> tuple[float, float]:
     told: Any = model.settings
     if model.architecture == "ConvBlocks":
         width, blocks = told["base_channels"], told["num_blocks"]
-        lengths = [0.5 ** ((block + 1) // 2) for block in range(blocks)]  # pooled after every other block
-        wide = [width] * (blocks - 1) + [2 * width]
+        deep = min(blocks, DEEP)
+        lengths = [0.5 ** ((block + 1) // 2) for block in range(deep)]  # pooled after every other block
+        wide = [width] * (deep - 1) + [2 * width]
         more = 2 if told["use_residual"] else 1
         return more * sum(map(_product, wide, lengths)), 3 * width * (channels + 2 * width * blocks)
     if model.architecture == "ResidualStack":
         return 32 + 3 * (64 / 2 + 128 / 4 + 256 / 8), 500_000
     if model.architecture == "PooledConvNet":
         width, blocks = told["base_channels"], told["num_blocks"]
-        lengths = [1.0, 1.0, 0.5, *[0.25] * max(0, blocks - 3)]
-        return 1 + 1.6 * width * sum(lengths[:blocks]) / told["downsample"], 3 * width * (channels + width * blocks)
+        length = sum([1.0, 1.0, 0.5][:blocks]) + 0.25 * max(0, blocks - 3)
+        return 1 + 1.6 * width * length / told["downsample"], 3 * width * (channels + width * blocks)
     return OWN_WIDTH, OWN_PARAMETERS
 
 

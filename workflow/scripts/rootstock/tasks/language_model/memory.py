@@ -25,12 +25,19 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
     tokens = BUILT_IN if data.path is None else fingerprints.once(f"text {data.path}", lambda: _tokens(data))
     return Memory(
         tokens,
-        sum(map(math.prod, sizes_of(shape, vocabulary).values())),
+        _parameters(shape, vocabulary),
         spec.batch_size or 0,
         _kept(shape, vocabulary),
         EVALUATED * NUMBER * shape.context_length * 3 * (vocabulary + shape.d_model + shape.d_ff),
         LOADED,
     )
+
+
+def _parameters(shape: Model, vocabulary: int) -> int:
+    """By those of two shallow models: a study may ask for any number of layers."""
+    shallow = (shape.model_copy(update={"n_layers": layers}) for layers in (1, 2))
+    one, two = (sum(map(math.prod, sizes_of(model, vocabulary).values())) for model in shallow)
+    return one + (shape.n_layers - 1) * (two - one)
 
 
 def _kept(shape: Model, vocabulary: int) -> float:
