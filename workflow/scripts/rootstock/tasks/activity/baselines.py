@@ -1,6 +1,7 @@
 """Classical models on simple features of the same windows, so that a reader sees what the networks are worth."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +13,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from ...engine.metrics import classification_metrics, confusion_counts
+from .adapting import shown
 from .data import Windows, join, read_people, take_share
+from .folder import SPLITS
 from .specs import BaselineSpec
+from .train import parts_of
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
@@ -22,8 +26,8 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
 
     Classical models need no early stopping, so they learn from all parts of the others, the test part too.
     """
-    others = Table.of(read_people(folder, spec.participants, ("train", "val", "test")))
-    train, val, test = (read_people(folder, (spec.target,), (split,)) for split in ("train", "val", "test"))
+    others = Table.of(read_people(folder, spec.participants, SPLITS))
+    train, val, test = parts_of(spec.target, spec.adapt_on, partial(read_people, folder)).values()
     everything, tested = Table.of(join(train, val, test)), Table.of(test)
     base = _fit(spec, others)
     rows = [_row(spec, "others", None, base, "all", everything), _row(spec, "others", None, base, "test", tested)]
@@ -89,6 +93,7 @@ def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, m
         "target_data_pct": share,
         "measured_on": measured_on,
         "target": spec.target,
+        "adapt_on": shown(spec.adapt_on, spec.data) if spec.adapt_on else None,
         "n": metrics["n"],
         "accuracy": metrics["accuracy"],
         "f1": metrics["f1"],

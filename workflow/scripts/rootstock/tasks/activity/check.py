@@ -50,17 +50,18 @@ def _places(training: BaseTraining | Experiment) -> Iterator[Place]:
 
 
 def _read(samples: dict[Place, Windows], place: Place) -> None:
-    """Keep all labels and the first two windows of a file that holds what it must."""
+    """Keep all labels of a file that holds what it must, and its first window, which stands for all."""
     windows = read_windows(*place)
-    samples[place] = Windows(Rows([windows.x.between(0, 2).clone()]), windows.y, windows.name)
+    first = windows.x.between(0, 1).clone().expand(len(windows), -1, -1)
+    samples[place] = Windows(Rows([first]), windows.y, windows.name, recording=windows.recording)
 
 
 def _stand_in(data: Section) -> Windows:
     """Windows of the shape that the built-in data will have, to try networks on before it is prepared."""
     assert isinstance(data, DataIdentity) and data.window_size
-    y = torch.arange(SMARTWATCH_CLASSES)
-    x = torch.zeros(2, SMARTWATCH_CHANNELS, data.window_size)
-    return Windows(Rows([x]), y, f"the {data.name} data")
+    y = torch.arange(SMARTWATCH_CLASSES).repeat(2)  # of two arms
+    x = torch.zeros(1, SMARTWATCH_CHANNELS, data.window_size).expand(len(y), -1, -1)
+    return Windows(Rows([x]), y, f"the {data.name} data", recording=torch.arange(len(y)) // SMARTWATCH_CLASSES)
 
 
 class _Trial:

@@ -14,6 +14,7 @@ from ...engine.files import load_mapped
 from ...engine.rows import Rows
 from ...study.problems import Refusal
 from .folder import file_of
+from .recordings import fault_of_recording, together
 
 MOST_CLASSES = 10_000
 
@@ -28,6 +29,7 @@ class Windows:
     y: Tensor  # [N]
     name: str = "the data"
     files: tuple[tuple[Path, Stamp], ...] = ()  # that they are read from while they are used
+    recording: Tensor | None = None  # int64 [N]: which recording of the person each is from, where that is known
 
     def __len__(self) -> int:
         return len(self.y)
@@ -37,7 +39,8 @@ class Windows:
         return self.y.is_floating_point()
 
     def take(self, index: Tensor) -> "Windows":
-        return Windows(Rows([self.x.take(index)]), self.y[index], self.name)
+        recording = None if self.recording is None else self.recording[index]
+        return Windows(Rows([self.x.take(index)]), self.y[index], self.name, recording=recording)
 
     def require_unchanged(self) -> None:
         """`Refusal` where a file was written while its windows were used."""
@@ -56,15 +59,17 @@ def read_windows(
     path = file_of(Path(folder), participant, split)
     stamp = _stamp(path)
     content = load_mapped(path, say)
-    if not (isinstance(content, tuple | list) and len(content) == 2 and all(isinstance(t, Tensor) for t in content)):
+    if not (
+        isinstance(content, tuple | list) and len(content) in (2, 3) and all(isinstance(t, Tensor) for t in content)
+    ):
         raise Refusal(
             f"{path}: needs a tuple (X, y) of two tensors, not {_kind_of(content)}; save torch.tensor(…) of each"
         )
-    x, y = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
-    fault = _fault(x, y)
+    x, y, *more = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
+    fault = _fault(x, y) or (fault_of_recording(more[0], y) if more else None)
     if fault:
         raise Refusal(f"{path}: {fault}")
-    return Windows(Rows([x]), y.clone(), str(path), ((path, stamp),))
+    return Windows(Rows([x]), y.clone(), str(path), ((path, stamp),), more[0].clone() if more else None)
 
 
 def read_people(
@@ -84,7 +89,8 @@ def join(*parts: Windows) -> Windows:
                 f"{list(first.x.shape[1:])} and {first.y.dtype}; prepare all people alike"
             )
     x = Rows([tensor for part in parts for tensor in part.x.parts])
-    return Windows(x, torch.cat([p.y for p in parts]), first.name, tuple(chain(*(p.files for p in parts))))
+    files = tuple(chain(*(p.files for p in parts)))
+    return Windows(x, torch.cat([p.y for p in parts]), first.name, files, together([p.recording for p in parts]))
 
 
 def stratified_order(y: Tensor, seed: int) -> Tensor:

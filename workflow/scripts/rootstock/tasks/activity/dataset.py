@@ -21,14 +21,18 @@ SMARTWATCH_DEFAULTS = {
     "split": (0.6, 0.2, 0.2),
     "pad": False,
     "mirror": False,
+    "split_by": "time",
 }
+BY_RECORDING = {
+    "split": (0.6, 0.15, 0.25)
+}  # train and val both train: three quarters in all, as the issue of it has it
 
 
 def complete_data(data: Data, key: str, problems: Problems) -> Data:
     """The data section with its defaults: the smartwatch recordings where no folder is named."""
     if data.path is not None:
         for name in ("name", *SMARTWATCH_DEFAULTS):
-            if name != "window_size" and getattr(data, name) is not None:
+            if name not in ("window_size", "split_by") and getattr(data, name) is not None:
                 problems.add(
                     f"{key}.{name}", getattr(data, name), "does not go with data.path (ready-made windows); remove it"
                 )
@@ -36,7 +40,8 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
     if data.n_classes is not None:
         problems.add(f"{key}.n_classes", data.n_classes, "is known for smartwatch; remove it")
     given = {k: v for k, v in data if v is not None}
-    return Data(**{"name": "smartwatch", **SMARTWATCH_DEFAULTS, **given})
+    defaults = SMARTWATCH_DEFAULTS | (BY_RECORDING if data.split_by == "recording" else {})
+    return Data(**{"name": "smartwatch", **defaults, **given})
 
 
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
@@ -73,6 +78,7 @@ def location(data: Data) -> Artefact | str:
 def identity_of(data: Data, people: tuple[str, ...], fingerprints: Fingerprints) -> DataIdentity:
     if data.path is None:
         settings = {name: getattr(data, name) for name in SMARTWATCH_DEFAULTS}
+        settings["split_by"] = None if data.split_by == "time" else data.split_by
         return DataIdentity(name="smartwatch", version=SMARTWATCH_VERSION, **settings)
     contents = {name: fingerprints.of(files_of(Path(data.path), name)) for name in people}
     return DataIdentity(name="folder", n_classes=data.n_classes, content=sha256_text(canonical(contents)))

@@ -1,5 +1,6 @@
 """What the last layer of a network sees of windows, before and after a fine-tune, drawn by their two main components. Loads torch."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ..loading import load_model
 from .data import Windows, read_people, take_share
 from .models import last_layer
 from .specs import BaseSpec, FinetuneSpec
+from .train import parts_of
 
 MOST_WINDOWS = 60  # of a person
 MOST_PEOPLE = 6  # the person that it is about, and the first others
@@ -52,7 +54,9 @@ def _table(experiment: Experiment, plan: Plan) -> tuple[pd.DataFrame, list[float
     assert isinstance(base, BaseSpec)
     others = [name for name in base.participants if name != experiment.spec.target]
     people = [experiment.spec.target, *others[: MOST_PEOPLE - 1]]
-    windows = {name: _few(read_people(experiment.data, (name,), ("test",))) for name in people}
+    read = partial(read_people, experiment.data)
+    windows = {name: _few(read((name,), ("test",))) for name in people}
+    windows[experiment.spec.target] = _few(parts_of(experiment.spec.target, experiment.spec.adapt_on, read)["test"])
     models = {"base model": _published(paths.base_model(experiment.base), experiment.base, plan),
               "fine-tuned": _published(f"{experiment.path}/best_model.pt", experiment.hash, plan)}  # fmt: skip
     about = pd.DataFrame(

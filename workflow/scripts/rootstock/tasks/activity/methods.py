@@ -53,6 +53,8 @@ def _windows(data: DataIdentity) -> str:
     if data.split:
         shares = "/".join(shown(round(100 * share, 6)) for share in data.split)
         told += f"; each recording was split by time, {shares} % for training, validation and test"
+    if data.split_by:
+        told += " (train and validation windows trained, test windows chose the epoch; whole recordings of another arm tested)"
     told += "; a part shorter than a window was padded with zeros" if data.pad else ""
     return told + ("; recordings of the left arm were mirrored." if data.mirror else ".")
 

@@ -29,31 +29,26 @@ MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerom
 
 def prepare(spec: DataIdentity, folder: Path, run: Run, say: Callable[[str], None]) -> None:
     """Write `{participant}_{train,val,test}.pt` into `folder`, `manifest.json` last."""
-    size, stride, split_shares = spec.window_size, spec.window_stride, spec.split
-    assert size and stride and split_shares  # a built-in data set has them all
-    recordings = load_recordings()
-    windows: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
+    windows: dict[tuple[str, str], list[tuple[np.ndarray, int, int]]] = defaultdict(list)
     short: list[str] = []
-    for signal, label, person, side in recordings:
+    for signal, label, person, side in load_recordings():
         if spec.mirror and side == LEFT_ARM:
             signal = signal * MIRROR
-        for split, part in zip(SPLITS, split_by_time(signal, split_shares), strict=True):
-            if len(part) < size and not spec.pad:
-                short.append(f"{person} {split} {len(part)}")
-            cut = cut_windows(part, size, stride)
-            windows[person, split] += [(window, label) for window in cut]
-    if short:
+        short += [f"{person} {part}" for part in short_parts(signal, spec)]
+        for split, cut in zip(SPLITS, windows_of(signal, spec), strict=True):
+            windows[person, split] += [(window, label, int(side)) for window in cut]
+    if short and not spec.pad:
         raise Refusal(
-            f"data.window_size: {size} samples are longer than {len(short)} parts of recordings "
+            f"data.window_size: {spec.window_size} samples are longer than {len(short)} parts of recordings "
             f"(the first: {short[0]} samples); set data.pad: true or a smaller window"
         )
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     content: dict[str, str] = {}
     for (person, split), rows in sorted(windows.items()):
-        x = torch.from_numpy(np.stack([window for window, _ in rows]))
-        y = torch.tensor([label for _, label in rows], dtype=torch.int64)
+        x = torch.from_numpy(np.stack([window for window, *_ in rows]))
+        y, side = torch.tensor([about for _, *about in rows], dtype=torch.int64).T.contiguous()
         file = folder / f"{person}_{split}.pt"
-        write_atomically(file, to_bytes((x, y)))
+        write_atomically(file, to_bytes((x, y.clone(), side.clone()) if spec.split_by else (x, y.clone())))
         content[file.name] = Fingerprints().of([file])
         counts[person][split] = len(rows)
     manifest = {
@@ -84,6 +79,35 @@ def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
     content = np.load(path, allow_pickle=True).item()
     columns = zip(content["X"], content["y"], content["subject"], content["side"], strict=True)
     return [(x.astype(np.float32), int(y), f"s{int(subject):02d}", float(side)) for x, y, subject, side in columns]
+
+
+def windows_of(signal: np.ndarray, spec: DataIdentity) -> list[list[np.ndarray]]:
+    """The windows of a recording [T, C] for train, val and test.
+
+    By recording, train and val both train, so no boundary is between them: each takes its share of the windows of one part.
+    """
+    size, stride, shares = spec.window_size, spec.window_stride, spec.split
+    assert size and stride and shares  # a built-in data set has them all
+    if spec.split_by is None:
+        return [cut_windows(part, size, stride) for part in split_by_time(signal, shares)]
+    learn, choose = (cut_windows(part, size, stride) for part in split_by_time(signal, joined_shares(shares)))
+    n_train = round(len(learn) * shares[0] / (shares[0] + shares[1]))
+    return [learn[:n_train], learn[n_train:], choose]
+
+
+def joined_shares(shares: tuple[float, ...]) -> tuple[float, float]:
+    """What trains and what chooses the epoch where a whole recording tests."""
+    return shares[0] + shares[1], shares[2]
+
+
+def short_parts(signal: np.ndarray, spec: DataIdentity) -> list[str]:
+    """The parts of a recording that are shorter than a window, each with its samples."""
+    assert spec.window_size and spec.split
+    shares, names = spec.split, SPLITS
+    if spec.split_by:
+        shares, names = joined_shares(shares), ("train and val", "test")
+    parts = zip(names, split_by_time(signal, shares), strict=True)
+    return [f"{name} {len(part)}" for name, part in parts if len(part) < spec.window_size]
 
 
 def split_by_time(signal: np.ndarray, shares: tuple[float, ...]) -> list[np.ndarray]:

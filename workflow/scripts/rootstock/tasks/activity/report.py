@@ -129,6 +129,8 @@ def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     by = ["method", "learned_on", "target_data_pct", "measured_on"]
     if frame["others"].nunique() > 1:
         by.insert(2, "others")
+    if "adapt_on" in frame and frame["adapt_on"].notna().any():
+        by.insert(2, "adapt_on")
     people = frame.groupby([*by, "target"], sort=False, dropna=False)[["accuracy", "n"]].agg(
         {"accuracy": "mean", "n": "first"}
     )

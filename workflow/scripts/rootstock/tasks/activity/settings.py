@@ -65,7 +65,11 @@ class Data(Section):
     )
     split: Shares | None = Field(
         None,
-        description="smartwatch only: shares of each recording for train, val and test, in time order; no window crosses a boundary (default: [0.6, 0.2, 0.2])",
+        description="smartwatch only: shares of each recording for train, val and test, in time order; no window crosses a boundary (default: [0.6, 0.2, 0.2]; by recording [0.6, 0.15, 0.25])",
+    )
+    split_by: Literal["time", "recording"] | None = Field(
+        None,
+        description="recording: fine-tune on some recordings of a person (finetune.adapt_on), test on all windows of their others; a folder's files then hold (X, y, recording) (default: time, inside every recording)",
     )
     pad: bool | None = Field(
         None,
@@ -190,6 +194,10 @@ class Personal(Section):
     target_batch_pct: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="full_fine_tuning only: share of target windows in every batch; an epoch is one pass over the base windows (default: batches as they come)",
+    )
+    adapt_on: Label | None = Field(
+        None,
+        description="with data.split_by: recording: the recordings of the target that it learns from, joined by +; smartwatch: left or right arm, a folder: their numbers, as 0+2; a list tries each",
     )
     seed_finetune: Natural | None = Field(None, description="seed of the fine-tune (default: the base's)")
     early_stopping_patience_target: Count | None = Field(

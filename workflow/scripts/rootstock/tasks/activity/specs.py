@@ -1,12 +1,12 @@
 """The resolved specs of activity recognition: all that determines a training, and nothing else. Light: no torch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from ...study import spec
-from ...study.fields import Section, never_null, optional
+from ...study.fields import Introduced, Section, never_null, optional
 from ...study.spec import Course
 from .settings import AUGMENTATION_DEFAULTS, Mode, Setting, Training
 
@@ -23,6 +23,7 @@ class DataIdentity(Section):
     mirror: bool | None = None
     n_classes: int | None = None
     content: str | None = None
+    split_by: Annotated[Literal["recording"] | None, Introduced(None)] = None  # None: by time
 
 
 class Model(Section):
@@ -96,6 +97,7 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     mode: Mode
     target_data_pct: float | None = None
     target_batch_pct: float | None = None
+    adapt_on: Annotated[tuple[int, ...] | None, Introduced(None)] = None  # recordings; it is tested on the others
     freeze_batch_norm: bool | None = None
     model: Model | None = None  # of a training from scratch; else the base's
 
@@ -117,4 +119,5 @@ class BaselineSpec(Section):
     participants: tuple[str, ...]
     target: str
     fractions: tuple[float, ...]
+    adapt_on: Annotated[tuple[int, ...] | None, Introduced(None)] = None
     seed: int

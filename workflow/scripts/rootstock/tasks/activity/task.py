@@ -15,7 +15,7 @@ from ...study.problems import Problems
 from ...study.request import Artefact, Unit
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import dataset, normal, notes, people
+from . import adapting, dataset, normal, notes, people
 from .memory import memory_of
 from .people import Asked, base_people, everyone, people_wanted, saw_target
 from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, source_now, sources_of
@@ -90,6 +90,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if wish and share and wish.mode != "full_fine_tuning":
             fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
             problems.add("finetune.target_batch_pct", share, fix)
+        adapting.recordings_of(request, problems)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
         lines = [line for key in ("base", "finetune") for line in notes.without_augmentation(request, key)]
@@ -135,6 +136,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             "target": target,
             "mode": wish.mode,
             "base": None if wish.mode == "target_only" else base_hash,
+            "adapt_on": adapting.recordings_of(request, Problems()),
         }
         if wish.mode == "base_only":
             return FinetuneSpec(**common)
@@ -177,6 +179,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         own = {name: getattr(finetune, name) for name in (*self.own_finetune_fields[:3], *TRAINING_COLUMNS)}
         columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
         columns |= {f"data_{k}": v for k, v in finetune.data if k != "content"} | {"data_path": request.data.path}
+        if finetune.adapt_on is not None:
+            columns["adapt_on"] = adapting.shown(finetune.adapt_on, finetune.data)
         if finetune.base or finetune.model:
             columns |= {f"base_{k}": v for k, v in base.model.settings.items()} | {"base_model": request.base.model}
         if finetune.base:
@@ -208,6 +212,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             name += f"_pct{settings['target_data_pct']:g}"
         if settings["target_batch_pct"] is not None:
             name += f"_batch{settings['target_batch_pct']:g}"
+        if "adapt_on" in settings:
+            name += f"_on_{settings['adapt_on']}"
         return name
 
     def baselines(
@@ -219,18 +225,17 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             target = request.unit.values["target"]
             others = tuple(person for person in base.participants if person != target)
             for method in request.scope.baselines if others else ():
-                yield (
-                    position,
-                    BaselineSpec(
-                        recipe=1,  # of classical models, which no network changes
-                        method=method,
-                        data=dataset.identity_of(request.data, others, fingerprints),
-                        participants=others,
-                        target=target,
-                        fractions=tuple(sorted(shares)),
-                        seed=base.seed,
-                    ),
+                spec = BaselineSpec(
+                    recipe=1,  # of classical models, which no network changes
+                    method=method,
+                    data=dataset.identity_of(request.data, others, fingerprints),
+                    participants=others,
+                    target=target,
+                    fractions=tuple(sorted(shares)),
+                    adapt_on=adapting.recordings_of(request, Problems()),
+                    seed=base.seed,
                 )
+                yield position, spec
 
     def identity_at(self, folder: str, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
         return dataset.identity_at(Path(folder), spec)

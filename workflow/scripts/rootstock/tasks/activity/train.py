@@ -16,6 +16,7 @@ from .data import Windows, join, read_people, take_share
 from .folder import SPLITS
 from .labels import check_expectations, check_parts, n_classes_of, n_outputs_of
 from .models import Standardised, build_model, last_layer, try_out
+from .recordings import parts_by_recording
 from .specs import BaseSpec, FinetuneSpec, Model
 from .trainee import Measure, WindowTrainee
 
@@ -102,10 +103,18 @@ def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple
 
 def target_windows(spec: FinetuneSpec, read: Read, expect: Mapping[str, Any]) -> dict[str, Windows]:
     """The parts of the person that a fine-tune is about. `Refusal` where they are not of one kind or not as expected."""
-    parts = {split: read((spec.target,), (split,)) for split in SPLITS}
+    parts = parts_of(spec.target, spec.adapt_on, read)
     join(*parts.values())
     check_expectations(parts["train"], expect)
     return parts
+
+
+def parts_of(person: str, adapt_on: tuple[int, ...] | None, read: Read) -> dict[str, Windows]:
+    """What trains, chooses the epoch and tests of one person: their files, or with `adapt_on` their recordings."""
+    if adapt_on is None:
+        return {split: read((person,), (split,)) for split in SPLITS}
+    roles = {"train": read((person,), ("train", "val")), "val": read((person,), ("test",))}
+    return parts_by_recording(roles, read((person,), SPLITS), adapt_on)
 
 
 def require_kind(base: Mapping[str, Any], name: str, train: Windows, whose: str) -> None:
