@@ -1,5 +1,6 @@
 """Models, augmentation, windows and batches of the activity task."""
 
+import importlib.metadata
 import json
 import math
 from itertools import pairwise
@@ -30,10 +31,12 @@ from rootstock.tasks.activity.augment import (
 )
 from rootstock.tasks.activity.batches import composed_batches, even_batches
 from rootstock.tasks.activity.data import Windows, stratified_order, take_share
+from rootstock.tasks.activity.dataset import SMARTWATCH_NAMES, class_names
 from rootstock.tasks.activity.models import build_model, last_layer
 from rootstock.tasks.activity.prepare import cut_windows, load_recordings, prepare, split_by_time
 from rootstock.tasks.activity.presets import PRESETS
-from rootstock.tasks.activity.report import baseline_table, unseen_people
+from rootstock.tasks.activity.report import baseline_table, table_of, unseen_people
+from rootstock.tasks.activity.shares import by_share, text_of, told_of
 from rootstock.tasks.activity.specs import DataIdentity, Model
 from rootstock.tasks.activity.trainee import window_loss
 
@@ -279,6 +282,31 @@ def test_people_are_counted_once_whatever_the_seeds_and_the_others():
     assert (line["people"], line["windows"], line["worst"]) == (2, 20, pytest.approx(60))
     assert line["mean"] == pytest.approx(70) and line["sd"] == pytest.approx(math.sqrt(200))
     assert baseline_table([*rows, rows[0] | {"others": 1}])["people"].tolist() == [2, 1]
+
+
+def test_shares_stand_side_by_side_with_the_mean_and_the_worst_person():
+    row = {"base_hash": "1", "base_test_accuracy": 0.5, "test_f1": 0.5, "n_test": 10, "n_target_train": 5}
+    rows = [{"mode": mode, "target_data_pct": share, "target": who, "seed": seed} | row | {"test_accuracy": 0.7 + by + seed / 10}
+            for mode, shares in (("base_only", [None]), ("tuned", [0.125, 1.0])) for share in shares
+            for who, by in (("ann", 0.0), ("bob", 0.1)) for seed in ((0, 1) if share else (0,))]  # fmt: skip
+    summary = pd.DataFrame(rows)[["mode", "target_data_pct", "seed", "target", *row, "test_accuracy"]]
+    table = table_of(summary.drop(columns="target").assign(target=summary["target"]))
+    assert by_share(table).to_dict("records") == [
+        {"mode": "base_only", "0 %": "75.0 (70.0)", "12.5 %": "", "100 %": ""},
+        {"mode": "tuned", "0 %": "", "12.5 %": "80.0 ± 7.1 (75.0)", "100 %": "80.0 ± 7.1 (75.0)"},
+    ]
+    assert told_of(table) == ": mean over people, ± sd over seeds (worst person), 2 people, 20 windows"
+    alone = table[table["target_data_pct"] != 1.0]
+    assert told_of(alone) == "" and "macro F1" in text_of(alone) and "macro F1" not in text_of(table)
+
+
+def test_classes_have_the_names_of_the_data_set():
+    files = importlib.metadata.files("seglearn") or []
+    (file,) = [file for file in files if file.name == "watch_dataset.npy"]
+    content = np.load(str(file.locate()), allow_pickle=True).item()
+    assert list(SMARTWATCH_NAMES) == content["y_labels"]
+    assert class_names(DataIdentity(name="smartwatch"), 7) == content["y_labels"]
+    assert class_names(DataIdentity(name="folder"), 3) == ["0", "1", "2"]
 
 
 def test_whoever_a_base_saw_is_not_left_out():

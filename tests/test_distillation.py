@@ -661,6 +661,8 @@ def test_a_study_runs_and_its_export_needs_nothing_of_ours(project):
     }  # fmt: skip
     table = (project / "results/tiny/table.txt").read_text()
     assert "teacher data/tiny/teacher" in table and "sentences/s" in table
+    figures = json.loads((project / "results/tiny/figures/figures.json").read_text())
+    assert {"students", "recall_speed"} <= set(figures) and "losses" not in figures  # one epoch is no curve
     again = project.snakemake("--configfile", "tiny.yaml")
     assert "Nothing to be done" in again.stderr + again.stdout
     folders = sorted(project.folder.glob("artifacts/*"))

@@ -379,6 +379,9 @@ def test_a_whole_study_with_its_table_and_exports(tmp_path):
         branch["loss_animals"]
     ]
     assert f"{branch['loss_animals']:.3f}" in (project / "results/study/table.txt").read_text()
+    figures = json.loads((project / "results/study/figures/figures.json").read_text())
+    assert {"domains", "tokens"} <= set(figures) and "domain_matrix" not in figures
+    assert pandas.read_csv(project / "results/study/tables/trunks.csv")["bits a byte"].notna().all()
     exports = sorted(
         file.parent.name.rpartition("_")[0] for file in (project / "artifacts/language_model").glob("*/export.json")
     )

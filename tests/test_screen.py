@@ -11,20 +11,24 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import made_results
 import pexpect
 import pytest
 import torch
-from conftest import Project, plan, write_people
+from conftest import ROOT, Project, plan, write_people
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from rootstock.controller import live_line
+from rootstock.controller.answer import answer
 from rootstock.controller.counting import HANDED_BACK, Count
 from rootstock.controller.going import Going
 from rootstock.controller.live_line import LiveLine, Tenths
+from rootstock.controller.planning import content_of_workflow, headline, plan_content
 from rootstock.controller.screen import LOG_FILE, SCREEN, STOPPED, STOPPING, NoScreen, Stop, take_screen
 from rootstock.controller.status import JobStatus, counted, study_status
+from rootstock.controller.study_page import answer_of, in_lines
 from rootstock.controller.telling import FAILURES, LISTED
 from rootstock.controller.turns import Turn, take_turn
 from rootstock.store.lock import hold
@@ -204,7 +208,7 @@ def test_a_job_of_a_cluster_waits_until_its_record_says_that_it_runs(here):
     run.screen.wait()
     assert run.going.count.told() == "2 waiting, 7 not begun" and not run.going.running
     record(run.plan, 0, started=time.time())
-    record(run.plan, 1, started=time.time() - 60, ended=time.time() - 50, returncode=1)  # an earlier attempt
+    record(run.plan, 1, started=time.time() - 60)  # an earlier attempt, that was killed
     run.going._looked = 0
     run.going.look()
     assert run.going.count.told() == "1 running, 1 waiting, 7 not begun" and list(run.going.running) == [0]
@@ -231,7 +235,7 @@ def test_a_failure_is_a_line_on_the_screen_and_whole_in_the_log_file(here):
         run.job(0, LogEvent.JOB_ERROR)
     command = "RuleException:\nCalledProcessError in file …:\nCommand '…' returned non-zero exit status 1."
     run.say(LogEvent.ERROR, command, logging.ERROR)
-    run.say(LogEvent.ERROR, "the disk is full", logging.ERROR)
+    run.say(LogEvent.ERROR, "the disk\x1b[2J is full", logging.ERROR)
     run.fail(
         1,
         rule_msg="Slurm says TIMEOUT. For further error details see …",
@@ -240,7 +244,7 @@ def test_a_failure_is_a_line_on_the_screen_and_whole_in_the_log_file(here):
     run.say(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
     assert run.shown == [
         f"failed: train_base {published(base)}: [red]X[/] holds?[2J NaN; log: {base.log}",
-        "the disk is full",
+        "the disk?[2J is full",
         f"failed: train_base {published(run.plan_jobs[1])}, external_jobid 12: Slurm says TIMEOUT.; log: {run.plan_jobs[1].log}",
     ]
     assert "line 3\n" in whole[0] and "python …" in whole[0] and whole[2] == command
@@ -393,6 +397,37 @@ def test_a_terminal_that_does_not_go_on_holds_up_nothing(here):
     assert stream.asked.wait(30) and not stream.getvalue()
     stream.goes_on.set()
     assert len(run.end()) == 9
+
+
+def test_the_default_study_fits_on_a_screen_with_the_sentences_of_its_page(here):
+    planned = plan_content(content_of_workflow([str(ROOT / "config/config.yaml")], None))
+    test = {"loss": 1.0, "accuracy": 0.875, "f1": 0.875, "n": 28}
+    made_results.publish(planned, lambda one: {"test": test, "base_test": test, "base_all": test | {"n": 181}})
+    shares = (0.1, 0.25, 0.5, 1.0)
+    learned = [("others", None, "all"), ("others", None, "test")]
+    learned += [(on, share, "test") for on in ("others + target", "target only") for share in shares]
+    about = {"others": 9, "accuracy": 0.5, "f1": 0.5, "n": 28}
+    baselines = [
+        about
+        | {"method": method, "learned_on": on, "target_data_pct": share, "measured_on": part, "target": one.target}
+        for method in ("extra_trees", "svc")
+        for on, share, part in learned
+        for one in {experiment.spec.target: experiment.spec for experiment in planned.experiments.values()}.values()
+    ]
+    material = made_results.material_of(planned, baselines)
+    results = Path("results/smartwatch")
+    results.mkdir(parents=True)
+    (results / "table.txt").write_text(planned.study.task.reporter().render(material.summary, baselines))
+    (results / "report.html").touch()
+    sentences = answer_of(material, is_partial=False)
+    (results / "answer.txt").write_text(in_lines(sentences))
+    screen = Run(planned).begin()
+    for number in range(141):
+        screen.progress(number, 140)
+    told = [*headline(planned), "in the store", "to do", *screen.end(), *answer(planned, ["a.log"]).splitlines()]
+    assert len(told) + 10 <= 50, "\n".join(told)
+    above = " ".join(told[: told.index("results: results/smartwatch/: summary.csv, table.txt, figure.svg")])
+    assert len(sentences) == 2 and " ".join(above.split()).endswith(" ".join(sentences))
 
 
 def test_another_logger_of_the_users_choice_is_left_alone():

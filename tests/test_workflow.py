@@ -21,7 +21,7 @@ STUDY = {
 }
 
 
-PAPERS = {"summary.parquet", "comparisons.csv", "gains.csv", "tables.tex", "values.tex", "methods.txt"}
+PAPERS = {"answer.txt", "summary.parquet", "comparisons.csv", "gains.csv", "tables.tex", "values.tex", "methods.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,18 @@ def test_a_run_leaves_exactly_these_files(done):
     }
 
 
+def test_the_page_has_time_and_memory_of_each_stage(done):
+    costs = pd.read_csv(done / "results/tiny/tables/costs.csv").set_index("stage")
+    assert set(costs.index) == {"base models", "fine-tunes", "measured bases"}
+    assert costs["memory MB, most"].between(50, 5000).all() and (costs["job seconds, total"] > 0).all()
+    assert "GPU memory MB, most" not in costs and "memory MB, total" not in costs
+
+
 def test_a_second_run_starts_no_job_and_shows_the_answer_again(done):
     second = done.snakemake("--configfile", "tiny.yaml")
     assert jobs_run(second.stderr + second.stdout) == {} and "Nothing to be done" in second.stderr
-    assert (done / "results/tiny/table.txt").read_text() in second.stdout
+    table, sentences = ((done / "results/tiny" / name).read_text() for name in ("table.txt", "answer.txt"))
+    assert f"{table}\n{sentences}\nresults: " in second.stdout
     assert (
         "results: results/tiny/: summary.csv, table.txt, figure.svg\nmodels: base_models/, experiments/\n"
         "page: results/tiny/report.html\n" in second.stdout

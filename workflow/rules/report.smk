@@ -1,6 +1,6 @@
 # In:   experiments, classical baselines
 # Out:  results/<study>/: summary.csv, table.txt, figure.svg, baselines/; report.html, figures/, tables/, and for papers
-#       summary.parquet, comparisons.csv, gains.csv, tables.tex, values.tex, methods.txt
+#       answer.txt, summary.parquet, comparisons.csv, gains.csv, tables.tex, values.tex, methods.txt
 
 
 rule measure_baseline:
@@ -60,6 +60,7 @@ rule report:
         summary=rules.summarise.output.summary,
     output:
         page=report(paths.PAGE.format(study=STUDY), category="Page"),
+        answer=paths.ANSWER.format(study=STUDY),
         figures=report(
             directory(paths.PAGE_FIGURES.format(study=STUDY)),
             patterns=["{figure}.svg"],

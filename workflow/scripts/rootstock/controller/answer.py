@@ -21,11 +21,16 @@ NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls
 
 
 def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
-    """The table of a study, and its paths; its page last. `logs`: of Snakemake."""
+    """The table of a study, the sentences that answer it, and its paths; its page last. `logs`: of Snakemake."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if table.exists():
-        lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
+        lines = [
+            table.read_text(encoding="utf-8"),
+            *_sentences(plan, table.parent),
+            f"results: {_listed(table.parent)}",
+            *lines,
+        ]
     page = Path(paths.PAGE.format(study=plan.study.name))
     models = f"models: {', '.join(_folders(plan))}"
     return "\n".join([*lines, models, *_of_code(plan), *log_lines(logs), *_page(plan, page)])
@@ -59,7 +64,7 @@ def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     paged = _made("report", plan, page)
     listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
     last = [paged.stderr] if paged.returncode else _page(plan, page)
-    return "\n".join([done.stdout, listed, *_of_code(plan), *log_lines(logs), *last])
+    return "\n".join([done.stdout, *_sentences(plan, page.parent), listed, *_of_code(plan), *log_lines(logs), *last])
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:
@@ -69,6 +74,12 @@ def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[
 
 def _page(plan: Plan, page: Path) -> list[str]:
     return [f"page: {page}"] if plan.experiments and page.exists() else []
+
+
+def _sentences(plan: Plan, folder: Path) -> list[str]:
+    """Those that stand on the page in `folder`, and an empty line; none where a study has no page."""
+    file = folder / Path(paths.ANSWER).name
+    return [file.read_text(encoding="utf-8")] if plan.experiments and file.exists() else []
 
 
 def make_room(plan: Plan, say: Callable[[str], None]) -> None:

@@ -20,6 +20,7 @@ from .status import study_status
 
 ROOT = Path(__file__).resolve().parents[4]
 NAN = float("nan")
+MEMORY = {"memory MB": "peak_memory_mb", "GPU memory MB": "peak_gpu_memory_mb"}  # and what metadata calls it
 STATES = ("wanted", "done", "failed", "missing")
 
 
@@ -70,7 +71,7 @@ def stages_of(plan: Plan) -> list[tuple[str, int]]:
 
 
 def records_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row a training or measurement: its stage, how long it trained, how long its last job took."""
+    """A row a training or measurement: its stage, how long it trained, how long its last job took, the most memory it had."""
     study = plan.study.name
     rows = [("base models", "base", name, name) for name in plan.bases]
     for (prefix, unit), experiment in plan.experiments.items():
@@ -81,8 +82,9 @@ def records_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFra
         record = read_record(record_path(study, phase, job)) or {}
         took = _number(record.get("ended")) - _number(record.get("started")) if record.get("returncode") == 0 else NAN
         trained = _number(metadata[name].get("seconds")) if stage != "measured bases" else NAN
-        found.append({"stage": stage, "training seconds": trained, "job seconds": took})
-    return pd.DataFrame(found, columns=["stage", "training seconds", "job seconds"])
+        row = {"stage": stage, "training seconds": trained, "job seconds": took}
+        found.append(row | {column: _number(metadata[name].get(kept)) for column, kept in MEMORY.items()})
+    return pd.DataFrame(found, columns=["stage", "training seconds", "job seconds", *MEMORY])
 
 
 def models_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFrame:

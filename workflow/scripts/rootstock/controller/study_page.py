@@ -1,6 +1,7 @@
 """The page of a study, put together: its task's sections first, then what the page shows of any study."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from ..results.papers import FILES, write_papers
 from ..results.sections import Material, Section
 from ..results.summary import summary_of
 from ..results.words import WORDS
+from ..store.files import write_atomically
 from ..study import paths
 from ..study.parts import explainer_of
 from ..study.plan import Plan
 from ..study.problems import StudyError
 from ..study.reading import read_file
+from ..study.told import printable
 from .evidence import facts_of, grid_of, metadata_of, missing_table, models_of, records_of, sharing_of, stages_of
 from .missing import Missing, missing_of, told, without
 
-BESIDE = ("summary.csv", "table.txt", "figure.svg", "missing.csv", *FILES)
+BESIDE = ("answer.txt", "summary.csv", "table.txt", "figure.svg", "missing.csv", *FILES)
+COLUMNS = 110  # of the answer on a screen
 
 
 def write_report(wanted: Plan, path: Path, is_partial: bool = False) -> None:
@@ -31,18 +35,28 @@ def write_report(wanted: Plan, path: Path, is_partial: bool = False) -> None:
     material = material_of(plan)
     own = explainer_of(plan.study.task.reporter()).methods(plan)
     write_papers(path.parent, plan, material.summary, material.question, material.comparisons, own)
-    write_page(page_of(wanted, material, missing, path.parent), path)
+    sentences = answer_of(material, bool(missing))
+    write_atomically(path.with_name(Path(paths.ANSWER).name), in_lines(sentences).encode())
+    write_page(page_of(wanted, material, sentences, missing, path.parent), path)
 
 
-def page_of(wanted: Plan, material: Material, missing: list[Missing], folder: Path) -> Page:
-    """What stands on the page of a plan, whose other results lie in `folder`."""
+def in_lines(sentences: list[str]) -> str:
+    """Each sentence on lines of its own, as a screen shows them."""
+    return "".join(
+        textwrap.fill(printable(one), COLUMNS, break_long_words=False, break_on_hyphens=False) + "\n"
+        for one in sentences
+    )
+
+
+def page_of(wanted: Plan, material: Material, sentences: list[str], missing: list[Missing], folder: Path) -> Page:
+    """What stands on the page of a plan below the `sentences` of its answer; its other results lie in `folder`."""
     plan = material.plan
     own = explainer_of(plan.study.task.reporter()).sections(material)
     answered = material.chosen is not None
     return Page(
         title=wanted.study.name,
         description=str(json.loads(wanted.content).get("description") or ""),
-        answer=_answer(material, bool(missing)),
+        answer=sentences,
         lead=gains.lead(material.chosen, material.question) if answered else None,
         sections=[*_evidence(material), *own, *_of_any_study(wanted, plan, material, missing)],
         notice=told(missing, wanted) if missing else "",
@@ -61,7 +75,8 @@ def material_of(plan: Plan) -> Material:
     return Material(plan, summary, baselines_of(plan), question, comparisons, chosen)
 
 
-def _answer(material: Material, is_partial: bool) -> list[str]:
+def answer_of(material: Material, is_partial: bool) -> list[str]:
+    """The sentences that answer a study."""
     if material.question is None:
         return ["This study compares nothing with a base model or with training from scratch, so there is no answer."]
     return answer.sentences(material.comparisons, material.question, is_partial)

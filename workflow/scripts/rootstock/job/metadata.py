@@ -5,6 +5,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..machine.memory import peak_mb
 from ..machine.this import user_name
 from ..study.parts import Start
 from .job import Job
@@ -30,6 +31,8 @@ def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Cont
         "steps": fitted.steps,
         "trained_steps": fitted.trained_steps,
         "seconds": round(fitted.seconds, 3),
+        "peak_memory_mb": peak_mb(),
+        "peak_gpu_memory_mb": _gpu_peak_mb(context),
         "base_hash": base and base.hash,
         "base_spec": base and base.content["spec"],
         "versions": {"rootstock": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
@@ -38,3 +41,10 @@ def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Cont
         "data": job.data,
         "resumed_from": start and {name: start.get(name) for name in ("hash", "step")},
     }
+
+
+def _gpu_peak_mb(context: "Context") -> float | None:
+    """The most memory of a GPU that tensors of this process took at once, in MB; None on a CPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated(context.device) / 2**20 if context.device.type == "cuda" else None

@@ -1,5 +1,6 @@
 """Drawings that any task may use: pairs, gains, scores against an amount, curves, matrices, scattered points. Values are as shown."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from .svg import COLOURS, GREY, INK, PAPER, STYLE
 
@@ -168,14 +169,15 @@ def _legend_below(figure: Drawing) -> None:
 def effects(rows: pd.DataFrame, label: str) -> Drawing:
     """A row a comparison (columns name, mean, low, high): its mean gain as a mark, its interval as a line where it has one."""
     with styled():
-        figure, (axes,) = drawing(0.9 + 0.25 * max(2, len(rows)))
+        names = [textwrap.fill(cut(name, 80), 42) for name in rows["name"]]
+        figure, (axes,) = drawing(0.9 + (0.36 if any("\n" in name for name in names) else 0.25) * max(2, len(rows)))
         numbers = rows[["mean", "low", "high"]].to_numpy(dtype=float)
         for height, (mean, low, high) in enumerate(numbers):
             colour = COLOURS[1] if mean < 0 else COLOURS[0]
             axes.plot([low, high], [height, height], color=colour, linewidth=2)
             axes.plot([mean], [height], "D" if mean < 0 else "o", color=colour, markersize=5.5)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(rows)), [cut(name, 44) for name in rows["name"]], fontsize=7.5)
+        axes.set_yticks(range(len(rows)), names, fontsize=7.5)
         axes.invert_yaxis()
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
@@ -194,6 +196,8 @@ def curves(
                       linestyle=("-", "--", ":", "-.")[place // len(COLOURS) % 4])  # fmt: skip
             kept = line[line["x"] == (stops or {}).get(name)]
             axes.plot(kept["x"], kept["y"], MARKS[place % len(MARKS)], color=colour, markersize=7, markeredgecolor=INK)
+        if all((line["x"] % 1 == 0).all() for line in lines.values()):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(label_x)
         axes.set_ylabel(label_y)
         _legend_below(figure)
@@ -255,7 +259,9 @@ def boxes(stages: Sequence[tuple[str, str]]) -> Drawing:
             axes.add_patch(FancyBboxPatch(
                 (place + 0.1, 0.2), 0.76, 0.6, boxstyle="round,pad=0.02,rounding_size=0.06", fc=PAPER, ec=INK, linewidth=1,
             ))  # fmt: skip
-            axes.text(place + 0.48, 0.63, cut(name, 18), ha="center", va="center", fontsize=6.8)
+            axes.text(
+                place + 0.48, 0.63, cut(name, 18), ha="center", va="center", fontsize=6.8 if len(stages) < 5 else 5.6
+            )
             axes.text(place + 0.48, 0.36, below, ha="center", va="center", fontsize=8, fontweight="bold")
             if place:
                 axes.annotate(

@@ -12,7 +12,7 @@ from .comparisons import Comparison, runs_of
 from .labels import settings_of
 from .question import Measure, Question
 from .sections import Figure, Material, Section, Table
-from .tables import comparison_table, share_of_room
+from .tables import NUMBERS, comparison_table, share_of_room
 
 MOST_EFFECTS = 30  # rows of a figure; the table has all
 ROOM = "share of the room left"
@@ -43,8 +43,27 @@ def evidence(comparisons: Sequence[Comparison], chosen: Comparison, question: Qu
     frame.insert(0, "answer", [one is chosen for one in comparisons])
     digits = dict.fromkeys(("before", "after", "gain", "low", "high", "seed_sd"), question.measure.digits)
     digits |= {"p": 4, "p_holm": 4, "smallest_p": 4, "probability_of_improvement": 2}
-    table = Table("comparisons", "Comparisons", RULE, frame, digits, is_long=len(frame) > 10)
+    table = Table(
+        "comparisons", "Comparisons", f"{RULE} The csv has more columns.", frame, digits,
+        is_long=len(frame) > 10, only_in_file=_only_in_file(comparisons),
+    )  # fmt: skip
     return Section("Evidence", [*besides(comparisons, question), _effects(comparisons, question), table], EVIDENCE)
+
+
+def _only_in_file(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    """Columns of the comparisons that would be the same in all rows, and those that other columns tell as well."""
+    told = [
+        "kind",
+        "tied",
+        "p",
+        "n_tested",
+        "smallest_p",
+        *(name for one in comparisons for name in one.setting if name not in NUMBERS),
+    ]
+    told += ["n_seeds", "seed_sd"] * all(one.n_seeds < 2 for one in comparisons)
+    told += ["left_out"] * (not any(one.left_out for one in comparisons))
+    told += ["against"] * (len({one.against for one in comparisons}) == 1)
+    return tuple(dict.fromkeys(told))
 
 
 def _effects(comparisons: Sequence[Comparison], question: Question) -> Figure:
@@ -80,6 +99,8 @@ def who(comparisons: Sequence[Comparison], chosen: Comparison, question: Questio
         f"{chosen.lost} of {chosen.n} {many} got worse: {losers}."
         if chosen.lost
         else f"Of {chosen.n} {many} none got worse."
+        if chosen.n > 1
+        else f"The one {one} did not get worse."
     )
     return Section(
         f"Which {many} gain, which lose", [told, _bars(chosen, question), table], ("unit", "gain", "tie", ROOM)

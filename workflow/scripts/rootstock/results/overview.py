@@ -12,6 +12,7 @@ import pandas as pd
 from . import draw
 from .sections import Figure, Section, Table
 from .summary import RESULTS_START, columns_of, swept_columns
+from .wording import counted
 
 HOUR = 3600.0
 
@@ -64,14 +65,13 @@ def _saved(saved: Sharing) -> str:
     if not saved.trained:
         return "No experiment starts from a base model, so none is shared."
     spared = saved.alone - saved.trained
-    told = (
-        f"{saved.trained} base trainings serve the study; without sharing there would be {saved.alone}: {spared} saved."
-    )
+    serve = counted(saved.trained, "base training serves", "base trainings serve")
+    told = f"{serve} the study; without sharing there would be {saved.alone}: {spared} saved."
     if not saved.recorded:
         return told
     some = "" if saved.recorded == saved.trained else f" (those {saved.recorded} of which it was recorded)"
     spared_time = span(saved.seconds_alone - saved.seconds)
-    return f"{told} They trained for {span(saved.seconds)}{some} instead of {span(saved.seconds_alone)}: {spared_time} saved."
+    return f"{told} {'It' if saved.trained == 1 else 'They'} trained for {span(saved.seconds)}{some} instead of {span(saved.seconds_alone)}: {spared_time} saved."
 
 
 def span(seconds: float) -> str:
@@ -82,8 +82,8 @@ def span(seconds: float) -> str:
 
 
 def costs(records: pd.DataFrame) -> Section:
-    """Time, and memory where it was recorded, by stage. `records`: a row a training or job, with `stage` and, each NaN where it
-    was not recorded, `training seconds`, `job seconds`, `memory MB`."""
+    """Time and memory by stage, where they were recorded. `records`: a row a training or job, with `stage` and, each NaN where it
+    was not recorded, `training seconds`, `job seconds`, `memory MB`, `GPU memory MB`."""
     measured = [name for name in records.columns if name != "stage" and records[name].notna().any()]
     if not measured:
         return Section("Time and memory", [])
@@ -92,12 +92,17 @@ def costs(records: pd.DataFrame) -> Section:
         row: dict[str, Any] = {"stage": stage, "count": len(group)}
         for name in measured:
             values = group[name].dropna()
-            row |= {f"{name}, total": values.sum(), f"{name}, median": values.median(), f"{name}, most": values.max()}
+            row |= {
+                f"{name}, total": values.sum(min_count=1),
+                f"{name}, median": values.median(),
+                f"{name}, most": values.max(),
+            }
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame = frame[[name for name in frame if not str(name).startswith("memory") or not str(name).endswith("total")]]
+    frame = frame[[name for name in columns_of(frame) if not ("memory" in name and name.endswith("total"))]]
     about = (
-        "Training seconds: within a training, without its start. Job seconds: of the last job that made or fetched it."
+        "Training seconds: within a training, without its start. Job seconds: of the last job that made or fetched it. Memory: the "
+        "most that a training's process had at once, pages that it shares with other jobs included; of a GPU, what its tensors took."
     )
     return Section("Time and memory", [Table("costs", "By stage", about, frame, dict.fromkeys(frame.columns[2:], 1))])
 
@@ -141,10 +146,20 @@ def provenance(facts: Mapping[str, str], models: pd.DataFrame) -> Section:
     """Where all this comes from. `models`: a row a trained model."""
     table = pd.DataFrame(list(facts.items()), columns=["what", "value"])
     parts = [Table("provenance", "Made by and from", "What the models' own records say.", table)]
-    about = "Base models and experiments by the hash of their spec; the specs themselves are in the csv."
+    about = "Base models and experiments by the hash of their spec; their specs and checksums are in the csv."
     return Section(
         "Provenance",
-        [*parts, Table("models", "Models", about, models, is_long=len(models) > 10, only_in_file=("spec",))],
+        [
+            *parts,
+            Table(
+                "models",
+                "Models",
+                about,
+                models,
+                is_long=len(models) > 10,
+                only_in_file=("sha256 of the model", "spec"),
+            ),
+        ],
     )
 
 

@@ -79,7 +79,12 @@ def rendered(page: Page) -> str:
         "figure": lambda part: isinstance(part, Figure),
         "table": lambda part: isinstance(part, Table),
     }
-    environment.filters |= {"svg": lambda figure: Markup(_svg(figure)), "text": as_text, "slug": slug}
+    environment.filters |= {
+        "svg": lambda figure: Markup(_svg(figure)),
+        "text": as_text,
+        "slug": slug,
+        "breakable": breakable,
+    }
     environment.globals |= {"rows_of": rows_of, "is_number": is_number}
     sections = [section for section in page.sections if section.parts]
     has_tables = any(isinstance(part, Table) and part.is_long for section in sections for part in section.parts)
@@ -107,6 +112,11 @@ def as_text(value: Any) -> str:
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
     )
+
+
+def breakable(name: Any) -> Markup:
+    """The head of a column, which may go on below after an underscore."""
+    return Markup("_<wbr>").join(as_text(name).split("_"))
 
 
 def slug(title: str) -> str:

@@ -27,6 +27,7 @@ SUMMARY_LOG = "logs/summarise/{study}.log"
 TABLE = RESULTS + "/table.txt"
 FIGURE = RESULTS + "/figure.svg"
 PAGE = RESULTS + "/report.html"
+ANSWER = RESULTS + "/answer.txt"
 PAGE_FIGURES = RESULTS + "/figures"
 PAGE_TABLES = RESULTS + "/tables"
 PAPERS = tuple(

@@ -14,6 +14,7 @@ from .specs import BaseSpec, DataIdentity, FinetuneSpec
 
 SMARTWATCH_VERSION = "seglearn-1.2.5"
 SMARTWATCH_CHANNELS, SMARTWATCH_CLASSES = 6, 7
+SMARTWATCH_NAMES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")  # of classes, as the data set has them
 SMARTWATCH_PEOPLE = tuple(f"s{n:02d}" for n in range(1, 11))
 SMARTWATCH_DEFAULTS = {
     "window_size": 200,  # 4 s at 50 Hz
@@ -98,3 +99,9 @@ def identity_at(folder: Path, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
         return DataIdentity.model_validate(manifest["spec"])
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(f"{folder}: no data for {', '.join(people)} ({error}); prepare it or check --data_path") from None
+
+
+def class_names(data: DataIdentity, n_classes: int) -> list[str]:
+    """What the classes of data are called: by the data set's own names, else by their numbers."""
+    own = SMARTWATCH_NAMES if data.name == "smartwatch" else ()
+    return [*own, *map(str, range(len(own), n_classes))]

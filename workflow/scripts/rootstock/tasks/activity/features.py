@@ -16,6 +16,7 @@ from ...study.plan import Experiment, Plan
 from ...study.problems import Refusal
 from ..loading import load_model
 from .data import Windows, read_people, take_share
+from .dataset import class_names
 from .models import last_layer
 from .specs import BaseSpec, FinetuneSpec
 from .train import parts_of
@@ -59,8 +60,9 @@ def _table(experiment: Experiment, plan: Plan) -> tuple[pd.DataFrame, list[float
     windows[experiment.spec.target] = _few(parts_of(experiment.spec.target, experiment.spec.adapt_on, read)["test"])
     models = {"base model": _published(paths.base_model(experiment.base), experiment.base, plan),
               "fine-tuned": _published(f"{experiment.path}/best_model.pt", experiment.hash, plan)}  # fmt: skip
+    classes = class_names(experiment.spec.data, 1 + max(int(one.y.max()) for one in windows.values()))
     about = pd.DataFrame(
-        [(name, f"class {label:g}") for name in people for label in windows[name].y.tolist()],
+        [(name, classes[int(label)]) for name in people for label in windows[name].y.tolist()],
         columns=["person", "class"],
     )
     seen = [

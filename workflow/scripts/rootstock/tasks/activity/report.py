@@ -7,14 +7,14 @@ import pandas as pd
 
 from ...results.figure import dots_by_row
 from ...results.question import Measure, Question
-from ...results.summary import as_text, swept_columns
+from ...results.summary import swept_columns
 from .methods import methods
+from .shares import text_of, told_of
 from .shown import sections
 
 __all__ = ["draw", "methods", "question", "render", "result_columns", "sections"]
 
 UNIT_COLUMNS = ("fold", "target")
-EXACT = ("target_data_pct",)  # shares, not percents
 SEED_COLUMNS = ("seed", "base_seed")
 MEASURED = (
     ("base_test", "loss"),
@@ -59,7 +59,8 @@ def question(summary: pd.DataFrame) -> Question:
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     """All of it as text for a terminal."""
-    parts = ["Personalised: accuracy on the target's test part, %", as_text(table_of(summary), EXACT)]
+    table = table_of(summary)
+    parts = ["Personalised: accuracy on the target's test part, %" + told_of(table), text_of(table)]
     unseen = unseen_people(summary)
     if len(unseen):
         people = 100 * unseen.groupby("target")["base_all_accuracy"].mean()
@@ -70,7 +71,8 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
             f"{unseen['base_hash'].nunique()} base models"
         )
     if baselines:
-        parts += ["Classical models on the same windows, %", as_text(baseline_table(baselines), EXACT)]
+        classical = baseline_table(baselines)
+        parts += [f"Classical models on the same windows, %{told_of(classical)}", text_of(classical)]
     return "\n\n".join(parts) + "\n"
 
 

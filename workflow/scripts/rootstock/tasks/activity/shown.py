@@ -13,6 +13,8 @@ from ...results.histories import History, history_of_base, history_of_experiment
 from ...results.sections import Figure, Material, Section
 from ...study.plan import Experiment
 from ...study.problems import Refusal
+from .dataset import class_names
+from .specs import DataIdentity, FinetuneSpec
 
 MOST_CURVES = 12
 
@@ -70,12 +72,14 @@ def _three_ways(material: Material) -> list[Figure]:
 
 def _confusions(material: Material) -> list[Figure]:
     """Test windows of all people together, as the base models and as the fine-tunes of the answer's setting call them."""
-    measured = [_metrics(one) for one in _chosen(material)]
+    chosen = _chosen(material)
+    measured = [_metrics(one) for one in chosen]
     sums = {}
     for name, part in (("base models", "base_test"), ("fine-tuned", "test")):
         counts = [np.array(one[part]["confusion"]) for one in measured if one.get(part, {}).get("confusion")]
         if counts and len({count.shape for count in counts}) == 1:
-            sums[name] = pd.DataFrame(np.sum(counts, axis=0))
+            names = class_names(_data_of(chosen[0]), len(counts[0]))
+            sums[name] = pd.DataFrame(np.sum(counts, axis=0), index=names, columns=names)
     if not sums:
         return []
     right = "; ".join(
@@ -147,3 +151,8 @@ def _metrics(experiment: Experiment) -> dict[str, Any]:
         return read_json(Path(experiment.path) / "metrics.json")["metrics"]
     except (OSError, ValueError, LookupError, Refusal):
         return {}
+
+
+def _data_of(experiment: Experiment) -> DataIdentity:
+    assert isinstance(experiment.spec, FinetuneSpec)
+    return experiment.spec.data
