@@ -178,7 +178,7 @@ def effects(rows: pd.DataFrame, label: str) -> Drawing:
             axes.plot([mean], [height], "D" if mean < 0 else "o", color=colour, markersize=5.5)
         axes.axvline(0, color=INK, linewidth=1)
         axes.set_yticks(range(len(rows)), names, fontsize=7.5)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
     return figure

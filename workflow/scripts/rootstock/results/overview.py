@@ -71,7 +71,9 @@ def _saved(saved: Sharing) -> str:
         return told
     some = "" if saved.recorded == saved.trained else f" (those {saved.recorded} of which it was recorded)"
     spared_time = span(saved.seconds_alone - saved.seconds)
-    return f"{told} {'It' if saved.trained == 1 else 'They'} trained for {span(saved.seconds)}{some} instead of {span(saved.seconds_alone)}: {spared_time} saved."
+    return (
+        f"{told} Training took {span(saved.seconds)}{some} instead of {span(saved.seconds_alone)}: {spared_time} saved."
+    )
 
 
 def span(seconds: float) -> str:
