@@ -13,6 +13,7 @@ from ..store.files import write_atomically
 from ..study import paths
 from ..study.identity import short_digest
 from ..study.plan import Plan
+from ..study.told import printable
 from ..tasks.code import ANEW
 from .code import made_by_other_code, of_other_code
 
@@ -21,11 +22,11 @@ NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls
 
 
 def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
-    """The table of a study, and its paths; its page last. `logs`: of Snakemake."""
+    """The table of a study, and its paths; its page last. `logs`: of Snakemake. What others wrote in a shared store may be in it."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if table.exists():
-        lines = [table.read_text(encoding="utf-8"), f"results: {_listed(table.parent)}", *lines]
+        lines = [printable(table.read_text(encoding="utf-8")), f"results: {_listed(table.parent)}", *lines]
     page = Path(paths.PAGE.format(study=plan.study.name))
     models = f"models: {', '.join(_folders(plan))}"
     return "\n".join([*lines, models, *_of_code(plan), *log_lines(logs), *_page(plan, page)])
@@ -59,7 +60,7 @@ def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     paged = _made("report", plan, page)
     listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
     last = [paged.stderr] if paged.returncode else _page(plan, page)
-    return "\n".join([done.stdout, listed, *_of_code(plan), *log_lines(logs), *last])
+    return "\n".join([printable(done.stdout), listed, *_of_code(plan), *log_lines(logs), *last])
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:
