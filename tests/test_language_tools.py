@@ -172,6 +172,7 @@ BAD = [
     (("--stop", ""), "--stop: "),
     (("--temperature", "-1"), "--temperature: -1 needs a number of at least 0"),
     (("--top-p", "0"), "--top-p: 0 needs a number above 0"),
+    (("--stop", ""), '--stop: [""] needs text that is not empty'),
     (("--top-p", "1.5"), "--top-p: 1.5 needs a number of at most 1"),
     (("--top-k", "some"), '--top-k: "some" needs a whole number'),
     (("ffff",), "ffff: is neither a file nor the hash"),

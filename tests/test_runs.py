@@ -14,7 +14,7 @@ from conftest import ROOT, plan, write_people
 from rich.console import Console
 
 import status
-from rootstock.controller.answer import make_room
+from rootstock.controller.answer import answer, make_room
 from rootstock.controller.missing import missing_of, told, without
 from rootstock.controller.status import study_status
 from rootstock.controller.turns import Turn, is_under_way, take_turn
@@ -121,6 +121,13 @@ def test_the_tables_of_a_larger_grid_are_kept(here):
     (older,) = results.glob("older_*")
     assert (older / "table.txt").read_text() == "the large one" and (older / "summary.csv").exists()
     assert said[0].startswith(f"note: results of {len(large.experiments)} experiments") and str(older.name) in said[0]
+
+
+def test_a_table_of_what_others_wrote_commands_no_terminal(here):
+    Path("results/tiny").mkdir(parents=True)
+    Path("results/tiny/table.txt").write_text("a\x1b]0;title\x07  b\n\x9b2J\tä − 1\n", encoding="utf-8")
+    shown = answer(plan(**STUDY, study="tiny"))
+    assert shown.startswith("a?]0;title?  b\n?2J\tä − 1\n\nresults: results/tiny/")
 
 
 def test_a_status_has_no_line_wider_than_the_terminal(here):

@@ -215,6 +215,25 @@ def test_a_job_of_a_cluster_waits_until_its_record_says_that_it_runs(here):
     run.end()
 
 
+def test_a_record_is_of_this_run_or_says_nothing_of_it_and_clocks_may_lie_apart(here):
+    run = Run().begin()
+    for number in (0, 1, 2):
+        run.job(number, local=number == 0)
+    run.screen.wait()
+    old = {"started": time.time() - 60, "returncode": 1, "stderr": "of yesterday"}
+    record(run.plan, 0, ended=time.time() - 50, **old)
+    record(run.plan, 1, started=time.time() - 2)  # a node whose clock is late
+    record(run.plan, 2, **old)
+    run.going._looked = 0
+    run.going.look()
+    assert sorted(run.going.running) == [0, 1]
+    run.job(0, LogEvent.JOB_ERROR)
+    assert run.shown == [
+        f"failed: train_base {published(run.plan_jobs[0])}: its log is empty; log: {run.plan_jobs[0].log}"
+    ]
+    run.end()
+
+
 def test_a_failure_is_a_line_on_the_screen_and_whole_in_the_log_file(here):
     run = Run().begin()
     run.job(0)
@@ -238,14 +257,14 @@ def test_a_failure_is_a_line_on_the_screen_and_whole_in_the_log_file(here):
     run.say(LogEvent.ERROR, "the disk\x1b[2J is full", logging.ERROR)
     run.fail(
         1,
-        rule_msg="Slurm says TIMEOUT. For further error details see …",
+        rule_msg="Slurm says \x1b[2JTIMEOUT. For further error details see …",
         aux={"external_jobid": 12},
     )
     run.say(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
     assert run.shown == [
         f"failed: train_base {published(base)}: [red]X[/] holds?[2J NaN; log: {base.log}",
         "the disk?[2J is full",
-        f"failed: train_base {published(run.plan_jobs[1])}, external_jobid 12: Slurm says TIMEOUT.; log: {run.plan_jobs[1].log}",
+        f"failed: train_base {published(run.plan_jobs[1])}, external_jobid 12: Slurm says ?[2JTIMEOUT.; log: {run.plan_jobs[1].log}",
     ]
     assert "line 3\n" in whole[0] and "python …" in whole[0] and whole[2] == command
     assert run.end()[-1] == "  0% 2 failed, 7 not begun in 0:00"

@@ -13,6 +13,7 @@ from ..store.files import write_atomically
 from ..study import paths
 from ..study.identity import short_digest
 from ..study.plan import Plan
+from ..study.told import printable
 from ..tasks.code import ANEW
 from .code import made_by_other_code, of_other_code
 
@@ -21,12 +22,13 @@ NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls
 
 
 def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
-    """The table of a study, the sentences that answer it, and its paths; its page last. `logs`: of Snakemake."""
+    """The table of a study, the sentences that answer it, and its paths; its page last. `logs`: of Snakemake. What others wrote in a
+    shared store may be in it."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if table.exists():
         lines = [
-            table.read_text(encoding="utf-8"),
+            printable(table.read_text(encoding="utf-8")),
             *_sentences(plan, table.parent),
             f"results: {_listed(table.parent)}",
             *lines,
@@ -64,7 +66,9 @@ def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     paged = _made("report", plan, page)
     listed = f"results of what is there: {_listed(summary.parent)}, missing.csv"
     last = [paged.stderr] if paged.returncode else _page(plan, page)
-    return "\n".join([done.stdout, *_sentences(plan, page.parent), listed, *_of_code(plan), *log_lines(logs), *last])
+    return "\n".join(
+        [printable(done.stdout), *_sentences(plan, page.parent), listed, *_of_code(plan), *log_lines(logs), *last]
+    )
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:
@@ -79,7 +83,7 @@ def _page(plan: Plan, page: Path) -> list[str]:
 def _sentences(plan: Plan, folder: Path) -> list[str]:
     """Those that stand on the page in `folder`, and an empty line; none where a study has no page."""
     file = folder / Path(paths.ANSWER).name
-    return [file.read_text(encoding="utf-8")] if plan.experiments and file.exists() else []
+    return [printable(file.read_text(encoding="utf-8"))] if plan.experiments and file.exists() else []
 
 
 def make_room(plan: Plan, say: Callable[[str], None]) -> None:

@@ -131,6 +131,8 @@ def _phrase(fault: ErrorDetails) -> str:
             return "a list"
         case "string_type":
             return "text"
+        case "string_too_short":
+            return "text that is not empty"
         case "dict_type":
             return "keys and values"
         case "missing":

@@ -64,10 +64,11 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     unseen = unseen_people(summary)
     if len(unseen):
         people = 100 * unseen.groupby("target")["base_all_accuracy"].mean()
+        spread = f"sd {people.std():.1f}, " if len(people) > 1 else ""
         windows = int(unseen.drop_duplicates("target")["n_test_all"].sum())
         parts.append(
-            f"Base models on all windows of the person left out: mean {people.mean():.1f} %, sd {people.std():.1f}, "
-            f"worst {people.min():.1f} ({people.idxmin()}); {windows} windows of {len(people)} people, "
+            f"Base models on all windows of the person left out: mean {people.mean():.1f} %, "
+            f"{spread}worst {people.min():.1f} ({people.idxmin()}); {windows} windows of {len(people)} people, "
             f"{unseen['base_hash'].nunique()} base models"
         )
     if baselines:
