@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,23 @@ KINDS = {
     "of bfloat16": {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": torch.bfloat16},
 }
 TOKENS = torch.arange(40).view(2, 20) * 7
+CLEAN = os.environ.get(
+    "ROOTSTOCK_CLEAN_PYTHON", sys.executable
+)  # that of an environment with transformers and peft alone
+ELSEWHERE = """
+import sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokens = torch.arange(40).view(2, 20) * 7
+trunk = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
+whole = trunk(tokens).logits.detach()
+branch = PeftModel.from_pretrained(trunk, sys.argv[2]).eval()
+assert AutoTokenizer.from_pretrained(sys.argv[1])("a cat")["input_ids"]
+assert not [name for name in sys.modules if name.startswith("rootstock")]
+torch.save([whole, branch(tokens).logits.detach()], sys.argv[3])
+"""
 STUDY = {
     "task": "language_model",
     "data": {"path": "data/tiny", "tokenizer": "llama", "split": [0.8, 0.1, 0.1]},
@@ -145,6 +164,19 @@ def test_a_trunk_is_that_model_or_goes_on_from_it_and_so_does_a_branch(project):
         and load(tuned.with_name("best_model.pt"))["base_weights"]
     )
     assert set(load(trunks()[0])["spec"]["start_from"]) == {"content"}  # where it lay is nobody's business
+
+
+def test_trunk_and_low_rank_branch_have_the_same_logits_where_this_project_is_not(project, capsys):
+    pytest.importorskip("peft")
+    branch = next(Path("experiments").glob("lora_*/animals/best_model.pt"))
+    name = json.loads(branch.with_name("metrics.json").read_text())["hash"]
+    assert ran(project, capsys, "export_model", "--hash", name, "--output", "out/branch")[0] == 0
+    trunk = json.loads(Path("out/branch/adapter_config.json").read_text())["base_model_name_or_path"]
+    assert ran(project, capsys, "export_model", "--hash", trunks()[0].stem, "--output", trunk)[0] == 0
+    folders = [str(Path(trunk).absolute()), str(Path("out/branch").absolute()), str(Path("logits.pt").absolute())]
+    subprocess.run([CLEAN, "-I", "-c", ELSEWHERE, *folders], check=True, cwd="/")
+    for theirs, ours in zip(torch.load("logits.pt"), (load_model(trunks()[0]), load_model(branch)), strict=True):
+        torch.testing.assert_close(theirs, ours(TOKENS), atol=1e-4, rtol=1e-4)
 
 
 def test_an_export_has_the_form_that_it_came_in_and_can_be_continued_again(project, capsys):
