@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,23 @@ KINDS = {
     "of bfloat16": {"num_attention_heads": 4, "num_key_value_heads": 2, "dtype": torch.bfloat16},
 }
 TOKENS = torch.arange(40).view(2, 20) * 7
+CLEAN = os.environ.get(
+    "ROOTSTOCK_CLEAN_PYTHON", sys.executable
+)  # that of an environment with transformers and peft alone
+ELSEWHERE = """
+import sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokens = torch.arange(40).view(2, 20) * 7
+trunk = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
+whole = trunk(tokens).logits.detach()
+branch = PeftModel.from_pretrained(trunk, sys.argv[2]).eval()
+assert AutoTokenizer.from_pretrained(sys.argv[1])("a cat")["input_ids"]
+assert not [name for name in sys.modules if name.startswith("rootstock")]
+torch.save([whole, branch(tokens).logits.detach()], sys.argv[3])
+"""
 STUDY = {
     "task": "language_model",
     "data": {"path": "data/tiny", "tokenizer": "llama", "split": [0.8, 0.1, 0.1]},
@@ -46,8 +65,8 @@ STUDY = {
 }
 
 
-def write_llama(folder: Path, shard: str = "5GB", **config) -> None:
-    """A random Llama of transformers, far from the zeros that it begins with, and a tokenizer."""
+def write_llama(folder: Path, shard: str = "5GB", spare_rows: int = 0, **config) -> None:
+    """A random Llama of transformers, far from the zeros that it begins with, and a tokenizer that leaves so many rows unused."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder.mkdir(parents=True)
@@ -57,7 +76,8 @@ def write_llama(folder: Path, shard: str = "5GB", **config) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "max_position_embeddings": 64}
     dtype = config.pop("dtype", torch.float32)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=tokenizer.get_vocab_size(), **sizes, **config)).to(dtype)
+    rows = tokenizer.get_vocab_size() + spare_rows
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=rows, **sizes, **config)).to(dtype)
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     model.save_pretrained(folder, max_shard_size=shard)
@@ -115,6 +135,19 @@ def test_a_llama_has_the_same_logits_here_and_its_cache_too(tmp_path, kind):
     torch.testing.assert_close(cached, wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_rows_of_embeddings_beyond_the_tokens_are_left_out(tmp_path, monkeypatch, is_tied):
+    monkeypatch.chdir(tmp_path)
+    write_llama(tmp_path / "llama", spare_rows=20, num_attention_heads=4, tie_word_embeddings=is_tied)
+    assert plan(**STUDY).bases  # no fault
+    shape = shape_of(json.loads((tmp_path / "llama/config.json").read_text()), 20)
+    model = LanguageModel(300, shape).eval()
+    model.load_state_dict(read_weights(tmp_path / "llama", shape, 300))
+    wanted = theirs("llama")(TOKENS).logits
+    assert wanted.shape[-1] == 320
+    torch.testing.assert_close(model(TOKENS), wanted[..., :300], atol=1e-4, rtol=1e-4)
+
+
 def test_a_trunk_is_that_model_or_goes_on_from_it_and_so_does_a_branch(project):
     as_it_is, further = (load_model(trunks()[steps]) for steps in (0, 8))
     wanted = theirs("llama")(TOKENS).logits
@@ -131,6 +164,19 @@ def test_a_trunk_is_that_model_or_goes_on_from_it_and_so_does_a_branch(project):
         and load(tuned.with_name("best_model.pt"))["base_weights"]
     )
     assert set(load(trunks()[0])["spec"]["start_from"]) == {"content"}  # where it lay is nobody's business
+
+
+def test_trunk_and_low_rank_branch_have_the_same_logits_where_this_project_is_not(project, capsys):
+    pytest.importorskip("peft")
+    branch = next(Path("experiments").glob("lora_*/animals/best_model.pt"))
+    name = json.loads(branch.with_name("metrics.json").read_text())["hash"]
+    assert ran(project, capsys, "export_model", "--hash", name, "--output", "out/branch")[0] == 0
+    trunk = json.loads(Path("out/branch/adapter_config.json").read_text())["base_model_name_or_path"]
+    assert ran(project, capsys, "export_model", "--hash", trunks()[0].stem, "--output", trunk)[0] == 0
+    folders = [str(Path(trunk).absolute()), str(Path("out/branch").absolute()), str(Path("logits.pt").absolute())]
+    subprocess.run([CLEAN, "-I", "-c", ELSEWHERE, *folders], check=True, cwd="/")
+    for theirs, ours in zip(torch.load("logits.pt"), (load_model(trunks()[0]), load_model(branch)), strict=True):
+        torch.testing.assert_close(theirs, ours(TOKENS), atol=1e-4, rtol=1e-4)
 
 
 def test_an_export_has_the_form_that_it_came_in_and_can_be_continued_again(project, capsys):
@@ -269,7 +315,7 @@ HARM = [
     (config(rope_parameters={"rope_type": "yarn"}), 'has rotary positions of rope_type "yarn"; only default and llama3'),
     (config(rope_parameters=LLAMA3 | {"factor": None}), "has rotary positions with factor: null, which cannot be"),
     (config(intermediate_size=25), "as F32 [24, 16], its config.json asks for BF16 or F16 or F32 [25, 16] (and 5 more)"),
-    (config(vocab_size=301), "has 301 rows of embeddings and a tokenizer of 300 tokens; model.resize_token_embeddings(300)"),
+    (config(vocab_size=299), "has 299 rows of embeddings and a tokenizer of 300 tokens; model.resize_token_embeddings(300)"),
     (config(max_position_embeddings=19), "knows 19 positions, fewer than context_length: 20"),
     (config(num_hidden_layers=2**31 - 1), "has in config.json num_hidden_layers: 2147483647; no more than 1000 are read"),
     (config(rms_norm_eps=10**400), "0000, which is no number above 0"),

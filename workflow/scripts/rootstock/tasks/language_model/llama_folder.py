@@ -130,7 +130,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
-    """Its tokens are counted: model and tokenizer must belong together, and no text may name a row that is not there."""
+    """Its tokens are counted: no text may name a row that is not there. Rows beyond them, which fill a table up, are no fault."""
     try:
         content = json_object(read_small(folder / TOKENIZER, limit=MOST_BYTES))
         known, added = content["model"]["vocab"], content.get("added_tokens") or ()
@@ -142,7 +142,7 @@ def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
     except (OSError, ValueError, LookupError, TypeError, Refusal) as error:
         yield f"has a {TOKENIZER} that cannot be read ({type(error).__name__}: {error})"
     else:
-        if len(tokens) != vocabulary:
+        if len(tokens) > vocabulary:
             fix = f"model.resize_token_embeddings({len(tokens)}) makes them agree"
             yield f"has {vocabulary} rows of embeddings and a tokenizer of {len(tokens)} tokens; {fix}"
         elif rows != set(range(vocabulary)):

@@ -16,6 +16,8 @@ from .settings import Model
 from .specs import Pretrained
 from .start import KEY
 
+OF_TOKENS = ("embedding.weight", "head")  # what has a row a token
+
 
 def pretrained_model(begun: Pretrained, shape: Model, vocabulary: int) -> LanguageModel:
     """The model of a folder that still is what it was when it was planned; its tokenizer has so many tokens."""
@@ -29,16 +31,20 @@ def folder_of_start(begun: Pretrained) -> Path:
 
 
 def read_weights(folder: Path, shape: Model, vocabulary: int) -> dict[str, Tensor]:
-    """The weights in a folder, under our names. `Refusal` where one is not there, or not as the shape asks for it."""
+    """The weights in a folder, under our names. `Refusal` where one is not there, or not as the shape asks for it.
+
+    A table of more rows than there are tokens, as many models have it for speed, is cut to them: no text names the others.
+    """
     wanted = {llama_name(name): (name, size) for name, size in sizes_of(shape, vocabulary).items()}
     found: dict[str, Tensor] = {}
     own_head = None
     for name, tensor in _tensors(folder):
         if name in wanted:
             ours, size = wanted[name]
-            found[ours] = _checked(tensor, size, f"{folder}: {name}")
+            rows = tensor[:vocabulary] if ours in OF_TOKENS else tensor
+            found[ours] = _checked(rows, size, f"{folder}: {name}")
         elif name == NAMES["head"]:
-            own_head = tensor.float()
+            own_head = tensor[:vocabulary].float()
     if missing := [name for name, (ours, _) in wanted.items() if ours not in found]:
         raise Refusal(f"{folder}: lacks the weight {missing[0]}; plan again")
     if own_head is not None and not torch.equal(own_head, found["embedding.weight"]):
