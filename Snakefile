@@ -9,16 +9,18 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+include: "workflow/rules/code.smk"
 include: "workflow/rules/common.smk"
 
 
 rule all:
-    """Everything that the study asks for."""
     input:
         bases=BASE_MODELS,
         experiments=EXPERIMENTS,
         results=RESULTS,
         exports=EXPORTS,
+    """Everything that the study asks for."""
+    localrule: True
 
 
 include: "workflow/rules/prepare.smk"

@@ -3,9 +3,10 @@
 
 
 rule bases:
-    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
     input:
         [paths.base_model(name) for name in PLAN.bases],
+    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
+    localrule: True
 
 
 rule train_base:
@@ -25,6 +26,7 @@ rule train_base:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
+        scripts=SCRIPTS,
         run=RUN.told,
         start=RUN.start,
         store=STORE,
@@ -38,7 +40,7 @@ rule train_base:
         spec=lambda wildcards: PLAN.bases[wildcards.hash].json,
         data=lambda wildcards: PLAN.bases[wildcards.hash].data,
     shell:
-        "python workflow/scripts/train_base.py"
+        "python {resources.scripts:q}/train_base.py"
         " --spec {params.spec:q}"
         " --parent_model {input.parent:q}"
         " --continues {resources.continues:q}"

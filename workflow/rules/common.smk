@@ -4,10 +4,8 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
-
 from rootstock.controller.code import of_other_code
-from rootstock.controller.planning import collect_garbage_rarely, plan_of_workflow, put_this_python_first
+from rootstock.controller.planning import collect_garbage_rarely, planned, put_this_python_first
 from rootstock.controller.rows import kept_rows
 from rootstock.slurm.executor import share_warm_process
 from rootstock.study import paths
@@ -19,7 +17,7 @@ share_warm_process(sys.argv)
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
 PLAN = None if workflow.is_main_process else kept_rows()
-PLAN = PLAN or plan_of_workflow(workflow.configfiles, workflow.config_settings.config)
+PLAN = PLAN or planned(workflow, config)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
@@ -36,13 +34,6 @@ if workflow.is_main_process and "at_once" in workflow.global_resources:
 
 # This reads the metadata of every model, so jobs do not ask.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
-
-
-localrules:
-    all,
-    bases,
-    summarise,
-    report,
 
 
 wildcard_constraints:

@@ -14,6 +14,7 @@ rule export:
         "../envs/rootstock.yaml"
     threads: 1
     resources:
+        scripts=SCRIPTS,
         gpu=0,
         store=STORE,
         task=PLAN.study.task_name,
@@ -24,7 +25,7 @@ rule export:
         data=lambda wildcards: PLAN.exports[wildcards.export].data,
         study=PLAN.study_file,
     shell:
-        "python workflow/scripts/export_model.py"
+        "python {resources.scripts:q}/export_model.py"
         " --hash {params.hash}"
         " --store {resources.store:q}"
         " --task {resources.task:q}"

@@ -21,6 +21,7 @@ rule train_finetune:
     threads: RUN.threads * RUN.world_size
     resources:
         **RUN.resources(),
+        scripts=SCRIPTS,
         run=RUN.told,
         start=RUN.start,
         store=STORE,
@@ -38,7 +39,7 @@ rule train_finetune:
         own_class=lambda wildcards: own_class(PLAN.experiments[wildcards.prefix, wildcards.unit].base),
         folder=subpath(output.metrics, parent=True),
     shell:
-        "python workflow/scripts/train_finetune.py"
+        "python {resources.scripts:q}/train_finetune.py"
         " --spec {params.spec:q}"
         " --base {input.base:q}"
         " --own_class {params.own_class:q}"

@@ -14,6 +14,7 @@ rule prepare:
         "../envs/rootstock.yaml"
     threads: RUN.threads
     resources:
+        scripts=SCRIPTS,
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
         task=PLAN.study.task_name,
         run=RUN.told,
@@ -24,7 +25,7 @@ rule prepare:
     params:
         spec=lambda wildcards: PLAN.artefacts[wildcards.name].json,
     shell:
-        "python workflow/scripts/prepare_data.py"
+        "python {resources.scripts:q}/prepare_data.py"
         " --task {resources.task:q}"
         " --spec {params.spec:q}"
         " --run {resources.run:q}"

@@ -15,6 +15,7 @@ rule measure_baseline:
         "../envs/rootstock.yaml"
     threads: 1
     resources:
+        scripts=SCRIPTS,
         gpu=0,
         start=RUN.start,
         mem_mb=lambda wildcards, attempt: more_each_time(PLAN.baselines[wildcards.name].mem_mb, attempt),
@@ -23,7 +24,7 @@ rule measure_baseline:
         spec=lambda wildcards: PLAN.baselines[wildcards.name].json,
         data=lambda wildcards: PLAN.baselines[wildcards.name].data,
     shell:
-        "python workflow/scripts/measure_baseline.py"
+        "python {resources.scripts:q}/measure_baseline.py"
         " --spec {params.spec:q}"
         " --data_path {params.data:q}"
         " --output {output.rows:q}"
@@ -32,7 +33,6 @@ rule measure_baseline:
 
 
 rule summarise:
-    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
     input:
         trained=EXPERIMENTS or [paths.BASE_METADATA.format(hash=name) for name in PLAN.lone_bases],
         baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines if EXPERIMENTS],
@@ -42,20 +42,23 @@ rule summarise:
         figure=report(paths.FIGURE.format(study=STUDY), category="Results"),
     log:
         paths.SUMMARY_LOG.format(study=STUDY),
+    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
+    localrule: True
     conda:
         "../envs/rootstock.yaml"
+    resources:
+        scripts=SCRIPTS,
     params:
         study=PLAN.study_file,
         rows=short_digest([*(EXPERIMENTS or PLAN.lone_bases), *PLAN.baselines]),  # a study may stay and its data not
     shell:
-        "python workflow/scripts/summarise.py"
+        "python {resources.scripts:q}/summarise.py"
         " --study {params.study:q}"
         " --output {output.summary:q}"
         " > {log:q} 2>&1"
 
 
 rule report:
-    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
     input:
         summary=rules.summarise.output.summary,
     output:
@@ -72,10 +75,17 @@ rule report:
         papers=[path.format(study=STUDY) for path in paths.PAPERS],
     log:
         paths.PAGE_LOG.format(study=STUDY),
+    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
+    localrule: True
     conda:
         "../envs/rootstock.yaml"
+    resources:
+        scripts=SCRIPTS,
     params:
         study=PLAN.study_file,
         rows=rules.summarise.params.rows,
     shell:
-        "python workflow/scripts/report.py" " --study {params.study:q}" " --output {output.page:q}" " > {log:q} 2>&1"
+        "python {resources.scripts:q}/report.py"
+        " --study {params.study:q}"
+        " --output {output.page:q}"
+        " > {log:q} 2>&1"

@@ -17,6 +17,7 @@ from ..study.told import printable
 from ..tasks.code import ANEW
 from .code import made_by_other_code, of_other_code
 
+SCRIPTS = Path(__file__).parents[2]
 FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
 NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
 
@@ -72,7 +73,7 @@ def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
 
 
 def _made(script: str, plan: Plan, output: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, f"workflow/scripts/{script}.py", "--partial", "--study", plan.study_file]
+    command = [sys.executable, str(SCRIPTS / f"{script}.py"), "--partial", "--study", plan.study_file]
     return subprocess.run([*command, "--output", str(output)], capture_output=True, text=True)
 
 

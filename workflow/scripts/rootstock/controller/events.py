@@ -11,6 +11,8 @@ PHASES = {
     "train_finetune": "finetune",
 }  # rules that train; another rule is a phase by its own name
 
+RULES = ("all", "prepare", "train_base", "train_finetune", "measure_baseline", "summarise", "report", "export")
+
 
 class Event(Protocol):
     """What a record may carry. Which of it is there depends on `event`; see the logger plugins of Snakemake."""
@@ -44,5 +46,10 @@ def event_of(record: logging.LogRecord) -> tuple[LogEvent | None, Event]:
 
 def job_of(event: Event) -> Job:
     """The job that begins, by its event JOB_INFO."""
-    name = "/".join(event.wildcards.values()) or event.rule_name
-    return Job(PHASES.get(event.rule_name, event.rule_name), name)
+    rule = own_name(event.rule_name)
+    return Job(PHASES.get(rule, rule), "/".join(event.wildcards.values()) or rule)
+
+
+def own_name(rule: str) -> str:
+    """The name of a rule as it is here: a user's workflow may use it `as` another, with letters before it."""
+    return next((name for name in RULES if rule.endswith(f"_{name}")), rule)

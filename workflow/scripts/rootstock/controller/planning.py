@@ -13,7 +13,7 @@ from ..store.files import write_atomically
 from ..store.objects import stored
 from ..store.users import record_user
 from ..study import paths
-from ..study.config import load_content, merge, parse_study
+from ..study.config import load_content, merge, parse_study, study_name
 from ..study.plan import Plan
 from ..study.planner import make_plan
 from ..study.problems import Refusal, StudyError
@@ -34,13 +34,34 @@ def put_this_python_first() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
+def planned(workflow: Any, config: dict[str, Any]) -> Plan:
+    """The plan of Snakemake's `workflow`. A module is asked by the `config` that its user gives it: where that is all of the user's own, by
+    its files, else as Snakemake read it, and named after the module where it has no name."""
+    settings, files = workflow.config_settings, list(workflow.configfiles)
+    if workflow.modifier.is_main_snakefile():
+        return plan_of_workflow(files, settings.config)
+    if config is workflow.modifier_stack[0].globals["config"]:
+        on_top = [file for file in files if file in settings.configfiles]
+        return plan_of_workflow([*(file for file in files if file not in on_top), *on_top], settings.config)
+    return plan_of_module(workflow.modifier.namespace, config)
+
+
 @told_as_lines()
 def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> Plan:
     """The plan of `--configfile F` or of `--config jobs=F`, else of the default study; `--config` values go on top.
 
     A user's mistake ends the run here with one line a fault, before anything is written.
     """
-    plan = plan_content(content_of_workflow(configfiles, overrides))
+    return _checked(plan_content(content_of_workflow(configfiles, overrides)))
+
+
+@told_as_lines()
+def plan_of_module(name: str, config: dict[str, Any]) -> Plan:
+    """The plan of a study that a user's workflow gives a module as its `config`."""
+    return _checked(plan_content({"study": study_name(name)} | json.loads(json.dumps(config))))
+
+
+def _checked(plan: Plan) -> Plan:
     if not plan.study.train_bases:
         require_bases(plan)
     return plan

@@ -1,0 +1,52 @@
+# Where the code of this workflow lies: beside this file, or in a commit of a git repository. Never found by the working folder.
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+
+def code_of_commit(source):
+    """The scripts of the commit that a git source file is of, unpacked once under .rootstock/workflow; `source`: a LocalGitFile or a
+    HostingProviderFile of Snakemake, which has cloned the repository by then."""
+    import git
+
+    repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
+    commit = repository.commit(source.ref).hexsha
+    place = Path(".rootstock/workflow", commit)
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unpacked = Path(tempfile.mkdtemp(prefix=f"{commit}.", dir=place.parent))
+        try:
+            with tempfile.TemporaryFile() as archive:
+                repository.archive(archive, commit, path="workflow/scripts")
+                archive.seek(0)
+                with tarfile.open(fileobj=archive) as files:
+                    files.extractall(unpacked, filter="data")
+            os.rename(unpacked, place)
+        except OSError:
+            if not place.exists():  # nobody else was quicker
+                raise
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
+    return place / "workflow/scripts"
+
+
+def code_folder(rules):
+    """The folder of the scripts, by the folder of the rules: relative where that is shorter to read in logs, and the same whoever
+    mounts the project."""
+    if hasattr(rules, "ref"):
+        return str(code_of_commit(rules))
+    folder = Path(os.path.abspath(Path(rules.get_path_or_uri(secret_free=True)).parent / "scripts"))
+    if not folder.is_dir():
+        raise WorkflowError(
+            f"the code of Rootstock is not at {folder}; give `snakefile:` a folder here or a git repository"
+        )
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+SCRIPTS = code_folder(workflow.current_basedir)
+sys.path.insert(0, os.path.abspath(SCRIPTS))

@@ -1,0 +1,150 @@
+"""What a study does at the begin and the end of Snakemake's run: alone, or as one of several modules of a user's own workflow."""
+
+import atexit
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any
+
+from ..slurm.executor import prepare_run
+from ..study.plan import Plan
+from ..study.told import printable, told_as_lines
+from .answer import AnswerAgain, answer, log_lines, make_room, partial_answer
+from .checking import in_store, require_what_runs_need
+from .code import Training, code_notes, remember_code, require_code_of
+from .events import own_name
+from .planning import begin_run, headline, to_do
+from .rows import keep_rows
+from .run_log import RunLog
+from .screen import AGAIN, STOPPED, Stop, take_screen
+from .turns import take_turn, turn_of
+
+HOOKS = ("onstart", "onsuccess", "onerror")
+TRAIN = ("train_base", "train_finetune")
+say = partial(print, file=sys.stderr, flush=True)
+
+
+class Hooks:
+    """Of one study in a run. `workflow`, `logger` and the jobs are Snakemake's; `rules` are those of this study, None where there
+    are no others; `other_code`: trainings whose models other code made."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        other_code: dict[str, Training],
+        workflow: Any,
+        logger: logging.Logger,
+        rules: set[Any] | None = None,
+    ):
+        self.plan, self.other_code, self.workflow, self.logger, self.rules = plan, other_code, workflow, logger, rules
+        self.lines = headline(plan)
+        self.held = ExitStack()  # this run's turn in the folder
+        self.stop = Stop()
+        self.screen = take_screen(logger, workflow.output_settings, self.stop)
+        logger.addHandler(AnswerAgain(plan, is_dry=lambda: workflow.dryrun, wait=self.screen.wait))
+        atexit.register(self._end_of_dry_run)
+
+    def onstart(self, _: Any = None) -> None:
+        """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
+        end, however it ends."""
+        jobs = self._own(self.workflow.dag.needrun_jobs())
+        self._tell_plan(jobs)
+        self._require_code(jobs)
+        with told_as_lines():
+            self._begin(jobs)
+        run_log = RunLog(self.plan)
+        self.logger.addHandler(run_log)
+        self.screen.begin(self.plan)
+        atexit.register(run_log.write)
+
+    def onsuccess(self, log: Sequence[str]) -> None:
+        self.screen.end()
+        print(answer(self.plan, log))
+
+    def onerror(self, log: Sequence[str]) -> None:
+        """What is there all the same; after a Ctrl-C, how it goes on."""
+        self.screen.end()
+        if not self.stop.is_asked:
+            say(AGAIN)
+        if self.plan.experiments and not self.stop.is_asked:
+            print(partial_answer(self.plan, log))
+        else:
+            print(*[STOPPED] * self.stop.is_asked, *log_lines(log), sep="\n")
+
+    def _begin(self, jobs: list[Any]) -> None:
+        run, workflow = self.plan.study.run, self.workflow
+        if any(own_name(job.rule.name) in TRAIN for job in jobs):
+            with_packages = not workflow.deployment_settings.deployment_method
+            require_what_runs_need(self.plan, workflow.local_exec, with_packages)
+        try:
+            self.held.enter_context(take_turn(turn_of(self.plan.study.name, jobs), say, run.wait_seconds))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        atexit.register(self.held.close)
+        begin_run(self.plan, say)
+        remember_code(self.plan)
+        make_room(self.plan, say)
+        if prepare_run(workflow.scheduler._executor, say=say, at_once=run.at_once):
+            self.held.callback(keep_rows(self.plan).unlink, missing_ok=True)
+
+    def _own(self, jobs: Iterable[Any]) -> list[Any]:
+        return [job for job in jobs if self.rules is None or job.rule in self.rules]
+
+    def _tell_plan(self, jobs: list[Any]) -> None:
+        """What the run is about, how much of it the store hands back, and what is to be done."""
+        notes = [f"note: {note}" for note in code_notes(self.plan, self.other_code)]
+        told = in_store(self.plan, self.other_code), to_do(jobs, self.workflow.rules)
+        say(*map(printable, [*self.lines, *notes]), *told, sep="\n")
+
+    def _require_code(self, jobs: list[Any]) -> None:
+        """Stop before jobs that would come upon models of other code."""
+        plan, by_rule = self.plan, {name: [] for name in (*TRAIN, "export")}
+        for job in jobs:
+            by_rule.setdefault(own_name(job.rule.name), []).append(job.wildcards)
+        begun = [
+            *(plan.bases[wildcards.hash] for wildcards in by_rule["train_base"]),
+            *(plan.experiments[wildcards.prefix, wildcards.unit] for wildcards in by_rule["train_finetune"]),
+        ]
+        exported = [plan.exports[wildcards.export].hash for wildcards in by_rule["export"]]
+        with told_as_lines():
+            require_code_of(plan, self.other_code, begun, exported)
+
+    def _end_of_dry_run(self) -> None:
+        """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after all files were read."""
+        dag = self.workflow.dag
+        if self.workflow.dryrun:
+            jobs = self._own(dag.needrun_jobs(exclude_finished=False)) if dag else []
+            self._tell_plan(jobs)
+            with suppress(SystemExit):
+                self._require_code(jobs)
+
+
+def hook_into(workflow: Any, name: str | None, hooks: Hooks) -> None:
+    """Call these at the begin and the end of a run, beside the handlers of the user's own Snakefile, wherever it defines them. Snakemake
+    takes no handlers of modules. `name`: of the module; each `use rule` reads it anew, and the last one counts."""
+    known: dict[str | None, Hooks] | None = getattr(workflow, "rootstock_hooks", None)
+    if known is None:
+        known = workflow.rootstock_hooks = {}
+        for hook in HOOKS:
+            _compose(workflow, hook, known)
+    known[name] = hooks
+
+
+def _compose(workflow: Any, hook: str, known: dict[str | None, Hooks]) -> None:
+    register, is_main = getattr(workflow, hook), workflow.modifier_stack[0].is_main_snakefile
+
+    def both(theirs: Callable[[Any], Any]) -> Callable[[Any], None]:
+        def call(log: Any) -> None:
+            for hooks in known.values():
+                getattr(hooks, hook)(log)
+            theirs(log)
+
+        return call
+
+    def registered(theirs: Callable[[Any], Any]) -> None:
+        register(both(theirs) if workflow.modifier is workflow.modifier_stack[0] and is_main() else theirs)
+
+    setattr(workflow, f"_{hook}", both(getattr(workflow, f"_{hook}")))
+    setattr(workflow, hook, registered)
