@@ -3,9 +3,9 @@
 
 
 rule bases:
+    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
     input:
         [paths.base_model(name) for name in PLAN.bases],
-    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
     localrule: True
 
 

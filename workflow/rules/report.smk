@@ -33,6 +33,7 @@ rule measure_baseline:
 
 
 rule summarise:
+    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
     input:
         trained=EXPERIMENTS or [paths.BASE_METADATA.format(hash=name) for name in PLAN.lone_bases],
         baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines if EXPERIMENTS],
@@ -42,7 +43,6 @@ rule summarise:
         figure=report(paths.FIGURE.format(study=STUDY), category="Results"),
     log:
         paths.SUMMARY_LOG.format(study=STUDY),
-    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
     localrule: True
     conda:
         "../envs/rootstock.yaml"
@@ -59,6 +59,7 @@ rule summarise:
 
 
 rule report:
+    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
     input:
         summary=rules.summarise.output.summary,
     output:
@@ -75,7 +76,6 @@ rule report:
         papers=[path.format(study=STUDY) for path in paths.PAPERS],
     log:
         paths.PAGE_LOG.format(study=STUDY),
-    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
     localrule: True
     conda:
         "../envs/rootstock.yaml"
