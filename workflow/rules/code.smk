@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 
 def code_of_commit(source):
-    """The scripts of the commit that a git source file is of, unpacked once under .rootstock/workflow; `source`: a LocalGitFile or a
+    """The scripts of the commit that a git source file is of, unpacked with the profiles once under .rootstock/workflow; `source`: a LocalGitFile or a
     HostingProviderFile of Snakemake, which has cloned the repository by then."""
     import git
 
@@ -22,7 +22,7 @@ def code_of_commit(source):
         unpacked = Path(tempfile.mkdtemp(prefix=f"{commit}.", dir=place.parent))
         try:
             with tempfile.TemporaryFile() as archive:
-                repository.archive(archive, commit, path="workflow/scripts")
+                repository.archive(archive, commit, path=["workflow", "profiles"])
                 archive.seek(0)
                 with tarfile.open(fileobj=archive) as files:
                     files.extractall(unpacked, filter="data")

@@ -2,11 +2,15 @@
 
 import atexit
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from snakemake.settings.types import RerunTrigger
 
 from ..slurm.executor import prepare_run
 from ..study.plan import Plan
@@ -21,6 +25,7 @@ from .run_log import RunLog
 from .screen import AGAIN, STOPPED, Stop, take_screen
 from .turns import take_turn, turn_of
 
+PROFILE = Path(__file__).parents[4] / "profiles/default"
 HOOKS = ("onstart", "onsuccess", "onerror")
 TRAIN = ("train_base", "train_finetune")
 say = partial(print, file=sys.stderr, flush=True)
@@ -94,7 +99,7 @@ class Hooks:
 
     def _tell_plan(self, jobs: list[Any]) -> None:
         """What the run is about, how much of it the store hands back, and what is to be done."""
-        notes = [f"note: {note}" for note in code_notes(self.plan, self.other_code)]
+        notes = [f"note: {note}" for note in (*code_notes(self.plan, self.other_code), *profile_notes(self.workflow))]
         told = in_store(self.plan, self.other_code), to_do(jobs, self.workflow.rules)
         say(*map(printable, [*self.lines, *notes]), *told, sep="\n")
 
@@ -119,6 +124,13 @@ class Hooks:
             self._tell_plan(jobs)
             with suppress(SystemExit):
                 self._require_code(jobs)
+
+
+def profile_notes(workflow: Any) -> list[str]:
+    """A line where Snakemake runs without the settings of our workflow profile, which it finds beside a Snakefile of ours only."""
+    has_ours = workflow.execution_settings.keep_incomplete and set(workflow.rerun_triggers) == {RerunTrigger.PARAMS}
+    told = "without Rootstock's settings of Snakemake a failed job may undo others, and finished ones may run again"
+    return [] if has_ours else [f"{told}; give --workflow-profile {os.path.relpath(PROFILE)}"]
 
 
 def hook_into(workflow: Any, name: str | None, hooks: Hooks) -> None:
