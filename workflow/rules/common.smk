@@ -1,10 +1,10 @@
 # The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
 import json
-import re
 import sys
 from pathlib import Path
 
 from rootstock.controller.code import of_other_code
+from rootstock.controller.modules import wildcards_made
 from rootstock.controller.planning import collect_garbage_rarely, planned, put_this_python_first
 from rootstock.controller.rows import kept_rows
 from rootstock.slurm.executor import share_warm_process
@@ -16,8 +16,11 @@ collect_garbage_rarely()
 share_warm_process(sys.argv)
 
 # What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
-PLAN = None if workflow.is_main_process else kept_rows()
+MODULE = workflow.modifier.namespace
+PLAN = None if workflow.is_main_process else kept_rows(MODULE)
+MADE = PLAN.made if PLAN else None
 PLAN = PLAN or planned(workflow, config)
+MADE = MADE or wildcards_made(PLAN, MODULE, workflow)
 STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
@@ -37,11 +40,7 @@ OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
 
 
 wildcard_constraints:
-    hash="[0-9a-f]{16}",
-    name="[A-Za-z0-9._-]+",
-    prefix="[A-Za-z0-9._-]+",
-    unit="[A-Za-z0-9._-]+",
-    export="|".join(map(re.escape, PLAN.exports)) or "(?!)",
+    **MADE,
 
 
 def told_of_figure(name):

@@ -20,13 +20,18 @@ class Going:
 
     def __init__(self, plan: Plan, records: Path = FOLDER):
         self.count = counted(study_status(plan, records))
-        self.study, self.records = plan.study.name, records
+        self.studies, self.records = [plan.study.name], records
         self.began = time.time()
         self.share = 0.0  # of all jobs of the run, done
         self.running: dict[int, Job] = {}
         self._submitted: dict[int, float] = {}  # when, of those of a cluster that have not begun
         self._jobs: dict[int, tuple[Job, float]] = {}
         self._looked = 0.0
+
+    def add(self, plan: Plan) -> None:
+        """Another study, whose jobs are of the same run."""
+        self.studies.append(plan.study.name)
+        counted(study_status(plan, self.records), self.count)
 
     def begin(self, event: Event, created: float) -> None:
         """A job begins here, or is submitted; `created`: when that was said, in seconds since the epoch."""
@@ -62,8 +67,9 @@ class Going:
     def record(self, jobid: int) -> dict[str, Any]:
         """What a job of this run recorded of itself; nothing where it has not, or what is there is of an earlier attempt."""
         job, since = self._jobs.get(jobid, (None, 0.0))
-        found = (job and read_record(record_path(self.study, job.phase, job.name, self.records))) or {}
-        return found if (found.get("started") or 0) >= since else {}
+        studies = self.studies if job else []
+        read = (read_record(record_path(study, *job, self.records)) for study in studies if job)
+        return next((found for found in read if found and (found.get("started") or 0) >= since), {})
 
     def reason(self, event: Event, log_of_group: list[str]) -> str:
         """Why a job failed, in a line: as it recorded it, else what ran it says, and the last line of its log."""

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, chdir, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,25 +32,32 @@ TRAIN = ("train_base", "train_finetune")
 say = partial(print, file=sys.stderr, flush=True)
 
 
+@dataclass(frozen=True)
+class Module:
+    """As what a study takes part in a run: its name as a module, what the wildcards of its rules may be, and its rules; None where
+    there are no others."""
+
+    name: str | None
+    made: dict[str, str]
+    rules: set[Any] | None
+
+
 class Hooks:
-    """Of one study in a run. `workflow`, `logger` and the jobs are Snakemake's; `rules` are those of this study, None where there
-    are no others; `other_code`: trainings whose models other code made."""
+    """Of one study in a run. `workflow`, `logger` and the jobs are Snakemake's; `other_code`: trainings whose models other code made."""
 
     def __init__(
-        self,
-        plan: Plan,
-        other_code: dict[str, Training],
-        workflow: Any,
-        logger: logging.Logger,
-        rules: set[Any] | None = None,
+        self, plan: Plan, other_code: dict[str, Training], workflow: Any, logger: logging.Logger, module: Module
     ):
-        self.plan, self.other_code, self.workflow, self.logger, self.rules = plan, other_code, workflow, logger, rules
+        self.plan, self.other_code, self.workflow, self.logger, self.module = plan, other_code, workflow, logger, module
         self.lines = headline(plan)
         self.held = ExitStack()  # this run's turn in the folder
-        self.stop = Stop()
-        self.screen = take_screen(logger, workflow.output_settings, self.stop)
-        logger.addHandler(AnswerAgain(plan, is_dry=lambda: workflow.dryrun, wait=self.screen.wait))
-        atexit.register(self._end_of_dry_run)
+        others = list(known_hooks(workflow).values())
+        self.stop = others[0].stop if others else Stop()
+        self.screen = others[0].screen if others else take_screen(logger, workflow.output_settings, self.stop)
+        logger.addHandler(
+            AnswerAgain(plan, is_dry=lambda: workflow.dryrun or not self._counts(), wait=self.screen.wait)
+        )
+        self._at_exit(self._end_of_dry_run)
 
     def onstart(self, _: Any = None) -> None:
         """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
@@ -59,10 +67,11 @@ class Hooks:
         self._require_code(jobs)
         with told_as_lines():
             self._begin(jobs)
-        run_log = RunLog(self.plan)
+        rules = self.module.rules
+        run_log = RunLog(self.plan, rules=None if rules is None else {rule.name for rule in rules})
         self.logger.addHandler(run_log)
         self.screen.begin(self.plan)
-        atexit.register(run_log.write)
+        self._at_exit(run_log.write)
 
     def onsuccess(self, log: Sequence[str]) -> None:
         self.screen.end()
@@ -78,24 +87,40 @@ class Hooks:
         else:
             print(*[STOPPED] * self.stop.is_asked, *log_lines(log), sep="\n")
 
+    def _at_exit(self, act: Callable[[], None]) -> None:
+        """Do it at the end of the process, in this folder: Snakemake leaves the one that --directory names before."""
+        folder = Path.cwd()
+
+        def there() -> None:
+            with chdir(folder):
+                act()
+
+        atexit.register(there)
+
     def _begin(self, jobs: list[Any]) -> None:
         run, workflow = self.plan.study.run, self.workflow
         if any(own_name(job.rule.name) in TRAIN for job in jobs):
             with_packages = not workflow.deployment_settings.deployment_method
             require_what_runs_need(self.plan, workflow.local_exec, with_packages)
         try:
-            self.held.enter_context(take_turn(turn_of(self.plan.study.name, jobs), say, run.wait_seconds))
+            beside = {hooks.plan.study.name for hooks in known_hooks(workflow).values() if hooks is not self}
+            turn = turn_of(self.plan.study.name, jobs)
+            self.held.enter_context(take_turn(turn, say, run.wait_seconds, beside=beside))
         except KeyboardInterrupt:
             sys.exit(130)
-        atexit.register(self.held.close)
+        self._at_exit(self.held.close)
         begin_run(self.plan, say)
         remember_code(self.plan)
         make_room(self.plan, say)
         if prepare_run(workflow.scheduler._executor, say=say, at_once=run.at_once):
-            self.held.callback(keep_rows(self.plan).unlink, missing_ok=True)
+            self.held.callback(keep_rows(self.plan, self.module.name, self.module.made).unlink, missing_ok=True)
+
+    def _counts(self) -> bool:
+        """Whether no later `use rule` read the module anew."""
+        return known_hooks(self.workflow).get(self.module.name) is self
 
     def _own(self, jobs: Iterable[Any]) -> list[Any]:
-        return [job for job in jobs if self.rules is None or job.rule in self.rules]
+        return [job for job in jobs if self.module.rules is None or job.rule in self.module.rules]
 
     def _tell_plan(self, jobs: list[Any]) -> None:
         """What the run is about, how much of it the store hands back, and what is to be done."""
@@ -119,7 +144,7 @@ class Hooks:
     def _end_of_dry_run(self) -> None:
         """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after all files were read."""
         dag = self.workflow.dag
-        if self.workflow.dryrun:
+        if self.workflow.dryrun and self._counts():
             jobs = self._own(dag.needrun_jobs(exclude_finished=False)) if dag else []
             self._tell_plan(jobs)
             with suppress(SystemExit):
@@ -133,15 +158,19 @@ def profile_notes(workflow: Any) -> list[str]:
     return [] if has_ours else [f"{told}; give --workflow-profile {os.path.relpath(PROFILE)}"]
 
 
-def hook_into(workflow: Any, name: str | None, hooks: Hooks) -> None:
+def hook_into(workflow: Any, hooks: Hooks) -> None:
     """Call these at the begin and the end of a run, beside the handlers of the user's own Snakefile, wherever it defines them. Snakemake
-    takes no handlers of modules. `name`: of the module; each `use rule` reads it anew, and the last one counts."""
-    known: dict[str | None, Hooks] | None = getattr(workflow, "rootstock_hooks", None)
-    if known is None:
-        known = workflow.rootstock_hooks = {}
+    takes no handlers of modules. Each `use rule` reads it anew, and the last one counts."""
+    known = known_hooks(workflow)
+    if not known:
         for hook in HOOKS:
             _compose(workflow, hook, known)
-    known[name] = hooks
+    known[hooks.module.name] = hooks
+
+
+def known_hooks(workflow: Any) -> dict[str | None, Hooks]:
+    """Those of all studies of a run, by module."""
+    return workflow.__dict__.setdefault("rootstock_hooks", {})
 
 
 def _compose(workflow: Any, hook: str, known: dict[str | None, Hooks]) -> None:

@@ -65,6 +65,7 @@ class StoredPlan:
         rows = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
         about = json.loads(_found(rows, "about", ""))
         self.study_file: str = about["study_file"]
+        self.made: dict[str, str] = about["made"]
         self.study = StudyRow(**about["study"] | {"run": Run(**about["study"]["run"])})
         self.bases = _Rows(rows, "base", Row)
         self.experiments = _Rows(rows, "experiment", Row)
@@ -90,40 +91,45 @@ class _Rows(Mapping[Any, Any]):
         return sum(1 for _ in self)
 
 
-def keep_rows(plan: Plan) -> Path:
-    """Write the rows of a run for its jobs and name the file in the environment; what an earlier run of the study left goes."""
-    content = _database(plan)
+def keep_rows(plan: Plan, module: str | None = None, made: dict[str, str] | None = None) -> Path:
+    """Write the rows of a run for its jobs and name the file in the environment; what an earlier run of the study left goes. `made`: what
+    the wildcards of its rules may be."""
+    content = _database(plan, made or {})
     file = FOLDER / f"{plan.study.name}.{sha256_bytes(content)[:HASH_LENGTH]}.sqlite"
     write_atomically(file, content)
     for other in FOLDER.glob("*.sqlite"):
         if other != file and other.stem.rpartition(".")[0] == plan.study.name:  # a study's name may have dots
             other.unlink(missing_ok=True)
-    os.environ[VARIABLE] = str(file)
+    os.environ[_variable(module)] = str(file)
     return file
 
 
-def kept_rows() -> StoredPlan | None:
+def kept_rows(module: str | None = None) -> StoredPlan | None:
     """In a job of a run: its plan, where the run could keep it."""
-    file = os.environ.get(VARIABLE)
+    file = os.environ.get(_variable(module))
     try:
         return StoredPlan(Path(file)) if file and Path(file).is_file() else None
     except sqlite3.OperationalError:  # removed in this very moment
         return None
 
 
-def _database(plan: Plan) -> bytes:
+def _variable(module: str | None) -> str:
+    return f"{VARIABLE}_{module}" if module else VARIABLE
+
+
+def _database(plan: Plan, made: dict[str, str]) -> bytes:
     rows = sqlite3.connect(":memory:")
     rows.execute("CREATE TABLE rows (kind TEXT, key TEXT, content TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID")
-    told = ((kind, _text(key), json.dumps(content)) for kind, key, content in _told(plan))
+    told = ((kind, _text(key), json.dumps(content)) for kind, key, content in _told(plan, made))
     rows.executemany("INSERT INTO rows VALUES (?, ?, ?)", told)
     rows.commit()
     return rows.serialize()
 
 
-def _told(plan: Plan) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _told(plan: Plan, made: dict[str, str]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     study = plan.study
     about = {"name": study.name, "task_name": study.task_name, "store": study.store, "retrain": study.retrain}
-    yield "about", "", {"study_file": plan.study_file, "study": about | {"run": study.run.model_dump()}}
+    yield "about", "", {"study_file": plan.study_file, "made": made, "study": about | {"run": study.run.model_dump()}}
     for name, base in plan.bases.items():
         yield (
             "base",
@@ -134,8 +140,8 @@ def _told(plan: Plan) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         yield "experiment", (prefix, unit), asdict(_row(experiment, experiment.expect, base=experiment.base))
     for name, baseline in plan.baselines.items():
         yield "baseline", name, asdict(_row(baseline))
-    for name, made in plan.artefacts.items():
-        yield "artefact", name, asdict(ArtefactRow(made.json, made.need_names, made.on_gpu))
+    for name, artefact in plan.artefacts.items():
+        yield "artefact", name, asdict(ArtefactRow(artefact.json, artefact.need_names, artefact.on_gpu))
     for folder, export in plan.exports.items():
         yield "export", folder, asdict(export)
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..job.records import FOLDER, places, read_record, record_path
 from ..store.files import write_json
 from ..study import paths
 from ..study.plan import Plan
-from .events import event_of, job_of
+from .events import event_of, job_of, own_name
 
 TAIL = 20  # lines of a failed job's log
 
@@ -31,22 +32,27 @@ class _Job:
 
 
 class RunLog(logging.Handler):
-    """Listens to Snakemake's events; `write` makes the file, also after a failure or Ctrl-C."""
+    """Listens to Snakemake's events; `write` makes the file, also after a failure or Ctrl-C. `rules`: names of the study's own, where there
+    are others."""
 
-    def __init__(self, plan: Plan, records: Path = FOLDER):
+    def __init__(self, plan: Plan, records: Path = FOLDER, rules: Collection[str] | None = None):
         super().__init__()
+        self.rules = rules
         self.plan, self.records, self.started = plan, records, time.time()
         self.jobs: dict[int, _Job] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, event = event_of(record)
         match kind:
-            case LogEvent.JOB_INFO if event.rule_name != "all":
+            case LogEvent.JOB_INFO if self._is_own(event.rule_name):
                 self.jobs[event.jobid] = _Job(*job_of(event), list(event.log or []), time.time())
             case LogEvent.JOB_FINISHED if job := self.jobs.get(event.job_id):
                 job.ended, job.success = time.time(), True
             case LogEvent.JOB_ERROR if job := self.jobs.get(event.jobid):
                 job.ended = time.time()
+
+    def _is_own(self, rule: str) -> bool:
+        return own_name(rule) != "all" and (self.rules is None or rule in self.rules)
 
     def write(self) -> None:
         """Whole or not at all; jobs that an interrupted run left unfinished count as failed."""

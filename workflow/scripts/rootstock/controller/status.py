@@ -58,9 +58,9 @@ def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) ->
     return [_status(plan, asked, run, records) for asked in _asked(plan)]
 
 
-def counted(jobs: list[JobStatus]) -> Count:
-    """The numbers of a study; what was handed back says nothing of the time that a training takes."""
-    count = Count()
+def counted(jobs: list[JobStatus], count: Count | None = None) -> Count:
+    """The numbers of a study, on top of a `count` of others; what was handed back says nothing of the time that a training takes."""
+    count = count or Count()
     for job in jobs:
         count.note(job.name, job.phase, job.state, job.record.get("started"))
         if job.state == "done" and (seconds := seconds_of_training(job.record)) is not None:

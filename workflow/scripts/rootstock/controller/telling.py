@@ -53,6 +53,9 @@ class Teller:
         self.log_of_group: list[str] = []
 
     def begin(self, plan: Plan) -> None:
+        """A run begins, or one more study of it."""
+        if self.going:
+            return self.going.add(plan)
         self.going = Going(plan)
         if self.is_told(logging.makeLogRecord({"event": LogEvent.PROGRESS})):
             is_live = self.console.is_terminal and not self.console.is_dumb_terminal and self.shows_words

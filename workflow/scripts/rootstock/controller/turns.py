@@ -6,7 +6,7 @@ Snakemake's own lock would refuse the second run, and stays after a kill; the pr
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,15 @@ def take_turn(
     wait_seconds: float | None = None,
     folder: Path = FOLDER,
     poll_seconds: float = 1,
+    beside: Collection[str] = (),
 ) -> ExitStack:
     """Wait until no run that collides with this one is under way; to be closed when it ends. One that was killed is not
-    waited for. `Refusal` after `wait_seconds`."""
+    waited for, nor studies `beside` it in the same run of Snakemake. `Refusal` after `wait_seconds`."""
     deadline, told = None if wait_seconds is None else time.monotonic() + wait_seconds, ""
     while True:
         with hold(folder / "turn", say=lambda _: None):
-            other = next((other for other in _under_way(folder) if turn.collides(other)), None)
+            others = (other for other in _under_way(folder) if other.study not in beside)
+            other = next((other for other in others if turn.collides(other)), None)
             if other is None:
                 return _begun(turn, say, folder)
         who = f"the run of {other.study} in this folder ({holder(_lock(other.study, folder)) or 'just ended'})"

@@ -1,0 +1,54 @@
+"""Which files the rules of a study make, where it is one of several modules of a workflow: what two share, the first makes."""
+
+import re
+from typing import Any
+
+from ..study.plan import Plan
+from ..study.problems import StudyError
+from ..study.told import told_as_lines
+
+NAME = "[A-Za-z0-9._-]+"
+ANY = {"hash": "[0-9a-f]{16}", "name": NAME, "prefix": NAME, "unit": NAME, "study": NAME}
+Made = dict[str, set[str]]
+
+
+@told_as_lines()
+def wildcards_made(plan: Plan, module: str | None, workflow: Any) -> dict[str, str]:
+    """What the wildcards of a study's rules may be, as patterns. As the only study of a run, anything that looks like a name; as a
+    `module`, what its plan asks for and no module before it makes. `workflow`: Snakemake's."""
+    exports = {"export": _one_of(plan.exports)}
+    if module is None:
+        return ANY | exports
+    known: dict[str, tuple[Plan, Made]] = workflow.__dict__.setdefault("rootstock_made", {})
+    others = {name: found for name, found in known.items() if name != module}
+    made = {
+        "hash": set(plan.bases),
+        "prefix": {prefix for prefix, _ in plan.experiments},
+        "name": {*plan.artefacts, *plan.baselines},
+    }
+    for name, (other, theirs) in others.items():
+        _require_whole(plan, module, other, name)
+        made = {wildcard: values - theirs[wildcard] for wildcard, values in made.items()}
+    known[module] = plan, made
+    return ANY | {wildcard: _one_of(values) for wildcard, values in made.items()} | _of_study(plan) | exports
+
+
+def _require_whole(plan: Plan, module: str, other: Plan, name: str) -> None:
+    """Experiments are named by settings and unit: of one setting, all units that this module asks for are the other's, or none."""
+    if plan.study.name == other.study.name:
+        raise StudyError(
+            [f"study: modules {name} and {module} are both called {plan.study.name}; give each a name of its own"]
+        )
+    theirs = {prefix for prefix, _ in other.experiments}
+    apart = sorted({prefix for prefix, unit in plan.experiments.keys() - other.experiments.keys() if prefix in theirs})
+    if apart:
+        fix = "run the two studies one after the other, or let both have the same people and folds"
+        raise StudyError([f"modules {name} and {module} ask for other units of the same setting ({apart[0]}); {fix}"])
+
+
+def _of_study(plan: Plan) -> dict[str, str]:
+    return {"study": re.escape(plan.study.name)}
+
+
+def _one_of(values: Any) -> str:
+    return "|".join(map(re.escape, sorted(values))) or "(?!)"
