@@ -42,7 +42,7 @@ def _require_whole(plan: Plan, module: str, other: Plan, name: str) -> None:
     theirs = {prefix for prefix, _ in other.experiments}
     apart = sorted({prefix for prefix, unit in plan.experiments.keys() - other.experiments.keys() if prefix in theirs})
     if apart:
-        fix = "run the two studies one after the other, or let both have the same people and folds"
+        fix = "run the two studies one after the other, or let both have the same units"
         raise StudyError([f"modules {name} and {module} ask for other units of the same setting ({apart[0]}); {fix}"])
 
 
