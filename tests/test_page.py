@@ -12,6 +12,8 @@ import pytest
 from conftest import Project, refused
 from tiny import write_people
 
+from rootstock.results.page import Page, rendered
+
 ODD = '<img src=x onerror=alert(1)>é"'
 PEOPLE = ("ann", "bob", ODD)
 STUDY = {
@@ -270,6 +272,11 @@ def test_on_paper_no_table_is_cut_off(page):
     edges = page.evaluate("[...document.querySelectorAll('table')].map((one) => one.getBoundingClientRect().right)")
     assert len(edges) > 5 and max(edges) <= 1001
     assert not page.locator("header nav").is_visible() and page.locator("#words dt").first.is_visible()
+
+
+def test_a_notice_keeps_its_lines():
+    text = rendered(Page("t", "", ["none"], None, [], notice="partial:\n  <b>: why\x1b"))
+    assert "partial:\n  &lt;b&gt;: why</div>" in text
 
 
 def test_the_templates_are_part_of_the_package():

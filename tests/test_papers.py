@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -97,6 +99,16 @@ def test_latex_has_booktabs_rules_and_escaped_names(files):
     ]
     assert len(body) == 3 and all(line.endswith(r"\\") and line.count("&") == 8 for line in plain)
     assert not [line for line in plain if re.search(r"[%$#_{}^~<>]|\\(?!\\$)(?!$)", line.removesuffix(r"\\"))]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs Debian's texlive-latex-recommended")
+def test_latex_typesets_the_tables_and_the_values(files):
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\input{values}", r"\begin{document}"]
+    lines += [r"\input{tables}", r"gain \quickTestAnswerGain", r"\end{document}"]
+    (files / "paper.tex").write_text("\n".join(lines))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=files, capture_output=True, text=True)
+    assert done.returncode == 0 and (files / "paper.pdf").stat().st_size > 10_000, done.stdout[-2000:]
 
 
 def test_escaping_leaves_one_line_of_text():

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import status
 from rootstock.controller.answer import answer, make_room
-from rootstock.controller.missing import missing_of, told, without
+from rootstock.controller.missing import Missing, missing_of, told, without
 from rootstock.controller.status import study_status
 from rootstock.controller.turns import Turn, is_under_way, take_turn
 from rootstock.study import paths
@@ -102,6 +102,10 @@ def test_each_missing_experiment_has_the_reason_of_the_first_thing_that_failed(h
         f"partial: 0 of {len(planned.experiments)} experiments are there. Missing:\n"
     )
     assert f"  {failed.unit}: X holds NaN" in told(missing, planned)
+    many = [Missing(f"fold{k}", f"path{k}", f"reason {k}" if k < 20 else "the same") for k in range(40)]
+    lines = told(many[::-1], planned).splitlines()
+    assert len(lines) == 10 and lines[1].endswith("and 12 more: the same")
+    assert lines[-1] == "  and others for 13 more reasons; missing.csv has all"
     assert without(planned, missing[1:]).experiments.keys() == {(failed.prefix, failed.unit)}
     assert not without(planned, missing).baselines
 

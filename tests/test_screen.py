@@ -514,10 +514,20 @@ def test_a_run_at_a_narrow_terminal_is_one_line_that_moves_and_a_line_for_what_f
     assert "Error in rule train_finetune" in whole and "Job stats:" in whole and "X holds NaN" in whole
 
 
+def wait_for_training(project: Project, run: pexpect.spawn) -> None:
+    """Until the log of a base model says that it is being trained; what the run shows is read meanwhile."""
+    deadline = time.monotonic() + 100
+    while not any("training" in log.read_text() for log in project.folder.glob("logs/base/*.log")):
+        assert run.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=0.1) == 0 and time.monotonic() < deadline
+
+
 def test_ctrl_c_at_a_terminal_stops_the_run_and_says_how_it_goes_on(project, people):
     project.study("long", STUDY | {"base": {"model": "test", "max_epochs": 100_000}, "folds": [0]})
     run = at_a_terminal(project, 100, "--configfile", "long.yaml")
     run.expect(r"\d running")
+    wait_for_training(
+        project, run
+    )  # Snakemake tells of a job before it starts one, and waits for one that it starts after a Ctrl-C
     run.sendintr()
     run.expect(pexpect.EOF)
     run.close()

@@ -10,7 +10,7 @@ from ..study import paths
 from ..study.plan import Experiment, Plan, Planned
 from .status import JobStatus, last_lines, study_status
 
-SHOWN = 8  # of those that miss for one reason; missing.csv has all
+SHOWN = 8  # reasons, and of those that miss for one; missing.csv has all
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,12 @@ def told(missing: list[Missing], plan: Plan) -> str:
         reasons.setdefault(item.why, []).append(item.who)
     there = sum(map(is_published, plan.experiments.values()))
     lines = [f"partial: {there} of {len(plan.experiments)} experiments are there. Missing:"]
-    for why, all_of_them in reasons.items():
+    for why, all_of_them in list(reasons.items())[:SHOWN]:
         who = list(dict.fromkeys(all_of_them))
         more = f" and {len(who) - SHOWN} more" if len(who) > SHOWN else ""
         lines.append(f"  {', '.join(who[:SHOWN])}{more}: {why}")
+    if len(reasons) > SHOWN:
+        lines.append(f"  and others for {len(reasons) - SHOWN} more reasons; missing.csv has all")
     return "\n".join(lines)
 
 
@@ -79,7 +81,9 @@ def _why(plan: Plan, job: str, experiment: Experiment, jobs: Mapping[str, JobSta
             log = Path(paths.PREPARED_LOG.format(name=artefact.name))
             return f"{paths.prepared(artefact.name)} is not prepared: {_last_word(log)}"
         if (status := jobs[name]).state != "done":
-            return status.reason() if status.state == "failed" else f"{status.phase} {name} is {status.state}"
+            is_own = training is experiment
+            what = "its training" if is_own else f"{status.phase} {name}"
+            return status.reason() if status.state == "failed" else f"{what} is {status.state}"
     return "its results are of other data; run the study again"
 
 

@@ -33,7 +33,8 @@ def coverage(grid: pd.DataFrame, missing: pd.DataFrame) -> Section:
     """How much of the grid is there. `grid`: a row a setting, with columns wanted, done, failed, missing. `missing`: who, path, why."""
     total = grid[["wanted", "done", "failed", "missing"]].sum()
     if total["done"] == total["wanted"] and missing.empty:
-        return Section("Coverage", [f"All {total['wanted']} experiments of the study are there."])
+        are_there = f"All {total['wanted']} experiments of the study are there."
+        return Section("Coverage", [are_there if total["wanted"] > 1 else "The one experiment of the study is there."])
     told = f"{total['done']} of {total['wanted']} experiments are there, {total['failed']} failed, "
     told += f"{total['missing']} are missing otherwise."
     parts = [told, Table("coverage", "By setting", "Experiments of each setting.", grid, is_long=len(grid) > 10)]

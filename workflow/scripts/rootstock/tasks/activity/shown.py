@@ -11,6 +11,7 @@ from ...machine.private import read_json
 from ...results import draw, gains
 from ...results.histories import History, history_of_base, history_of_experiment
 from ...results.sections import Figure, Material, Section
+from ...results.wording import counted
 from ...study.plan import Experiment
 from ...study.problems import Refusal
 from .dataset import class_names
@@ -86,7 +87,7 @@ def _confusions(material: Material) -> list[Figure]:
         f"{name}: {np.trace(frame):.0f} of {frame.to_numpy().sum():.0f} right" for name, frame in sums.items()
     )
     data = pd.concat([frame.assign(model=name).reset_index(names="true class") for name, frame in sums.items()])
-    what = f"Test windows of {len(measured)} trainings, {_label(material)}"
+    what = f"Test windows of {counted(len(measured), 'training', 'trainings')}, {_label(material)}"
     caption = (
         f"{what}. A row is what a window is, shaded by its share; the diagonal is right. {right[0].upper()}{right[1:]}."
     )
