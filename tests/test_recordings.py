@@ -18,7 +18,9 @@ from rootstock.tasks.activity.prepare import load_recordings
 from rootstock.tasks.activity.train import parts_of
 
 FROM_SCRATCH = "target_only"
-MODES = ("full_fine_tuning", "target_only_fine_tuning", "last_layer_only", FROM_SCRATCH)
+MODES = (
+    "full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "adapters", "prototypes", "normalise", FROM_SCRATCH,
+)  # fmt: skip
 ADAPTED_ON = 0
 
 

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from ..study.problems import Refusal
 
@@ -65,6 +66,41 @@ def add_low_rank(model: nn.Module, rank: int, alpha: float, names: Collection[st
     return chosen
 
 
+class _InWeight(LowRank):
+    """The same as a part of the weight itself, for networks that use a layer's weight and do not call the layer."""
+
+    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+        return _added(weight, self.up, self.down, self.scale)
+
+
+def add_to_weights(model: nn.Module, rank: int, alpha: float) -> list[str]:
+    """Freeze `model` and give an update to the weight of every linear and convolution layer, whoever uses it.
+
+    The paths of these layers. `plainly_named` gives the weights the names that `add_low_rank` gives them.
+    """
+    layers = {path: layer for path, layer in model.named_modules() if type(layer) in LAYERS}
+    if not layers:
+        raise Refusal("mode: adapters needs a network with a linear or convolution layer")
+    model.requires_grad_(False)
+    for layer in layers.values():
+        weight = cast(Tensor, layer.weight)
+        parametrize.register_parametrization(layer, "weight", _InWeight(weight, rank, alpha))
+    return list(layers)
+
+
+def plainly_named(weights: Weights) -> Weights:
+    """Weights of a model with updates inside its weights, under the names of one with updates beside its layers."""
+    inside = "parametrizations.weight."
+    return {
+        name.replace(f"{inside}original", "weight").replace(f"{inside}0.", f"{NAME}."): tensor
+        for name, tensor in weights.items()
+    }
+
+
+def _added(weight: Tensor, up: Tensor, down: Tensor, scale: Tensor) -> Tensor:
+    return weight + scale * (up @ down.flatten(1)).view_as(weight)
+
+
 def _with_update(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return output + cast(LowRank, getattr(layer, NAME))(layer, inputs[0])
 
@@ -77,10 +113,11 @@ def update_of(weights: Weights) -> Weights:
 def merged(weights: Weights) -> Weights:
     """The weights of the plain model that computes the same: each update added to its layer's weight. New tensors where there
     is an update; without one the same weights."""
+    weights = plainly_named(weights)
     updates = update_of(weights)
     plain = {name: tensor for name, tensor in weights.items() if name not in updates}
     for path in (name.removesuffix("up") for name in updates if name.endswith(f"{NAME}.up")):
         weight = f"{path.removesuffix(f'{NAME}.')}weight"
-        product = updates[f"{path}up"] @ updates[f"{path}down"].flatten(1)
-        plain[weight] = plain[weight] + updates[f"{path}scale"] * product.view_as(plain[weight])
+        up, down, scale = (updates[f"{path}{part}"] for part in ("up", "down", "scale"))
+        plain[weight] = _added(plain[weight], up, down, scale)
     return plain

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from ...engine.metrics import classification_metrics, confusion_counts
 from .adapting import shown
+from .amount import take_shots
 from .data import Windows, join, read_people, take_share
 from .folder import SPLITS
 from .specs import BaselineSpec
@@ -30,11 +31,13 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
     train, val, test = parts_of(spec.target, spec.adapt_on, partial(read_people, folder)).values()
     everything, tested = Table.of(join(train, val, test)), Table.of(test)
     base = _fit(spec, others)
-    rows = [_row(spec, "others", None, base, "all", everything), _row(spec, "others", None, base, "test", tested)]
-    for share in spec.fractions:
-        own = Table.of(take_share(train, share, spec.seed))
-        rows.append(_row(spec, "others + target", share, _fit(spec, others + own), "test", tested))
-        rows.append(_row(spec, "target only", share, _fit(spec, own), "test", tested))
+    rows = [_row(spec, "others", {}, base, "all", everything), _row(spec, "others", {}, base, "test", tested)]
+    amounts = [({"target_data_pct": share}, take_share(train, share, spec.seed)) for share in spec.fractions]
+    amounts += [({"target_shots": shots}, take_shots(train, shots, spec.seed)) for shots in spec.shots]
+    for amount, windows in amounts:
+        own = Table.of(windows)
+        rows.append(_row(spec, "others + target", amount, _fit(spec, others + own), "test", tested))
+        rows.append(_row(spec, "target only", amount, _fit(spec, own), "test", tested))
     return rows
 
 
@@ -81,7 +84,9 @@ def _fit(spec: BaselineSpec, table: Table) -> ClassifierMixin | Pipeline | int:
     return model.fit(table.x, table.y)
 
 
-def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, measured_on: str, table: Table) -> dict:
+def _row(
+    spec: BaselineSpec, learned_on: str, amount: dict[str, Any], model: Any, measured_on: str, table: Table
+) -> dict:
     predicted = np.full_like(table.y, model) if isinstance(model, int) else model.predict(table.x)
     predicted, actual = torch.from_numpy(predicted), torch.from_numpy(table.y)
     n_classes = int(max(actual.max(), predicted.max())) + 1
@@ -90,7 +95,9 @@ def _row(spec: BaselineSpec, learned_on: str, share: float | None, model: Any, m
         "method": spec.method,
         "learned_on": learned_on,
         "others": len(spec.participants),
-        "target_data_pct": share,
+        "target_data_pct": None,
+        "target_shots": None,
+        **amount,
         "measured_on": measured_on,
         "target": spec.target,
         "adapt_on": shown(spec.adapt_on, spec.data) if spec.adapt_on else None,

@@ -105,7 +105,7 @@ class _Trial:
         if spec.mode == "last_layer_only":
             last_layer(model)
         check_parts(parts, known["n_classes"], f"{spec.target}'s")
-        if spec.mode == "full_fine_tuning":
+        if spec.mode in ("full_fine_tuning", "prototypes") or spec.target_batch_pct:
             join(known["windows"], train)
 
     def _try(self, known: dict[str, Any], train: Windows) -> Standardised:

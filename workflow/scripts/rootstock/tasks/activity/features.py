@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
-from torch import Tensor, nn
+from torch import nn
 
 from ...results import draw
 from ...results.sections import Figure
@@ -17,7 +17,7 @@ from ...study.problems import Refusal
 from ..loading import load_model
 from .data import Windows, read_people, take_share
 from .dataset import class_names
-from .models import last_layer
+from .gradient_free import last_layer_inputs
 from .specs import BaseSpec, FinetuneSpec
 from .train import parts_of
 
@@ -74,20 +74,6 @@ def _table(experiment: Experiment, plan: Plan) -> tuple[pd.DataFrame, list[float
         x, y = pca.transform(one.numpy()).T
         placed.append(about.assign(model=name, x=x, y=y))
     return pd.concat(placed, ignore_index=True), [float(share) for share in pca.explained_variance_ratio_]
-
-
-def last_layer_inputs(model: nn.Module, batches: list[Tensor]) -> Tensor:
-    """What the last layer is given for each window, one vector a window [N, features]; over time the mean."""
-    seen: list[Tensor] = []
-    layer = last_layer(model)
-    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                model(batch)
-    finally:
-        hook.remove()
-    return torch.cat([one if one.dim() == 2 else one.flatten(2).mean(2) for one in seen]).double()
 
 
 def _few(windows: Windows) -> Windows:

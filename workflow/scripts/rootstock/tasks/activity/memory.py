@@ -46,7 +46,8 @@ def _people(base: BaseSpec, finetune: FinetuneSpec | None) -> tuple[str, ...]:
     """Whose windows are read; a share of the target's is copied."""
     if finetune is None:
         return base.participants
-    others = base.participants if finetune.mode == "full_fine_tuning" else ()
+    is_beside_others = finetune.mode in ("full_fine_tuning", "prototypes") or finetune.target_batch_pct
+    others = base.participants if is_beside_others else ()
     return (*others, finetune.target, finetune.target)
 
 

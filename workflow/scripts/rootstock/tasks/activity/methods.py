@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ...results.wording import counted, listed, numbered, shown, values_of
 from ...study.plan import Plan
-from .settings import AUGMENTATION_DEFAULTS
+from .settings import AUGMENTATION_DEFAULTS, GRADIENT_FREE
 from .specs import BaseSpec, DataIdentity, FinetuneSpec, Model
 
 Specs = Sequence[BaseSpec | FinetuneSpec]
@@ -13,6 +13,9 @@ MODES = {  # what a fine-tune trains, and on what
     "full_fine_tuning": "trained all weights of the base model on the windows of the others and of the person",
     "target_only_fine_tuning": "trained all weights of the base model on the person's windows alone",
     "last_layer_only": "trained the last layer of the base model on the person's windows alone",
+    "adapters": "trained low-rank updates of every convolution and linear layer on the person's windows alone",
+    "prototypes": "set the last layer to tell the nearest class mean in the base model's last features, without a gradient",
+    "normalise": "estimated input statistics and those of BatchNorm layers anew on the person's windows, without labels",
     "target_only": "trained the same network from scratch on the person's windows alone",
 }
 
@@ -31,7 +34,7 @@ def methods(plan: Plan) -> list[str]:
         ),
         *_of_bases(bases),
         *_of_modes(tuned),
-        *_of_augmentation(specs),
+        *_of_augmentation([spec for spec in specs if spec.use_augmentation is not None]),
         _of_scores(specs),
     ]
 
@@ -81,12 +84,24 @@ def _of_modes(tuned: Sequence[FinetuneSpec]) -> list[str]:
     told = []
     for mode in dict.fromkeys(spec.mode for spec in tuned):
         own = [spec for spec in tuned if spec.mode == mode]
-        share = f"{_percent(spec.target_data_pct for spec in own)} of these"
+        share = _amount(own)
         if parts := _percent(spec.target_batch_pct for spec in own):
             share += f", which made up {parts} of a batch"
         frozen = "; BatchNorm kept the base model's statistics" if all(spec.freeze_batch_norm for spec in own) else ""
-        told.append(f"Mode {mode} {MODES[mode]} ({share}), {_course(own)}{frozen}.")
+        course = "" if mode in GRADIENT_FREE else f", {_course(own)}{frozen}"
+        kept = "; the base model was kept where that was no worse on the validation part" * any(
+            spec.keep_base_if_worse for spec in own
+        )
+        told.append(f"Mode {mode} {MODES[mode]} ({share}){course}{kept}.")
     return told
+
+
+def _amount(specs: Sequence[FinetuneSpec]) -> str:
+    """How much of a person's windows, as shares or windows a class."""
+    shares = _percent(spec.target_data_pct for spec in specs)
+    shots = sorted({spec.target_shots for spec in specs if spec.target_shots is not None})
+    found = [f"{shares} of these"] if shares else []
+    return " or ".join(found + ([f"{listed(shots)} a class"] if shots else []))
 
 
 def _percent(shares: Iterable[float | None]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...study.spec import renewed
-from .settings import AUGMENTATION_DEFAULTS
+from .settings import AUGMENTATION_DEFAULTS, GRADIENT_FREE
 from .specs import BaseSpec, FinetuneSpec
 
 NOTHING = {"jitter_std": 0.0, "magnitude_range": (1.0, 1.0), "time_warp": 0.0, "rotation_std": 0.0}  # changes no window
@@ -14,6 +14,8 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
     if isinstance(spec, FinetuneSpec) and not spec.trains:
         return spec
     changes: dict[str, Any] = {}
+    if isinstance(spec, FinetuneSpec) and spec.mode in GRADIENT_FREE:
+        return renewed(spec, seed=0) if spec.target_data_pct == 1 else spec  # all windows: nothing is drawn
     if spec.pos_weight == 1:  # as all other windows weigh
         changes["pos_weight"] = None
     if spec.early_stopping_patience is not None and spec.early_stopping_patience >= spec.max_epochs:

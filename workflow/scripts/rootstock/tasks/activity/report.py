@@ -40,7 +40,8 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one experiment; accuracies are fractions."""
     counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
     measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
-    return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts}
+    kept = {"kept_base": metrics["kept_base"]} if "kept_base" in metrics else {}
+    return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts, **kept}
 
 
 def question(summary: pd.DataFrame) -> Question:
@@ -132,6 +133,8 @@ def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     by = ["method", "learned_on", "target_data_pct", "measured_on"]
     if frame["others"].nunique() > 1:
         by.insert(2, "others")
+    if "target_shots" in frame and frame["target_shots"].notna().any():
+        by.insert(by.index("target_data_pct") + 1, "target_shots")
     if "adapt_on" in frame and frame["adapt_on"].notna().any():
         by.insert(2, "adapt_on")
     people = frame.groupby([*by, "target"], sort=False, dropna=False)[["accuracy", "n"]].agg(

@@ -23,7 +23,19 @@ from ...study.fields import (
 )
 from ...study.spec import Optimisation
 
-Mode = Literal["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
+Mode = Literal[
+    "full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "adapters", "prototypes", "normalise",
+    "target_only", "base_only",
+]  # fmt: skip
+BESIDE_OTHERS = (
+    "full_fine_tuning",
+    "adapters",
+    "last_layer_only",
+)  # modes that may see windows of the base's people too
+GRADIENT_FREE = ("prototypes", "normalise")  # modes that take no step of an optimizer
+UPDATES = ("last_layer_only", "adapters", *GRADIENT_FREE)  # modes whose file holds only what changed of the base model
+ADAPTER_DEFAULTS = {"rank": 4, "alpha": 8.0}
+PROTOTYPE_DEFAULTS = {"prototype_prior": 1.0}
 Setting = bool | Int | Float | str
 
 
@@ -185,7 +197,7 @@ class Personal(Section):
 
     mode: Mode = Field(
         "full_fine_tuning",
-        description="full_fine_tuning: base and target data; target_only_fine_tuning; last_layer_only; target_only: from scratch, without a base; base_only: no training, the base measured on the target",
+        description="full_fine_tuning: base and target data; target_only_fine_tuning; last_layer_only; adapters: low-rank updates of every convolution and linear layer; prototypes: nearest class mean in the base's last features, no gradient; normalise: only input statistics and BatchNorm's, from windows without labels; target_only: from scratch, without a base; base_only: no training, the base measured on the target",
     )
     target_data_pct: Fraction = Field(
         1.0,
@@ -193,11 +205,25 @@ class Personal(Section):
     )
     target_batch_pct: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="full_fine_tuning only: share of target windows in every batch; an epoch is one pass over the base windows (default: batches as they come)",
+        description="share of target windows in every batch, the rest are of the base's people; an epoch is one pass over theirs; full_fine_tuning (default: batches as they come), adapters and last_layer_only (default: the target's alone)",
     )
     adapt_on: Label | None = Field(
         None,
         description="with data.split_by: recording: the recordings of the target that it learns from, joined by +; smartwatch: left or right arm, a folder: their numbers, as 0+2; a list tries each",
+    )
+    target_shots: Count | None = Field(
+        None,
+        description="in place of target_data_pct: so many of the target's training windows of each class, seeded, nested (1 is part of 2); a class that has fewer is told",
+    )
+    rank: Count | None = Field(None, description="adapters only: rank of each update (default: 4)")
+    alpha: Positive | None = Field(None, description="adapters only: an update counts alpha / rank (default: 8)")
+    prototype_prior: NonNegative | None = Field(
+        None,
+        description="prototypes only: as how many windows of the target the others' class mean counts; 0 takes the target's own alone, where it has the class (default: 1)",
+    )
+    keep_base_if_worse: bool = Field(
+        False,
+        description="keep the base model where the fine-tune gets no more of the target's val part right, or as many with no lower loss",
     )
     seed_finetune: Natural | None = Field(None, description="seed of the fine-tune (default: the base's)")
     early_stopping_patience_target: Count | None = Field(

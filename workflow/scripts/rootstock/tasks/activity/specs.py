@@ -6,9 +6,18 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from ...study import spec
-from ...study.fields import Introduced, Section, never_null, optional
+from ...study.fields import Float, Introduced, Section, never_null, optional
 from ...study.spec import Course
-from .settings import AUGMENTATION_DEFAULTS, Mode, Setting, Training
+from .settings import (
+    ADAPTER_DEFAULTS,
+    AUGMENTATION_DEFAULTS,
+    GRADIENT_FREE,
+    PROTOTYPE_DEFAULTS,
+    UPDATES,
+    Mode,
+    Setting,
+    Training,
+)
 
 
 class DataIdentity(Section):
@@ -81,7 +90,15 @@ def _complete(finetune: "FinetuneSpec") -> "FinetuneSpec":
     start, other = ("model", "base") if finetune.mode == "target_only" else ("base", "model")
     spec.require(finetune, start, unused=(other,))
     if finetune.trains:
-        spec.require(finetune, *never_null(Training), "target_data_pct")
+        spec.require(finetune, *(() if finetune.mode in GRADIENT_FREE else never_null(Training)))
+        amount, other = (
+            ("target_shots", "target_data_pct") if finetune.target_shots else ("target_data_pct", "target_shots")
+        )
+        spec.require(finetune, amount, unused=(other,))
+    for mode, own in (("adapters", ADAPTER_DEFAULTS), ("prototypes", PROTOTYPE_DEFAULTS)):
+        spec.require(
+            finetune, *(own if finetune.mode == mode else ()), unused=() if finetune.mode == mode else tuple(own)
+        )
     return finetune
 
 
@@ -99,11 +116,20 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     target_batch_pct: float | None = None
     adapt_on: Annotated[tuple[int, ...] | None, Introduced(None)] = None  # recordings; it is tested on the others
     freeze_batch_norm: bool | None = None
+    target_shots: Annotated[int | None, Introduced(None)] = None
+    rank: Annotated[int | None, Introduced(None)] = None
+    alpha: Annotated[Float | None, Introduced(None)] = None
+    prototype_prior: Annotated[Float | None, Introduced(None)] = None
+    keep_base_if_worse: Annotated[bool, Introduced(False)] = False
     model: Model | None = None  # of a training from scratch; else the base's
 
     @property
     def own_class(self) -> str | None:
         return self.model and self.model.own_class
+
+    @property
+    def is_update(self) -> bool:
+        return self.mode in UPDATES
 
     def course(self) -> Course:
         return _course(self)
@@ -119,5 +145,6 @@ class BaselineSpec(Section):
     participants: tuple[str, ...]
     target: str
     fractions: tuple[float, ...]
+    shots: Annotated[tuple[int, ...], Introduced(())] = ()
     adapt_on: Annotated[tuple[int, ...] | None, Introduced(None)] = None
     seed: int

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ...study.code import Source
-from ...study.fields import inherited
 from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical
 from ...study.memory import Memory
@@ -15,12 +14,14 @@ from ...study.problems import Problems
 from ...study.request import Artefact, Unit
 from ...study.spec import TrainingSpec
 from ...study.task import Budget, Settings, Task
-from . import adapting, dataset, normal, notes, people
+from . import adapting, dataset, normal, notes, people, personal
 from .memory import memory_of
 from .people import Asked, base_people, everyone, people_wanted, saw_target
 from .presets import PRESETS, SAME_CODE, has_batch_norm, resolve_model, source_now, sources_of
+from .resolved import of_finetune, training_of
 from .settings import (
-    AUGMENTATION_DEFAULTS,
+    BESIDE_OTHERS,
+    GRADIENT_FREE,
     OVERRIDES,
     TRAINING_COLUMNS,
     Base,
@@ -28,7 +29,6 @@ from .settings import (
     Finetune,
     Personal,
     Scope,
-    Training,
 )
 from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, Model
 
@@ -87,10 +87,12 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         share = wish and wish.target_batch_pct
         if wish and share and (wish.batch_size or request.base.batch_size) < 2:
             problems.add("finetune.target_batch_pct", share, "needs a batch_size of at least 2")
-        if wish and share and wish.mode != "full_fine_tuning":
-            fix = f"needs mode full_fine_tuning, not {wish.mode}; remove it, or give each mode a grid of its own"
+        if wish and share and wish.mode not in BESIDE_OTHERS:
+            modes = f"{', '.join(BESIDE_OTHERS[:2])} and {BESIDE_OTHERS[2]}"
+            fix = f"is for {modes}, not {wish.mode}; remove it, or give each mode a grid of its own"
             problems.add("finetune.target_batch_pct", share, fix)
         adapting.recordings_of(request, problems)
+        personal.check(wish, problems)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
         lines = [line for key in ("base", "finetune") for line in notes.without_augmentation(request, key)]
@@ -120,7 +122,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if not learners or model is None:
             return None
         return BaseSpec(
-            **_training(request.base, request.data),
+            **training_of(request.base, request.data),
             recipe=self.recipe,
             data=dataset.identity_of(request.data, learners, fingerprints),
             participants=learners,
@@ -140,10 +142,12 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         }
         if wish.mode == "base_only":
             return FinetuneSpec(**common)
+        training = training_of(of_finetune(request.base, wish), request.data)
         return FinetuneSpec(
-            **_training(_inherit(request.base, wish), request.data),
+            **{"seed": training["seed"]} if wish.mode in GRADIENT_FREE else training,
             **common,
-            target_data_pct=wish.target_data_pct,
+            **personal.amount_of(wish),
+            **personal.of_mode(wish),
             target_batch_pct=wish.target_batch_pct,
             freeze_batch_norm=wish.freeze_batch_norm if _can_freeze(wish.mode, base.model) else None,
             model=base.model if wish.mode == "target_only" else None,
@@ -179,6 +183,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         own = {name: getattr(finetune, name) for name in (*self.own_finetune_fields[:3], *TRAINING_COLUMNS)}
         columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
         columns |= {f"data_{k}": v for k, v in finetune.data if k != "content"} | {"data_path": request.data.path}
+        columns |= personal.columns(finetune)
         if finetune.adapt_on is not None:
             columns["adapt_on"] = adapting.shown(finetune.adapt_on, finetune.data)
         if finetune.base or finetune.model:
@@ -212,6 +217,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             name += f"_pct{settings['target_data_pct']:g}"
         if settings["target_batch_pct"] is not None:
             name += f"_batch{settings['target_batch_pct']:g}"
+        if "target_shots" in settings:
+            name += f"_shots{settings['target_shots']}"
         if "adapt_on" in settings:
             name += f"_on_{settings['adapt_on']}"
         return name
@@ -221,6 +228,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     ) -> Iterator[tuple[int, BaselineSpec]]:
         """Classical models on the people of each base, never on the target itself, at the shares that the plan uses."""
         shares = {row["target_data_pct"] for row in settings} - {None}
+        shots = {int(shots) for row in settings if (shots := row.get("target_shots")) is not None}
         for position, (request, base) in enumerate(bases):
             target = request.unit.values["target"]
             others = tuple(person for person in base.participants if person != target)
@@ -232,6 +240,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
                     participants=others,
                     target=target,
                     fractions=tuple(sorted(shares)),
+                    shots=tuple(sorted(shots)),
                     adapt_on=adapting.recordings_of(request, Problems()),
                     seed=base.seed,
                 )
@@ -276,19 +285,3 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 def _can_freeze(mode: str, model: Model) -> bool:
     """Whether it makes a difference to keep BatchNorm's statistics: not from scratch, and not where all is frozen."""
     return mode in ("full_fine_tuning", "target_only_fine_tuning") and has_batch_norm(model)
-
-
-def _training(wish: Training, data: Data) -> dict[str, Any]:
-    """Training fields with the augmentation resolved: defaults where it is used, nothing where it is not."""
-    values = {name: getattr(wish, name) for name in Training.model_fields}
-    own = {} if data.path is None else {"rotation_std": 0.0}  # a folder's axes are unknown
-    for name, default in (AUGMENTATION_DEFAULTS | own).items():
-        given = values[name] if values[name] is not None else default
-        values[name] = given if wish.use_augmentation else None
-    return values
-
-
-def _inherit(base: Base, wish: Finetune) -> Training:
-    """The fine-tune's own training settings over the base's."""
-    patience = "early_stopping_patience_target"
-    return Training(**inherited(Training, base, wish, seed="seed_finetune", early_stopping_patience=patience))

@@ -6,17 +6,23 @@ from typing import Any
 
 import torch
 
+from ...engine.checkpoint import to_cpu
 from ...engine.loop import Outcome, fit, untrained
+from ...engine.low_rank import add_to_weights, plainly_named
 from ...engine.models import count_parameters, rebuilt
 from ...engine.progress import Context, Fitted
 from ...engine.seeding import seed_step
 from ...study.parts import Inputs, Start
 from ...study.problems import Refusal
-from .data import Windows, join, read_people, take_share
+from .amount import own_windows
+from .data import Windows, join, read_people
 from .folder import SPLITS
+from .gradient_free import calibrate
+from .kept import keep_base_if_asked, keep_changes_only
 from .labels import check_expectations, check_parts, n_classes_of, n_outputs_of
 from .models import Standardised, build_model, last_layer, try_out
 from .recordings import parts_by_recording
+from .settings import GRADIENT_FREE
 from .specs import BaseSpec, FinetuneSpec, Model
 from .trainee import Measure, WindowTrainee
 
@@ -44,23 +50,28 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
     """Fine-tune on the target, from its base or from scratch, and measure both models on the target's test part."""
     target = _Target(spec, inputs, context)
-    assert spec.target_data_pct is not None  # of every mode that trains
-    own = take_share(target.train, spec.target_data_pct, spec.seed)
+    own = own_windows(spec, target.train, target.n_classes, context.say)
     train, n_base = _training_windows(spec, inputs, own, context)
-    if spec.mode == "target_only":
-        target.model.learn_statistics(own.x.two_alike())
-    if spec.mode == "last_layer_only":
-        target.model.requires_grad_(False)
-        last_layer(target.model).requires_grad_(True)
+    _prepare_model(spec, target.model, own)
     context.say(
         f"{spec.mode} on {spec.target}: {len(own)} of {len(target.train)} target windows, {n_base} base windows"
     )
     architecture = _architecture(spec, inputs.start)
     trainee = WindowTrainee(target.model, architecture, train, target.val, spec, target.n_classes, context, n_base)
-    fitted = fit(trainee, spec, context)
+    if spec.mode in GRADIENT_FREE:
+        shared = _base_windows(spec, inputs, context) if spec.mode == "prototypes" else None
+        calibrate(spec.mode, trainee.model, own, shared, spec.prototype_prior, context.say)
+        fitted = Fitted(to_cpu(trainee.model.state_dict()), {}, [], 0, 0, 0.0)
+    else:
+        fitted = fit(trainee, spec, context)
     metrics = target.measured | {"test": trainee.measure(target.test), "val": _measured(trainee, fitted)}
     join(train, *target.parts.values()).require_unchanged()
-    return _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
+    outcome = _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
+    if spec.base:
+        base = inputs.base.content["model"]
+        keep_base_if_asked(spec, outcome, base, target.base_val, context.say)
+        keep_changes_only(spec, outcome, base)
+    return outcome
 
 
 def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
@@ -138,26 +149,40 @@ class _Target:
         try_out(model, self.train.x.between(0, 2), n_outputs_of(self.train, self.n_classes))
         check_parts(parts, self.n_classes, f"{spec.target}'s")
         self.model = model.to(context.device)
+        self.base_val: dict[str, Any] = {}
         self.measured = self._measure(inputs.start, context) if inputs.start else {}
 
     def _measure(self, start: Start, context: Context) -> dict[str, Any]:
         """The base model as it is: its own loss, whatever is made of it."""
         measure = Measure(self.model, self.n_classes, context, _spec_of(start).pos_weight)
         found = [measure.counted(windows) for windows in self.parts.values()]
+        self.base_val = measure.together(found[1])
         return {"base_test": measure.together(found[-1]), "base_all": measure.together(*found)}
+
+
+def _prepare_model(spec: FinetuneSpec, model: Standardised, own: Windows) -> None:
+    """Freeze what the mode leaves as it is; from scratch the statistics are those of the target's windows."""
+    if spec.mode == "target_only":
+        model.learn_statistics(own.x.two_alike())
+    if spec.mode == "last_layer_only":
+        model.requires_grad_(False)
+        last_layer(model).requires_grad_(True)
+    if spec.rank is not None and spec.alpha is not None:
+        seed_step(spec.seed, 0)
+        add_to_weights(model, spec.rank, spec.alpha)
 
 
 def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows, context: Context) -> tuple[Windows, int]:
     """What a fine-tune learns from, base windows first, and how many these are."""
-    if spec.mode != "full_fine_tuning":
-        return own, 0
-    others = tuple(
-        person for person in _spec_of(inputs.base).participants if person != spec.target
-    )  # its val part chooses
-    if not others:
-        return own, 0
-    shared = read_people(inputs.folder, others, ("train", "val"), context.say)
-    return join(shared, own), len(shared)
+    is_beside_others = spec.mode == "full_fine_tuning" or spec.target_batch_pct
+    shared = _base_windows(spec, inputs, context) if is_beside_others else None
+    return (own, 0) if shared is None else (join(shared, own), len(shared))
+
+
+def _base_windows(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Windows | None:
+    """The windows that the base model trained on, but for the target's own: their val part chooses. None where there are no others."""
+    others = tuple(person for person in _spec_of(inputs.base).participants if person != spec.target)
+    return read_people(inputs.folder, others, ("train", "val"), context.say) if others else None
 
 
 def _starting_model(spec: FinetuneSpec, start: Start | None, train: Windows) -> tuple[Standardised, int]:
@@ -205,5 +230,5 @@ def _measured(trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
 
 
 def _outcome(trainee: WindowTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:
-    content = {"model": fitted.state, **trainee.rebuilds}
+    content = {"model": plainly_named(fitted.state), **trainee.rebuilds}
     return Outcome(content, metrics | {"parameters": count_parameters(trainee.model)}, fitted)

@@ -111,7 +111,7 @@ class WindowTrainee:
     def train_mode(self) -> None:
         """Frozen parts, and BatchNorm where the spec says so, keep behaving as in the base model."""
         self.model.train()
-        if getattr(self.spec, "mode", None) == "last_layer_only":
+        if getattr(self.spec, "mode", None) in ("last_layer_only", "adapters"):
             self.model.eval()
         elif getattr(self.spec, "freeze_batch_norm", None):
             for layer in self.model.modules():

@@ -1,0 +1,49 @@
+"""What of a fine-tune is kept: the base model where nothing was gained, and of most modes only what changed. Loads torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...engine.loop import Outcome
+from ...engine.models import weights_digest
+from .specs import FinetuneSpec
+
+
+def keep_base_if_asked(
+    spec: FinetuneSpec,
+    outcome: Outcome,
+    base: dict[str, Tensor],
+    base_val: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Put the base model in place of a fine-tune that is not better on the target's val part; metrics say `kept_base`."""
+    if not spec.keep_base_if_worse:
+        return
+    found = outcome.metrics["val"]
+    kept = not is_better(found, base_val)
+    outcome.metrics["kept_base"] = kept
+    outcome.metrics["before_keeping"] = {name: outcome.metrics[name] for name in ("val", "test")}
+    say(f"val: {_told(found)}, the base model {_told(base_val)}: {'the base model is kept' if kept else 'a gain'}")
+    if kept:
+        outcome.model["model"] = dict(base)
+        outcome.metrics |= {"val": base_val, "test": outcome.metrics["base_test"]}
+
+
+def is_better(found: dict[str, Any], base: dict[str, Any]) -> bool:
+    """More windows right, or as many with a lower loss."""
+    return (found["accuracy"], -found["loss"]) > (base["accuracy"], -base["loss"])
+
+
+def keep_changes_only(spec: FinetuneSpec, outcome: Outcome, base: dict[str, Tensor]) -> None:
+    """Of modes that change a part of the base model only that part, and which weights it belongs to."""
+    if not spec.is_update:
+        return
+    weights = outcome.model["model"]
+    changed = {name: one for name, one in weights.items() if name not in base or not torch.equal(one, base[name])}
+    outcome.model |= {"model": changed, "base_weights": weights_digest(base)}
+
+
+def _told(val: dict[str, Any]) -> str:
+    return f"{100 * val['accuracy']:.1f} % right, loss {val['loss']:.3f}"
