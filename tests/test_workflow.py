@@ -216,7 +216,7 @@ def test_same_spec_same_weights_bit_for_bit(done, project):
 
 def test_all_modes_run_and_differ_as_they_should(project):
     write_people(project / "data/tiny", binary=True, samples=48)
-    modes = ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only"]
+    modes = ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "target_only", "base_only", "normalise"]
     study = STUDY | {"base": {"model": "medium", "max_epochs": 1, "pos_weight": 2.0}, "folds": [0], "baselines": []}
     project.study("modes", study | {"finetune": {"mode": modes, "max_epochs": 2, "pos_weight": 3.0}})
     rerun(project, "modes.yaml")
@@ -225,12 +225,15 @@ def test_all_modes_run_and_differ_as_they_should(project):
     assert summary["base_test_loss"].nunique() == 1  # of one base on one person, whatever is made of it
     changed = {}
     for folder in project.folder.glob("experiments/*/*"):
-        state = torch.load(folder / "best_model.pt", weights_only=True)["model"]
+        state = base | torch.load(folder / "best_model.pt", weights_only=True)["model"]  # some hold only what changed
         mode = json.loads((folder / "config.json").read_text())["spec"]["mode"]
         changed[mode] = {name for name in base if not torch.equal(base[name], state[name])}
     assert set(changed) == set(modes)
     assert changed["base_only"] == set()
     assert changed["last_layer_only"] == {"network.classifier.weight", "network.classifier.bias"}
+    assert {"mean", "network.stem.1.running_var"} < changed["normalise"] and not any(
+        "weight" in n for n in changed["normalise"]
+    )
     assert "mean" in changed["target_only"] and "mean" not in changed["full_fine_tuning"]
     assert not any("running" in name for name in changed["full_fine_tuning"])  # BatchNorm frozen
     assert "network.stem.0.weight" in changed["target_only_fine_tuning"]

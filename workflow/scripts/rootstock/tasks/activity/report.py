@@ -40,7 +40,9 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     """The result columns of one experiment; accuracies are fractions."""
     counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
     measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
-    kept = {"kept_base": metrics["kept_base"]} if "kept_base" in metrics else {}
+    kept: dict[str, Any] = {}
+    if "kept_base" in metrics:  # what was measured before the choice stands beside it
+        kept = {"kept_base": metrics["kept_base"], "tuned_accuracy": metrics["before_keeping"]["test"]["accuracy"]}
     return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts, **kept}
 
 
