@@ -18,6 +18,9 @@ What the chosen settings reach on the targets themselves, with base models of al
     python benchmarks/select_settings.py judge results/selection_{base,finetune}/summary.csv > judged.json
     make run STUDY=judged.json
     python benchmarks/select_settings.py judgement results/judged/summary.csv
+
+`base`, `finetune` and `judge` end with `recording` for the protocol of config/studies/smartwatch_recordings.yaml: fine-tuned on one arm's
+recordings, measured on the other's, both ways.
 """
 
 import json
@@ -51,22 +54,26 @@ FINETUNE = {
 FRACTIONS = (0.1, 1.0)
 CHOOSING_SHARE = 0.1  # fine-tune settings are chosen on few windows, where they matter
 SEEDS = (0, 1, 2)
+PROTOCOLS = {
+    "time": ({},),
+    "recording": tuple({"data_split_by": "recording", "adapt_on": arm} for arm in ("left", "right")),
+}
 LEFT_OUT = "left out, all windows"
 
 
-def base_jobs() -> list[dict]:
-    """For each candidate and two pairs: one base without these four people, measured on each of them."""
+def base_jobs(protocol: str = "time") -> list[dict]:
+    """For each candidate and two pairs: one base without these four people, measured on all windows of each of them."""
     found = []
     for number, settings in enumerate(BASE.values()):
         for one, other in combinations(PAIRS, 2):
             rest = [person for person in PEOPLE if person not in one + other]
             for person in one + other:
                 job = {"mode": "base_only", "fold": PEOPLE.index(person), "base_participants": rest}
-                found.append(SHIPPED | settings | job | {"prefix": f"candidate{number}"})
+                found.append(SHIPPED | settings | job | PROTOCOLS[protocol][0] | {"prefix": f"candidate{number}"})
     return found
 
 
-def finetune_jobs(base_summary: str) -> list[dict]:
+def finetune_jobs(base_summary: str, protocol: str = "time") -> list[dict]:
     """For each pair and candidate: fine-tunes on each person of the other pairs, of bases without both pairs."""
     rows, found = read(base_summary), []
     for pair in PAIRS:
@@ -77,7 +84,9 @@ def finetune_jobs(base_summary: str) -> list[dict]:
                 for number, settings in enumerate(FINETUNE.values()):
                     job = {"fold": PEOPLE.index(person), "base_participants": rest, "prefix": f"candidate{number}"}
                     job = SHIPPED | base | FULL | settings | job | {"target_data_pct": CHOOSING_SHARE}
-                    found += [job | {"seed": seed} for seed in SEEDS]  # 28 windows a person: one seed would be noise
+                    found += [
+                        job | way | {"seed": seed} for way in PROTOCOLS[protocol] for seed in SEEDS
+                    ]  # one seed would be noise
     return found
 
 
@@ -117,7 +126,7 @@ def value_of(rows) -> str:
     return "base_all_accuracy" if (rows["mode"] == "base_only").all() else "test_accuracy"
 
 
-def judge(base_summary: str, finetune_summary: str) -> list[dict]:
+def judge(base_summary: str, finetune_summary: str, protocol: str = "time") -> list[dict]:
     """Each person, for each seed, with the settings chosen for that person: the base, and a fine-tune at each fraction."""
     bases, tuned, found = read(base_summary), read(finetune_summary), []
     for pair in PAIRS:
@@ -125,6 +134,7 @@ def judge(base_summary: str, finetune_summary: str) -> list[dict]:
         jobs = [base | {"mode": "base_only"}]
         chosen = list(FINETUNE.values())[chosen_by(pair, tuned)]
         jobs += [base | FULL | chosen | {"target_data_pct": share} for share in FRACTIONS]
+        jobs = [job | way for job in jobs for way in PROTOCOLS[protocol]]
         found += [
             job | {"fold": PEOPLE.index(person), "seed": seed} for job in jobs for person in pair for seed in SEEDS
         ]
@@ -155,12 +165,12 @@ def read(path: str):
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["base"]:
-            print(json.dumps(base_jobs()))
-        case ["finetune", path]:
-            print(json.dumps(finetune_jobs(path)))
-        case ["judge", base_path, finetune_path]:
-            print(json.dumps(judge(base_path, finetune_path)))
+        case ["base", *by] if len(by) < 2:
+            print(json.dumps(base_jobs(*by)))
+        case ["finetune", path, *by] if len(by) < 2:
+            print(json.dumps(finetune_jobs(path, *by)))
+        case ["judge", base_path, finetune_path, *by] if len(by) < 2:
+            print(json.dumps(judge(base_path, finetune_path, *by)))
         case ["table", path]:
             table(path)
         case ["judgement", path]:

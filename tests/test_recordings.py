@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
-from conftest import PEOPLE, job_of, plan, prepared, write_people
+from conftest import PEOPLE, ROOT, job_of, plan, prepared, write_people
 
 from rootstock.controller import checking
 from rootstock.engine.files import load
@@ -169,3 +170,23 @@ def test_classical_models_are_tested_on_the_other_recordings_too():
     measured = [measure_baseline(one.spec, "d") for one in plan(**study).baselines.values()]
     assert [{row["adapt_on"] for row in rows} for rows in measured] == [{"0"}, {"1"}]
     assert {row["n"] for rows in measured for row in rows if row["measured_on"] == "test"} == {24}
+
+
+def test_nothing_of_a_person_takes_part_in_the_choice_of_their_settings(monkeypatch):
+    """Whatever is measured on a pair, or by models that saw one of it, both of the pair get the same settings."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import select_settings
+
+    jobs = select_settings.base_jobs("recording")
+    rows = pd.DataFrame(jobs)[["fold", "base_participants", "prefix", "mode"]]
+    rows["target"] = [select_settings.PEOPLE[fold] for fold in rows["fold"]]
+    rows["base_participants"] = rows["base_participants"].str.join(" ")
+    rows["candidate"] = rows["prefix"].str[-1].astype(int)
+    rows["base_all_accuracy"] = torch.rand(len(rows), generator=torch.Generator().manual_seed(0)).numpy()
+    for pair in select_settings.PAIRS:
+        spoiled, chosen = rows.copy(), select_settings.chosen_by(pair, rows)
+        saw = rows["base_participants"].str.split().map(set(pair).intersection).astype(bool)
+        spoiled.loc[rows["target"].isin(pair) | saw, "base_all_accuracy"] = 1.0 * (rows["candidate"] != chosen)
+        assert select_settings.chosen_by(pair, spoiled) == chosen
+        spoiled.loc[~(rows["target"].isin(pair) | saw), "base_all_accuracy"] = 1.0 * (rows["candidate"] == 0)
+        assert select_settings.chosen_by(pair, spoiled) == 0  # what counts is that of the others
