@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.curves import require_tensorboard
+from ..engine.tracker import require_tracker
 from ..job.gpus import require_gpus
 from ..slurm.executor import is_slurm_here
 from ..store.objects import stored
@@ -69,6 +70,7 @@ def is_whole(store: str, name: str) -> bool:
 def _of_packages(run: Run) -> Iterator[Check]:
     if run.tensorboard:
         yield require_tensorboard
+    yield partial(require_tracker, run.tracker)
     if run.sign_with:
         yield partial(_loaded, partial(private_key, run.sign_with))
 

@@ -1,10 +1,11 @@
-"""Losses, metrics and what a training takes as curves for TensorBoard, where the run settings ask for them."""
+"""Losses, metrics and what a training takes as curves for TensorBoard or a tracker, where the run settings ask for them."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..study.problems import Refusal
+from .tracker import Tracker
 
 
 def require_tensorboard() -> None:
@@ -14,13 +15,13 @@ def require_tensorboard() -> None:
 
 
 class Curves:
-    """Writes numbers of a training into `folder`; without a folder it does nothing.
+    """Writes numbers of a training into `folder` and to a tracker, where there are these. Left as a context, it sends what waits.
 
     A training that is taken up at `step` overwrites what it had shown beyond.
     """
 
-    def __init__(self, folder: Path | None, step: int):
-        self.writer = None
+    def __init__(self, folder: Path | None, step: int, tracker: Tracker | None = None):
+        self.writer, self.tracker = None, tracker
         if folder is None:
             return
         require_tensorboard()
@@ -28,10 +29,19 @@ class Curves:
 
         self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
+    def __enter__(self) -> "Curves":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.tracker is not None:
+            self.tracker.close()
+
     def add(self, step: int, row: dict[str, Any]) -> None:
-        if self.writer is None:
-            return
-        for name, value in row.items():
-            if isinstance(value, float):
-                self.writer.add_scalar(name.replace("train_", "train/").replace("val_", "val/"), value, step)
-        self.writer.flush()
+        named = {name.replace("train_", "train/").replace("val_", "val/"): value for name, value in row.items()}
+        numbers = {name: value for name, value in named.items() if isinstance(value, float)}
+        if self.tracker is not None:
+            self.tracker.add(step, numbers)
+        if self.writer is not None:
+            for name, value in numbers.items():
+                self.writer.add_scalar(name, value, step)
+            self.writer.flush()

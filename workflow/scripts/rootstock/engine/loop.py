@@ -107,10 +107,10 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
     progress.require_not_beyond(course.epochs)
     wrapped = world.wrap(compiled(model) if context.run.compile else model)
-    curves = Curves(context.curves if world.is_first else None, progress.step)
+    curves = Curves(context.curves if world.is_first else None, progress.step, context.tracker)
     started, first_step = time.monotonic(), progress.step
-
-    with StopRequest().listening() if checkpoints else nullcontext(StopRequest()) as stop:  # else a signal just ends it
+    listening = StopRequest().listening() if checkpoints else nullcontext(StopRequest())  # else a signal just ends it
+    with curves, listening as stop:
         while not progress.is_over(course.epochs):
             trainee.train_mode()
             batches = trainee.batches(progress.epoch)[progress.batch :]

@@ -17,6 +17,7 @@ from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
 from .epoch_line import Beat, EpochLine, Stretch
 from .stopping import EarlyStopping
+from .tracker import Tracker
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Context:
     start: dict[str, Any] | None = None  # the last state of a shorter training with the same settings
     run: Run = field(default_factory=Run)
     curves: Path | None = None  # a folder for TensorBoard
+    tracker: Tracker | None = None
     say: Callable[[str], None] = print
     gpu_share: float = 1.0  # of a GPU's memory, that this process may fill: others use it too
 

@@ -128,6 +128,7 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     from ..engine.device import pick_device, processes_on_a_gpu
     from ..engine.distributed import world_of_environment
     from ..engine.progress import Context
+    from ..engine.tracker import Tracker
 
     run, device = job.run, pick_device(job.run.device)
     on_a_gpu = processes_on_a_gpu(run.device)
@@ -148,7 +149,9 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
     curves = Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None
     share = 1 / (on_a_gpu * trainings_on_a_gpu(run))
-    return Context(device, world, checkpoints, state, run, curves, say, share), checkpoints
+    name = run.tracker if world.is_first else None
+    tracker = None if name is None else Tracker(name, job.hash, json.loads(canonical(job.spec)), say)
+    return Context(device, world, checkpoints, state, run, curves, tracker, say, share), checkpoints
 
 
 def _outcome(job: Job, start: Start | None, context: "Context") -> "Outcome":

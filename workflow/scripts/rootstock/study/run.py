@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field
 
 from .fields import Count, Natural, PathText, Positive, Section
 
+Tracking = Literal["mlflow", "wandb", "trackio"]
+
 
 class Run(Section):
     """The section `run` of a study."""
@@ -49,6 +51,10 @@ class Run(Section):
     tensorboard: bool = Field(
         default=False,
         description="curves for TensorBoard in logs/tensorboard/<hash>; needs .venv/bin/pip install tensorboard",
+    )
+    tracker: Tracking | None = Field(
+        default=None,
+        description="mlflow, wandb or trackio: each training is a run there, through its own client, which reads its own environment variables; needs .venv/bin/pip install of it (default: none)",
     )
     batch_size_per_gpu: bool = Field(
         default=False,
