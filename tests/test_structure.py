@@ -9,8 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
+import rootstock
 from rootstock.study.parts import PARTS
 from rootstock.tasks.registry import BUILT_IN
 
@@ -143,3 +145,9 @@ def test_what_is_committed_is_text_that_one_can_read():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [ROOT / name for name in listed.split("\0") if name]
     assert len(files) > 200 and not [file.name for file in files if file.exists() and file.stat().st_size > 1_000_000]
+
+
+def test_the_version_is_one():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    released = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == rootstock.__version__ == released[1]
