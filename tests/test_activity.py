@@ -296,6 +296,15 @@ def test_shares_stand_side_by_side_with_the_mean_and_the_worst_person():
         {"mode": "tuned", "0 %": "", "12.5 %": "80.0 ± 7.1 (75.0)", "100 %": "80.0 ± 7.1 (75.0)"},
     ]
     assert told_of(table) == ": mean over people, ± sd over seeds (worst person), 2 people, 20 windows"
+    shots = table.iloc[[1]].assign(target_data_pct=None, target_shots=5)
+    beside = by_share(pd.concat([table, shots])).to_dict("records")
+    assert [(row["0 %"], row["by shots"]) for row in beside] == [
+        ("75.0 (70.0)", ""),
+        ("", ""),
+        ("", "80.0 ± 7.1 (75.0)"),
+    ]
+    last = text_of(table.assign(lr=0.001)).splitlines()[-1]
+    assert " ".join(last.split()) == "tuned 0.001 80.0 ± 7.1 (75.0) 80.0 ± 7.1 (75.0)"
     alone = table[table["target_data_pct"] != 1.0]
     assert told_of(alone) == "" and "macro F1" in text_of(alone) and "macro F1" not in text_of(table)
 

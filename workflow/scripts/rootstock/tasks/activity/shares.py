@@ -1,13 +1,14 @@
 """Tables for a terminal with a row a setting: the shares of a person's windows stand side by side, where a study has several."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from ...results.summary import as_text, columns_of
+from ...results.summary import as_text, columns_of, tabulated
 
-SHARE = "target_data_pct"
+SHARE, SHOTS = "target_data_pct", "target_shots"
 OF_A_ROW = (  # what a table over people says of each row beside its setting
     "people", "windows", "n train", "mean", "sd", "worst", "gain", "macro F1", "seeds", "sd of seeds",
 )  # fmt: skip
@@ -15,7 +16,7 @@ OF_A_ROW = (  # what a table over people says of each row beside its setting
 
 def text_of(table: pd.DataFrame) -> str:
     """A table over people as text. Shares side by side leave room for the mean and the worst person; the page has the rest."""
-    return as_text(by_share(table) if has_shares(table) else table, (SHARE,))
+    return tabulated(by_share(table), disable_numparse=True) if has_shares(table) else as_text(table, (SHARE,))
 
 
 def told_of(table: pd.DataFrame) -> str:
@@ -32,24 +33,37 @@ def has_shares(table: pd.DataFrame) -> bool:
 
 
 def by_share(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting, a column a share, in the order of their sizes; who learns nothing from the person stands at 0 %."""
-    shares = sorted(table[SHARE].fillna(0.0).astype(float).unique())
+    """A row a setting, a column a share, in the order of their sizes; who learns nothing from the person stands at 0 %, who learns
+    from so many windows a class in a column behind."""
+    rows_in = table.to_dict("records")
+    shares = sorted({_share(one) for one in rows_in})
     settings = [name for name in columns_of(table) if name not in (SHARE, *OF_A_ROW)]
     rows: dict[tuple, dict[str, Any]] = {}
-    for one in table.to_dict("records"):
-        setting = {name: "" if pd.isna(one[name]) else one[name] for name in settings}
-        row = rows.setdefault(tuple(setting.values()), {**setting, **dict.fromkeys(map(_percent, shares), "")})
-        row[_percent(0.0 if pd.isna(one[SHARE]) else one[SHARE])] = _cell(one)
+    for one in rows_in:
+        setting = {name: _setting(one[name]) for name in settings}
+        row = rows.setdefault(tuple(setting.values()), {**setting, **dict.fromkeys(map(_column, shares), "")})
+        row[_column(_share(one))] = _cell(one)
     return pd.DataFrame(list(rows.values()))
+
+
+def _setting(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _share(one: Mapping[Any, Any]) -> float:
+    """The share of a row; infinite where it is told by shots."""
+    if not pd.isna(one.get(SHOTS)):
+        return math.inf
+    return 0.0 if pd.isna(one[SHARE]) else float(one[SHARE])
+
+
+def _column(share: float) -> str:
+    return "by shots" if share == math.inf else f"{100 * share:.4g} %"
 
 
 def _cell(one: Mapping[Any, Any]) -> str:
     seeds = f" ± {one['sd of seeds']:.1f}" if not pd.isna(one.get("sd of seeds")) else ""
     return f"{one['mean']:.1f}{seeds} ({one['worst']:.1f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * float(share):.4g} %"
 
 
 def _has_seeds(table: pd.DataFrame) -> bool:
