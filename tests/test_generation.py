@@ -14,6 +14,7 @@ from rootstock.tasks.language_model.model import LanguageModel
 from rootstock.tasks.language_model.sampling import Sampling, penalised
 from rootstock.tasks.language_model.settings import Model
 from rootstock.tasks.language_model.tokenizer import train_tokenizer
+from rootstock.tasks.language_model.written import Written
 
 SHAPE = Model(d_model=16, n_heads=2, n_layers=1, d_ff=32, context_length=16)
 WILD = {"max_length": 12, "temperature": 3.0, "top_k": 0, "top_p": 1.0}
@@ -66,6 +67,12 @@ def test_a_large_penalty_lets_nothing_repeat_while_it_is_in_view(model, tokenize
     plain = generate_text(model, tokenizer, "cat", **settings | {"repetition_penalty": 1.0})
     letters = tokenizer.encode(generate_text(model, tokenizer, "cat", **settings)).ids
     assert len(set(tokenizer.encode(plain).ids)) < len(set(letters))
+
+
+def test_what_may_begin_a_stop_string_is_held_back_until_that_is_known(tokenizer):
+    written = Written(tokenizer, ("xyz",))
+    pieces = [written.add(token) for letter in "axyaxyz" for token in tokenizer.encode(letter).ids]
+    assert pieces == ["a", "", "", "xya", "", "", ""] and written.is_over and written.rest() == ""
 
 
 def test_a_text_ends_before_a_stop_string_wherever_tokens_end(model, tokenizer):

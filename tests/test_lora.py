@@ -219,3 +219,11 @@ def test_a_study_exports_the_trunk_with_an_adapter_and_not_with_a_merged_one(tmp
     for merged, names in ((False, ["lora_animals", "trunk"]), (True, ["lora_merged_animals"])):
         planned = plan(**STUDY, export=True, export_merged=merged)
         assert sorted(Path(folder).name.rpartition("_")[0] for folder in planned.exports) == names
+
+
+def test_only_a_low_rank_branch_has_a_rank_in_its_spec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TINY["language_model"].write(tmp_path / "data/tiny")
+    (tuned,) = plan(**TINY["language_model"].content()).experiments.values()
+    with pytest.raises(ValueError, match="rank"):
+        type(tuned.spec).model_validate(tuned.spec.model_dump() | {"rank": 2})

@@ -10,7 +10,7 @@ from conftest import plan, write_people
 from tiny import TINY
 
 from rootstock.study.fingerprints import Fingerprints
-from rootstock.study.memory import UNKNOWN, Memory, needed
+from rootstock.study.memory import MB, UNKNOWN, Memory, needed
 from rootstock.study.run import Run
 from rootstock.tasks.activity.headers import shape_of
 from rootstock.tasks.activity.memory import memory_of
@@ -112,6 +112,13 @@ def test_what_is_unknown_is_bounded_and_a_task_that_says_nothing_asks_for_four_g
     found = [memory_of(request.data, spec, None, Fingerprints()) for spec in (base.spec, unknown)]
     assert found[1].parameters >= 1e7 and found[1].sample > 20 * found[0].sample
     assert needed(Memory(0, 1e9, 1, 0), Run(gpus=0)) > 50_000  # a billion parameters with all that AdamW keeps of them
+
+
+def test_processes_share_data_and_split_a_batch_and_compiling_takes_more():
+    memory = Memory(data=1000 * MB, parameters=0, batch_size=8, sample=100 * MB)
+    one, two = needed(memory, Run(gpus=0)), needed(memory, Run(gpus=0, processes=2))
+    assert one == 3100 and two == 3600  # 1.25 * (1000 + 450 + 8 * 100) + 200, then of 2 * (450 + 4 * 100)
+    assert needed(memory, Run(gpus=0, compile=True)) == 5600
 
 
 def test_a_model_of_any_depth_is_weighed_at_no_cost():

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from rootstock.study.identity import canonical
 from rootstock.study.plan import Planned
 from rootstock.study.run import Run
 from rootstock.warm import client, place
+from rootstock.warm.server import _is_safe_to_fork
 from rootstock.warm.surroundings import rights_of, surroundings
 
 QUICK = {"base": {"max_epochs": 2}, "finetune": {"max_epochs": 1}}
@@ -154,6 +156,7 @@ def prepare(spec, folder, run, say):
 
 LOOK = """
 import sys
+import threading
 def prepare(spec, folder, run, say):
     sys.exit(7 if "rootstock.engine.loop" in sys.modules else 8)
 """
@@ -431,3 +434,15 @@ def test_a_supervisor_outlives_the_signals_that_slurm_sends_to_all(project, own_
     process.send_signal(signal.SIGTERM)
     status, out, _ = ended(process)
     assert status == 75 and "resum" not in out and list(checkpoints.glob("*.json"))
+
+
+def test_a_process_with_another_thread_is_not_forked():
+    """The copy would lack it, and wait for ever for what it holds."""
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        assert not _is_safe_to_fork()
+    finally:
+        over.set()
+        other.join()
