@@ -1,180 +1,228 @@
 #!/usr/bin/env python
-"""The language model's training against plainer ones, on the text and at the size of config/studies/language_model.yaml.
+"""Our language model beside a GPT-2 as nanoGPT trains it: equal text, batches, size, warm-up and decay to zero.
 
-    python benchmarks/language_model.py speed    tokens/s of the engine's loop and of an eager, unfused loop of the same model
-    python benchmarks/language_model.py loss     validation loss at equal tokens, and that of a plain GPT (learned positions,
-                                                 LayerNorm, GELU; Radford et al. 2019) of equal size with AdamW
+    python benchmarks/language_model.py loss     each at its best learning rate of a grid, which seed 0's val part chooses; then three
+                                                 seeds, the models by turns. Loss of the val and the test part
+    python benchmarks/language_model.py speed    tokens a CPU second by turns, at each precision, compiled or not
+    python benchmarks/language_model.py run '{"model": "muon", "lr": 0.004, "seed": 0, "size": "2.7M"}'    one of them
 
-Both loops see the same batches, in bf16, with two threads. Run it where nothing else runs.
+One thread. `loss` keeps each run as a line of --rows (language_model.jsonl in the working folder), and a second call goes on there.
 """
 
+import argparse
+import json
+import math
+import resource
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from plain_gpt import PlainGPT, plain_steps
+from torch import nn
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
 from rootstock.controller.planning import content_of_workflow, plan_content  # noqa: E402
-from rootstock.engine.loop import fit  # noqa: E402
+from rootstock.engine.loop import PRECISIONS, fit  # noqa: E402
 from rootstock.engine.progress import Context  # noqa: E402
 from rootstock.job.prepare import prepare  # noqa: E402
 from rootstock.study.paths import prepared  # noqa: E402
 from rootstock.study.run import Run  # noqa: E402
 from rootstock.tasks.language_model.measure import inputs_and_targets  # noqa: E402
-from rootstock.tasks.language_model.model import LanguageModel, rotate  # noqa: E402
+from rootstock.tasks.language_model.model import LanguageModel  # noqa: E402
 from rootstock.tasks.language_model.settings import Model  # noqa: E402
 from rootstock.tasks.language_model.shards import Prepared, open_prepared  # noqa: E402
-from rootstock.tasks.language_model.specs import BETAS, BaseSpec  # noqa: E402
+from rootstock.tasks.language_model.specs import BaseSpec  # noqa: E402
 from rootstock.tasks.language_model.trainee import TextTrainee  # noqa: E402
 
 STUDY = ROOT / "config/studies/language_model.yaml"
-THREADS, REPEATS, TIMED_STEPS, WARM_STEPS = 2, 3, 30, 5
-STEPS, RATES = 200, (0.001, 0.002, 0.004)
-
-
-class PlainGPT(nn.Module):
-    """Learned positions, LayerNorm with biases, GELU, tied embeddings. Its feed-forward part is a little wider than the usual
-    4 × d_model, so that two matrices hold what SwiGLU's three do."""
-
-    def __init__(self, vocab_size: int, shape: Model):
-        super().__init__()
-        self.shape, self.vocab_size = shape, vocab_size
-        self.tokens = nn.Embedding(vocab_size, shape.d_model)
-        self.positions = nn.Embedding(shape.context_length, shape.d_model)
-        layer = {"nhead": shape.n_heads, "dim_feedforward": shape.d_ff * 3 // 2, "dropout": 0.0, "batch_first": True}
-        layers = [
-            nn.TransformerEncoderLayer(shape.d_model, activation="gelu", norm_first=True, **layer)
-            for _ in range(shape.n_layers)
-        ]
-        self.layers, self.norm = nn.ModuleList(layers), nn.LayerNorm(shape.d_model)
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.02)
-
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        t = tokens.shape[1]
-        hidden = self.tokens(tokens) + self.positions.weight[:t]
-        mask = nn.Transformer.generate_square_subsequent_mask(t)
-        for layer in self.layers:
-            hidden = layer(hidden, src_mask=mask, is_causal=True)
-        logits = F.linear(self.norm(hidden), self.tokens.weight)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=-100)
-        return loss.view_as(targets).sum(1) / (targets != -100).sum(1)
-
-
-def unfused(model: LanguageModel, tokens: Tensor, targets: Tensor) -> Tensor:
-    """The same model written out: attention by softmax of a product, norms by their formula, nothing fused."""
-
-    def normed(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
-
-    b, t = tokens.shape
-    hidden, future = model.embedding(tokens), torch.ones(t, t, dtype=torch.bool).triu(1)
-    for block in model.blocks:
-        attention, x = block.attention, normed(hidden, block.attention_norm)
-        layers = (attention.query, attention.key, attention.value)
-        q, k, v = (layer(x).view(b, t, -1, attention.d_head).transpose(1, 2) for layer in layers)
-        q, k = rotate(q, model.cos[:t], model.sin[:t]), rotate(k, model.cos[:t], model.sin[:t])
-        scores = (q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5
-        mixed = scores.masked_fill(future, float("-inf")).softmax(-1).to(v.dtype) @ v
-        hidden = hidden + attention.output(mixed.transpose(1, 2).reshape(b, t, -1))
-        x, mlp = normed(hidden, block.feed_forward_norm), block.feed_forward
-        hidden = hidden + mlp.down(F.silu(mlp.gate(x)) * mlp.up(x))
-    logits = F.linear(normed(hidden, model.norm), model.embedding.weight)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-
-
-class Timed(TextTrainee):
-    """Remembers when each step began: from one to the next is a whole step of the engine."""
-
-    def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
-        self.begun_at = [*getattr(self, "begun_at", []), time.perf_counter()]
-        return super().loss(model, samples, epoch)
-
-
-def speed(text: Prepared, spec: BaseSpec) -> None:
-    steps = TIMED_STEPS + WARM_STEPS
-    spec = spec.model_copy(update={"max_steps": steps, "eval_every": steps, "eval_tokens": 128})
-    rates: dict[str, list[float]] = {"engine": [], "eager, unfused": []}
-    for _ in range(REPEATS):  # interleaved: what else the machine does falls on both
-        trainee = trainee_of(text, spec, Timed)
-        fit(trainee, spec, context())
-        rates["engine"].append(tokens_per_second(trainee.begun_at, spec))
-        rates["eager, unfused"].append(tokens_per_second(plain_loop(text, spec), spec))
-    for name, found in rates.items():
-        print(f"{name:<15} {statistics.median(found):8.0f} tokens/s   (" + ", ".join(f"{r:.0f}" for r in found) + ")")
-    print(f"ratio of medians {statistics.median(rates['engine']) / statistics.median(rates['eager, unfused']):.2f}")
-
-
-def plain_loop(text: Prepared, spec: BaseSpec) -> list[float]:
-    """When each step of a loop as short as it can be written began."""
-    trainee = trainee_of(text, spec)
-    model, begun = trainee.model, []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, betas=BETAS, foreach=False, fused=False)
-    for samples in trainee.batches(1):
-        begun.append(time.perf_counter())
-        x, y = inputs_and_targets(trainee.train, samples, trainee.context_length, trainee.device)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = unfused(model, x, y)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), spec.gradient_clip)
-        optimizer.step()
-    return begun
-
-
-def tokens_per_second(begun: list[float], spec: BaseSpec) -> float:
-    """From the median step after the warm ones."""
-    seconds = [after - before for before, after in zip(begun[WARM_STEPS:], begun[WARM_STEPS + 1 :], strict=False)]
-    return spec.batch_size * spec.model.context_length / statistics.median(seconds)
-
-
-def loss(text: Prepared, spec: BaseSpec) -> None:
-    """Each model at each learning rate; its best counts."""
-    changes = {"max_steps": STEPS, "eval_every": STEPS, "schedule": "linear", "eval_tokens": 65_536}
-    for name, build, optimizer in (
-        ("ours, AdamW", LanguageModel, "adamw"),
-        ("ours, Muon", LanguageModel, "muon"),
-        ("plain GPT, AdamW", PlainGPT, "adamw"),
-    ):
-        for rate in RATES:
-            one = spec.model_copy(update=changes | {"lr": rate, "optimizer": optimizer})
-            torch.manual_seed(one.seed)
-            trainee = trainee_of(text, one, build=build)
-            fitted = fit(trainee, one, context())
-            size = sum(p.numel() for p in trainee.model.parameters())
-            tokens = STEPS * one.batch_size * one.model.context_length
-            print(
-                f"{name:<17} lr {rate:g}  {size:,} parameters  {tokens:,} tokens  loss {fitted.history[-1]['val_loss']:.4f}"
-            )
-            sys.stdout.flush()
-
-
-def trainee_of(text: Prepared, spec: BaseSpec, kind: type = TextTrainee, build: type = LanguageModel) -> TextTrainee:
-    streams = [text.stream(text.domains, split) for split in ("train", "val")]
-    return kind(build(text.vocab_size, spec.model), text.tokenizer, *streams, spec, context())
-
-
-def context() -> Context:
-    return Context(torch.device("cpu"), run=Run(compile=True), say=lambda _: None)
+SIZES = {
+    "4.5M": {"d_model": 256, "n_heads": 4, "n_layers": 4, "d_ff": 768},  # the study's own
+    "2.7M": {"d_model": 192, "n_heads": 4, "n_layers": 4, "d_ff": 576},
+    "1.2M": {"d_model": 128, "n_heads": 4, "n_layers": 3, "d_ff": 384},
+}
+MODELS = ("muon", "adamw", "plain GPT")
+STEPS, WARMUP, SEEDS, RATES, EVALUATED = 300, 30, (0, 1, 2), (0.002, 0.004, 0.008), 65_536
+TIMED, WARM, REPEATS = 8, 3, 3
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("loss", "speed", "run"))
+    parser.add_argument("one", nargs="?", type=json.loads)
+    parser.add_argument("--rows", type=Path, default=Path("language_model.jsonl"))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["2.7M", "1.2M"])
+    parser.add_argument("--rates", nargs="+", type=float, help="a grid of learning rates that does not grow")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.what == "run":
+        print(json.dumps(run(given.one)))
+    elif given.what == "speed":
+        for size in given.sizes:
+            speed(size)
+    else:
+        for size in given.sizes:
+            loss(size, given.rows, given.models, given.rates)
+
+
+def loss(size: str, rows: Path, models: Sequence[str], rates: list[float] | None) -> None:
+    """A table of each model at its best learning rate."""
+    best = {model: best_rate({"model": model, "seed": SEEDS[0], "size": size}, rates, rows) for model in models}
+    runs = {model: [] for model in models}
+    for seed in SEEDS:
+        for model in models:
+            runs[model].append(kept({"model": model, "lr": best[model], "seed": seed, "size": size}, rows))
+    of_peer = statistics.mean(row["val"] for row in runs["plain GPT"])
+    print(f"\n{size}, {STEPS} steps of {runs['plain GPT'][0]['tokens'] // STEPS} tokens, {len(SEEDS)} seeds: mean ± sd")
+    print(
+        "| model | parameters | lr | val, nats | test, nats | test, bits a byte | val ÷ plain GPT's | MB |\n|"
+        + "---|" * 8
+    )
+    for model, found in runs.items():
+        cells = [spread([row[name] for row in found]) for name in ("val", "test", "bits")]
+        ratio = statistics.mean(row["val"] for row in found) / of_peer
+        most = max(row["mb"] for row in found)
+        print(
+            f"| {model} | {found[0]['parameters']:,} | {best[model]:g} | {' | '.join(cells)} | {ratio:.3f} | {most:.0f} |"
+        )
+
+
+def best_rate(one: dict[str, Any], rates: list[float] | None, rows: Path) -> float:
+    """Of the grid; where none is given, that grows by factors of two while its best lies at an edge."""
+    losses = {lr: kept(one | {"lr": lr}, rows)["val"] for lr in rates or RATES}
+    while not rates and (best := min(losses, key=losses.__getitem__)) in (edges := {min(losses): 0.5, max(losses): 2}):
+        following = best * edges[best]
+        losses[following] = kept(one | {"lr": following}, rows)["val"]
+    return min(losses, key=losses.__getitem__)
+
+
+def kept(one: dict[str, Any], rows: Path) -> dict[str, Any]:
+    """The row of a run: read where it is kept, else of a process of its own."""
+    for line in rows.read_text().splitlines() if rows.exists() else ():
+        if one.items() <= (row := json.loads(line)).items():
+            return row
+    print(f"{one}: ", end="", flush=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "run", json.dumps(one)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    row = json.loads(done.stdout.splitlines()[-1])
+    print(f"val {row['val']:.4f}, {row['cpu']:.0f} CPU s", flush=True)
+    with rows.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def run(one: dict[str, Any]) -> dict[str, Any]:
+    """Train one model; what is in `one` beside model and size changes its spec."""
+    text, spec = material(one)
+    trainee = trainee_of(text, spec, one["model"])
+    began = time.process_time()
+    fitted = fit(trainee, spec, context(is_compiled=True))
+    cpu = time.process_time() - began
+    test = text.stream(text.domains, "test")
+    found = trainee.measure(test, EVALUATED)["loss"]
+    return one | {
+        "val": fitted.history[-1]["val_loss"], "test": found, "bits": found / math.log(2) * tokens_a_byte(text),
+        "parameters": sum(p.numel() for p in trainee.model.parameters()),
+        "tokens": spec.max_steps * spec.batch_size * spec.model.context_length,
+        "cpu": cpu, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def material(one: dict[str, Any]) -> tuple[Prepared, BaseSpec]:
+    """The text, and the spec that both models are trained by."""
     plan = plan_content(content_of_workflow([str(STUDY)], None))
     for artefact in plan.artefacts.values():
         prepare(plan.study.task, artefact.spec, prepared(artefact.name))
-    torch.set_num_threads(THREADS)
     base = max(plan.bases.values(), key=lambda training: training.spec.max_steps)
-    {"speed": speed, "loss": loss}[sys.argv[1]](open_prepared(base.data), base.spec)
+    changes = {
+        "max_steps": STEPS, "eval_every": STEPS, "warmup_steps": WARMUP, "schedule": "linear", "eval_tokens": EVALUATED,
+        "optimizer": "muon" if one["model"] == "muon" else "adamw",
+        "model": Model(**SIZES[one["size"]], context_length=base.spec.model.context_length),
+    }  # fmt: skip
+    changes |= {name: value for name, value in one.items() if name not in ("model", "size")}
+    changes.setdefault("eval_every", changes["max_steps"])
+    return open_prepared(base.data), base.spec.model_copy(update=changes)
+
+
+def trainee_of(text: Prepared, spec: BaseSpec, model: str) -> TextTrainee:
+    torch.manual_seed(spec.seed)
+    streams = [text.stream(text.domains, split) for split in ("train", "val")]
+    return TextTrainee(built(text, spec, model), text.tokenizer, *streams, spec, context())
+
+
+def built(text: Prepared, spec: BaseSpec, model: str) -> nn.Module:
+    if model != "plain GPT":
+        return LanguageModel(text.vocab_size, spec.model)
+    shape = spec.model
+    return PlainGPT(text.vocab_size, shape.d_model, shape.n_heads, shape.n_layers, shape.d_ff, shape.context_length)
+
+
+def speed(size: str) -> None:
+    """Tokens a CPU second; the least step of each turn, medians of the turns."""
+    print(f"\n{size}: tokens a CPU second, medians of {REPEATS} turns, least and most")
+    print("| model | precision | compiled | tokens |\n|---|---|---|---|")
+    for precision, is_compiled in (("float32", False), ("bf16", False), ("bf16", True)):
+        rates = {model: [] for model in MODELS}
+        for repeat in range(REPEATS):
+            for model in MODELS if repeat % 2 == 0 else reversed(MODELS):
+                rates[model].append(
+                    rate({"model": model, "size": size, "precision": precision, "lr": 0.001}, is_compiled)
+                )
+        for model, found in rates.items():
+            print(
+                f"| {model} | {precision} | {is_compiled} | {statistics.median(found):.0f} ({min(found):.0f}–{max(found):.0f}) |",
+                flush=True,
+            )
+
+
+def rate(one: dict[str, Any], is_compiled: bool) -> float:
+    text, spec = material(one | {"max_steps": WARM + TIMED, "eval_every": WARM + TIMED, "eval_tokens": 128})
+    trainee = trainee_of(text, spec, one["model"])
+    began: list[float] = []
+    if one["model"] == "plain GPT":
+        model = torch.compile(trainee.model) if is_compiled else trainee.model
+        plain_steps(model, pieces(trainee, began), spec.lr, PRECISIONS[spec.precision])
+    else:
+        trainee.loss = stamped(trainee.loss, began)
+        fit(trainee, spec, context(is_compiled))
+    steps = [after - before for before, after in zip(began[WARM:], began[WARM + 1 :], strict=False)]
+    return spec.batch_size * spec.model.context_length / statistics.median(steps)
+
+
+def pieces(trainee: TextTrainee, began: list[float]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for samples in trainee.batches(1):
+        began.append(time.process_time())
+        yield inputs_and_targets(trainee.train, samples, trainee.context_length, trainee.device)
+
+
+def stamped(loss: Any, began: list[float]) -> Any:
+    def of_step(*arguments: Any) -> torch.Tensor:
+        began.append(time.process_time())
+        return loss(*arguments)
+
+    return of_step
+
+
+def tokens_a_byte(text: Prepared) -> float:
+    shards = [shard for domain in text.domains for shard in text.manifest["domains"][domain]["test"]]
+    return sum(shard["tokens"] for shard in shards) / sum(shard["bytes"] for shard in shards)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def context(is_compiled: bool = False) -> Context:
+    return Context(torch.device("cpu"), run=Run(compile=is_compiled), say=lambda _: None)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["speed"], ["loss"]):
-        sys.exit(__doc__)
     main()
