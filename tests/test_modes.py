@@ -233,3 +233,26 @@ def test_the_base_model_is_kept_where_nothing_was_gained(project, mode):
 def test_settings_that_do_not_go_together_are_told(project, finetune, line):
     with pytest.raises(StudyError, match=line):
         plan(**STUDY | {"finetune": finetune})
+
+
+def test_adapters_go_on_from_a_checkpoint_to_the_same_bits(project):
+    again, one = Project.__new__(Project), experiment_of("adapters")
+    again.folder = project
+    flags = (
+        "--spec",
+        one.json,
+        "--data_path",
+        one.data,
+        "--base",
+        f"base_models/{one.base}.pt",
+        "--output",
+        "experiments/x/y",
+    )
+    wanted, whole = of_mode("adapters").read_bytes(), load_model(of_mode("adapters"))
+    again.here("train_finetune", *flags, "--store", "again", "--keep_checkpoints", "2")
+    assert Path(f"again/{one.hash}/model.pt").read_bytes() == wanted
+    checkpoint = Path(f"again/{one.hash}/checkpoint_step_2.pt")
+    x = read_people("d", ("ann",), ("test",)).x.all()
+    assert not torch.equal(load_model(checkpoint, "again")(x), whole(x))  # it has all weights
+    again.here("train_finetune", *flags, "--store", "third", "--start_from", str(checkpoint))
+    assert Path(f"third/{one.hash}/model.pt").read_bytes() == wanted
