@@ -131,9 +131,10 @@ def headline(plan: Plan) -> list[str]:
     """What a run is about, in a line, and what its user should know."""
     count = analysis(plan)
     saved = count["base_trainings_without_sharing"] - count["base_models"]
-    first = f"{plan.study.name}: {count['experiments']} experiments on {count['base_models']} base models"
+    experiments, bases = count["experiments"], count["base_models"]
+    first = f"{plan.study.name}: {experiments} experiment{'s' * (experiments != 1)} on {bases} base model{'s' * (bases != 1)}"
     return [
-        f"{first} ({saved} base trainings saved)" if saved > 0 else first,
+        f"{first} ({saved} base training{'s' * (saved != 1)} saved)" if saved > 0 else first,
         *(f"note: {note}" for note in plan.notes),
     ]
 
