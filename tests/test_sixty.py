@@ -114,7 +114,7 @@ FLAGS = [
 ]  # fmt: skip
 X, Y = torch.zeros(4, 3, 32), torch.zeros(4, dtype=torch.int64)
 DATA = [
-    ((X, Y, Y), "needs a tuple (X, y) of two tensors"),
+    ((X, Y, Y, Y), "needs a tuple (X, y) of two tensors"),
     ((X, [0, 1, 2, 0]), "needs a tuple (X, y) of two tensors"),
     ((X, Y.bool()), "y is torch.bool"),
     ((X, Y - 1), "class indices must be 0 to"),

@@ -145,8 +145,8 @@ def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
         if len(tokens) > vocabulary:
             fix = f"model.resize_token_embeddings({len(tokens)}) makes them agree"
             yield f"has {vocabulary} rows of embeddings and a tokenizer of {len(tokens)} tokens; {fix}"
-        elif rows != set(range(vocabulary)):
-            yield f"has a {TOKENIZER} whose tokens are not numbered from 0 to {vocabulary - 1}, one each; mend that"
+        elif rows != set(range(len(tokens))):
+            yield f"has a {TOKENIZER} whose tokens are not numbered from 0 to {len(tokens) - 1}, one each; mend that"
 
 
 def _of_weights(folder: Path, sizes: Sizes) -> Iterator[str]:
