@@ -49,7 +49,7 @@ def faults(**study) -> list[str]:
         ({"finetune": {"mode": "fine_tuning"}}, 'finetune.mode: "fine_tuning" unknown'),
         ({"finetune": {"target_data_pct": 0}}, "finetune.target_data_pct: 0 needs a number above 0"),
         ({"finetune": {"target_data_pct": [0.5, 1.2]}}, "finetune.target_data_pct: 1.2 needs a number of at most 1"),
-        ({"finetune": {"mode": "target_only", "target_batch_pct": 0.5}}, "is for full_fine_tuning, adapters and last_layer_only, not target_only"),
+        ({"finetune": {"mode": "target_only", "target_batch_pct": 0.5}}, "last_layer_only, not target_only"),
         ({"folds": [10]}, "folds: 10 out of range; 10 participants have folds 0 to 9"),
         ({"folds": [-1]}, "folds: [-1] needs"),
         ({"participants": ["s01", "s01"]}, 'participants: "s01" is listed twice'),
