@@ -205,7 +205,7 @@ class Personal(Section):
     )
     target_batch_pct: Annotated[Float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="share of target windows in every batch, the rest are of the base's people; an epoch is one pass over theirs; full_fine_tuning (default: batches as they come), adapters and last_layer_only (default: the target's alone)",
+        description="share of target windows in every batch, the rest are of the base's people; an epoch is one pass over theirs; for full_fine_tuning, adapters and last_layer_only (default: full_fine_tuning takes batches as they come, the others the target's windows alone)",
     )
     adapt_on: Label | None = Field(
         None,
