@@ -12,7 +12,10 @@ import pytest
 from conftest import Project, refused
 from tiny import write_people
 
-from rootstock.results.page import Page, rendered
+from rootstock.results import draw
+from rootstock.results.page import Page, rendered, write_page
+from rootstock.results.sections import Figure, Section, Table
+from rootstock.study.problems import Refusal
 
 ODD = '<img src=x onerror=alert(1)>é"'
 PEOPLE = ("ann", "bob", ODD)
@@ -307,3 +310,33 @@ def test_two_studies_of_one_task_are_compared_setting_by_setting(made, capsys):
     assert "give two of one task" in refused(made, capsys, "report", "--compare", "short.yaml", "other.yaml")
     assert "give two of different names" in refused(made, capsys, "report", "--compare", "short.yaml", "short.yaml")
     assert "--output: missing" in refused(made, capsys, "report", "--study", "short.yaml")
+
+
+@pytest.mark.parametrize("planted", ["figures/mine.svg", "tables/mine.csv", "figures/deep/mine.txt"])
+def test_a_page_beside_folders_of_the_users_own_removes_nothing(tmp_path, planted):
+    file = tmp_path / planted
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(Refusal, match=r"holds files of yours; give another --output"):
+        write_page(Page("a", "", [], None, []), tmp_path / "report.html")
+    assert file.read_text() == "mine"
+
+
+def test_a_page_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "figures").symlink_to("elsewhere")
+    with pytest.raises(Refusal, match="give another --output"):
+        write_page(Page("a", "", [], None, []), tmp_path / "report.html")
+
+
+def test_a_page_replaces_the_page_before(tmp_path):
+    for _ in range(2):
+        write_page(Page("a", "", [], None, []), tmp_path / "report.html")
+    assert {item.name for item in tmp_path.iterdir()} == {"report.html", "figures", "tables"}
+
+
+def test_titles_and_captions_turn_no_direction_and_command_nothing():
+    odd = "a\N{RIGHT-TO-LEFT OVERRIDE}b\x1b[2J\x00"
+    drawn = Figure("drawn", odd, odd, odd, draw.boxes([("a", "1")]), pd.DataFrame())
+    page = rendered(Page(odd, odd, [odd], drawn, [Section("a", [Table("odd", odd, odd, pd.DataFrame({"a": [1]}))])]))
+    assert not {"\N{RIGHT-TO-LEFT OVERRIDE}", "\x1b", "\x00"} & set(page)

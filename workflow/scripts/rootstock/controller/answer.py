@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..store.files import write_atomically
@@ -29,7 +30,7 @@ def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
     table = Path(paths.TABLE.format(study=plan.study.name))
     if table.exists():
         lines = [
-            printable(table.read_text(encoding="utf-8")),
+            printable(table.read_text(encoding="utf-8", errors="replace")),
             *_sentences(plan, table.parent),
             f"results: {_listed(table.parent)}",
             *lines,
@@ -84,7 +85,7 @@ def _page(plan: Plan, page: Path) -> list[str]:
 def _sentences(plan: Plan, folder: Path) -> list[str]:
     """Those that stand on the page in `folder`, and an empty line; none where a study has no page."""
     file = folder / Path(paths.ANSWER).name
-    return [printable(file.read_text(encoding="utf-8"))] if plan.experiments and file.exists() else []
+    return [printable(file.read_text(encoding="utf-8", errors="replace"))] if plan.experiments and file.exists() else []
 
 
 def make_room(plan: Plan, say: Callable[[str], None]) -> None:
@@ -107,11 +108,12 @@ def make_room(plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _experiments_of(summary: Path) -> set[str]:
-    """The folders of the experiments in a summary; none where there is no summary."""
+    """The folders of the experiments in a summary; none where there is no summary, one of an empty name in one that is damaged."""
     if not summary.exists():
         return set()
-    with summary.open(encoding="utf-8", newline="") as lines:
+    with suppress(csv.Error), summary.open(encoding="utf-8", errors="replace", newline="") as lines:
         return {row.get("path", "") for row in csv.DictReader(lines)}
+    return {""}
 
 
 def _listed(folder: Path) -> str:

@@ -141,7 +141,10 @@ def _mapping(known: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else NAN
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else NAN
+    except OverflowError:  # an integer of hundreds of digits
+        return NAN
 
 
 def _commit() -> str:

@@ -1,13 +1,14 @@
 """After a failed run: what of a study is there, what is not, and why. Light: no torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..job.records import FOLDER
+from ..machine.private import read_json
 from ..study import paths
 from ..study.plan import Experiment, Plan, Planned
+from ..study.problems import Refusal
 from .status import JobStatus, last_lines, study_status
 
 SHOWN = 8  # reasons, and of those that miss for one; missing.csv has all
@@ -25,10 +26,10 @@ class Missing:
 def is_published(experiment: Experiment) -> bool:
     """Whether an experiment is there, with the results that the plan asks for."""
     try:
-        done = json.loads(Path(paths.experiment_done(experiment.prefix, experiment.unit)).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        done = read_json(Path(paths.experiment_done(experiment.prefix, experiment.unit)))
+    except (OSError, ValueError, Refusal):
         return False
-    return isinstance(done, dict) and done.get("hash") == experiment.hash
+    return done.get("hash") == experiment.hash
 
 
 def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:

@@ -58,7 +58,13 @@ def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> P
 @told_as_lines()
 def plan_of_module(name: str, config: dict[str, Any]) -> Plan:
     """The plan of a study that a user's workflow gives a module as its `config`."""
-    return _checked(plan_content({"study": study_name(name)} | json.loads(json.dumps(config))))
+    try:
+        content = json.loads(json.dumps(config))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StudyError([f"module {name}: config: {error}; write text, numbers or lists"]) from None
+    if not isinstance(content, dict):
+        raise StudyError([f"module {name}: config: needs keys and values"])
+    return _checked(plan_content({"study": study_name(name)} | content))
 
 
 def _checked(plan: Plan) -> Plan:

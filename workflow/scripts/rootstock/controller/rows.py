@@ -109,7 +109,7 @@ def kept_rows(module: str | None = None) -> StoredPlan | None:
     file = os.environ.get(_variable(module))
     try:
         return StoredPlan(Path(file)) if file and Path(file).is_file() else None
-    except sqlite3.OperationalError:  # removed in this very moment
+    except sqlite3.DatabaseError:  # removed in this very moment, or no such file
         return None
 
 

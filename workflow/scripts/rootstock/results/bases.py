@@ -48,7 +48,7 @@ def _row(base: BaseTraining) -> tuple[dict[str, Any], dict[str, Any]]:
         best = done["history"][done["best_epoch"] - 1]
         found = {name: float(value) for name, value in best.items() if name.startswith(MEASURED)}
         went = {"steps": int(done["steps"]), "seconds": float(done["seconds"]), "path": paths.base_model(base.hash)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, Refusal) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, Refusal) as error:
         raise Refusal(f"{file}: cannot be read ({error}); delete it and its model and run again") from None
     return _settings(base.spec.model_dump()), {RESULTS_START: base.hash} | found | went
 

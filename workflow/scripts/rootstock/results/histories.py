@@ -12,7 +12,7 @@ from ..study import paths
 from ..study.plan import Experiment
 from ..study.problems import Refusal
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, Refusal)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, Refusal)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..store.files import write_atomically, write_json
-from .sections import Figure, Section, Table
-from .svg import NO_XML, svg_of
+from ..study.problems import Refusal
+from .sections import NAME, Figure, Section, Table
+from .svg import as_text, svg_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES, TABLES = "figures", "tables"
 WIDE = 60  # letters; a longer text is broken into lines
 LISTING = "figures.json"  # titles and captions, for Snakemake's report
+OURS = re.compile(rf"{NAME.pattern}\.(svg|csv)|{re.escape(LISTING)}")
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,18 @@ def write_page(page: Page, path: Path) -> None:
     parts = [part for section in page.sections for part in section.parts]
     figures = [part for part in (page.lead, *parts) if isinstance(part, Figure)]
     tables = [part for part in parts if isinstance(part, Table)]
-    for folder in (FIGURES, TABLES):
+    _require_ours(path.parent)
+    for folder in (TABLES, FIGURES):  # the listing says whose both are, so it goes last and comes first
         shutil.rmtree(path.parent / folder, ignore_errors=True)
-        (path.parent / folder).mkdir(parents=True)
+    about = {figure.name: {"title": figure.title, "caption": figure.caption} for figure in figures}
+    write_json(path.parent / FIGURES / LISTING, about)
+    (path.parent / TABLES).mkdir()
     for figure in figures:
         drawn = '<?xml version="1.0" encoding="utf-8"?>\n' + _svg(figure)
         write_atomically(path.parent / FIGURES / f"{figure.name}.svg", drawn.encode())
         _write_csv(figure.data, path.parent / FIGURES / f"{figure.name}.csv")
     for table in tables:
         _write_csv(table.frame, path.parent / TABLES / f"{table.name}.csv")
-    about = {figure.name: {"title": figure.title, "caption": figure.caption} for figure in figures}
-    write_json(path.parent / FIGURES / LISTING, about)
     write_atomically(path, rendered(page).encode())
 
 
@@ -107,13 +110,6 @@ def is_number(table: Table, name: str) -> bool:
     return pd.api.types.is_numeric_dtype(table.frame[name]) and not pd.api.types.is_bool_dtype(table.frame[name])
 
 
-def as_text(value: Any) -> str:
-    """What somebody named, without letters that a page cannot hold or that turn the direction of the rest."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
-    )
-
-
 def breakable(name: Any) -> Markup:
     """The head of a column, which may go on below after an underscore."""
     return Markup("_<wbr>").join(as_text(name).split("_"))
@@ -121,6 +117,16 @@ def breakable(name: Any) -> Markup:
 
 def slug(title: str) -> str:
     return re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _require_ours(folder: Path) -> None:
+    """`Refusal` where what a page replaces is a link or holds what no page of ours wrote: `--output` may be in any folder."""
+    is_listed = (folder / FIGURES / LISTING).is_file()
+    for place in (folder / FIGURES, folder / TABLES):
+        is_other = place.is_symlink() or (place.exists() and not place.is_dir())
+        names = [item.name for item in place.iterdir() if not item.name.startswith(".")] if place.is_dir() else []
+        if is_other or any(not OURS.fullmatch(name) or not is_listed for name in names):
+            raise Refusal(f"{place}: a page replaces this folder, and it holds files of yours; give another --output")
 
 
 def _svg(figure: Figure) -> str:

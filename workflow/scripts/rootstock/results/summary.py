@@ -59,6 +59,7 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
         done = read_json(Path(experiment.path) / "metrics.json")
         went = {"epochs": done["epochs"], "seconds": done["seconds"], "path": experiment.path}
         measured = columns(done["metrics"])
+        _require_plain(measured | went)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, Refusal) as error:
         raise Refusal(
             f"{experiment.path}/metrics.json: cannot be read ({error}); delete the folder and run again"
@@ -68,6 +69,15 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
             f"{experiment.path}: holds {done.get('hash')}, the plan wants {experiment.hash}; run the study again"
         )
     return _scalars(experiment.settings) | {RESULTS_START: experiment.base} | measured | went
+
+
+def _require_plain(row: dict[str, Any]) -> None:
+    """`TypeError` or `ValueError` names the first value that no cell of a table can have."""
+    for name, value in row.items():
+        if not isinstance(value, str | int | float | None):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"{name} is too large")
 
 
 def _scalars(settings: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,13 @@ FONTS = "font-family: 'DejaVu Sans', Verdana, sans-serif"  # of one width, so wh
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
+def as_text(value: Any) -> str:
+    """What somebody named, without letters that a page cannot hold or that turn the direction of the rest."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
+    )
+
+
 def svg_of(drawing: Drawing, name: str, title: str, alt: str) -> str:
     """The drawing as an `<svg>` element without a size of its own. Every id in it begins with `name`."""
     root = _drawn(drawing)
@@ -73,7 +80,7 @@ def svg_of(drawing: Drawing, name: str, title: str, alt: str) -> str:
     root.attrib |= {"style": f"{FONTS}; background: {SHOWN[PAPER]}; aspect-ratio: {float(width):g} / {float(height):g}"}
     for place, (tag, text) in enumerate((("title", title), ("desc", alt))):
         told = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{name}-{'alt' if place else 'title'}"})
-        told.text = NO_XML.sub("", text)
+        told.text = as_text(text)
         root.insert(place, told)
     return ET.tostring(root, encoding="unicode")
 
