@@ -7,6 +7,7 @@ from results_by_hand import LOSS, question, rows, study
 from rootstock.results import words
 from rootstock.results.answer import NOTHING, RULE, besides, chosen, number, sentences
 from rootstock.results.comparisons import compare
+from rootstock.results.labels import phrase_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -170,3 +171,8 @@ def test_numbers_have_a_minus_sign_and_zero_has_none():
 def test_every_word_of_the_rule_and_the_page_is_explained():
     assert {"interval", "p", "Holm's correction", "probability of improvement", "sd between seeds"} <= set(words.WORDS)
     assert "Holm" in RULE and all(text.endswith(".") for text in words.WORDS.values())
+
+
+def test_training_from_scratch_is_not_called_fine_tuning():
+    assert phrase_of({"mode": "scratch"}, question()).startswith("Training from scratch")
+    assert not phrase_of({"mode": "tuned"}, question()).startswith("Training from scratch")

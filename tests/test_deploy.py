@@ -123,6 +123,17 @@ def test_a_module_by_a_commit_of_a_git_repository(folder, study, repository):
     assert (unpacked / "workflow/scripts/train_base.py").exists() and len(unpacked.name) == 40
 
 
+def test_a_planted_folder_in_the_place_of_the_code_is_not_read(folder, repository, tmp_path):
+    commit = subprocess.run(["git", "rev-parse", "v1"], cwd=repository, check=True, capture_output=True, text=True)
+    place = folder / ".rootstock/workflow" / commit.stdout.strip()
+    place.parent.mkdir(parents=True)
+    (tmp_path / "theirs/workflow/scripts/rootstock").mkdir(parents=True)
+    place.symlink_to(tmp_path / "theirs")
+    (folder / "Snakefile").write_text(MODULE.format(where=repr(f"git+file://{repository}/workflow/Snakefile@v1")))
+    done = subprocess.run([str(BIN / "snakemake"), "-n"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode and "is a link or another user's" in done.stdout + done.stderr
+
+
 def test_deployed_by_snakedeploy(folder, study, repository, tmp_path):
     """Snakemake finds its clone of the repository in its cache, for here is no host of that name."""
     place = tmp_path / "cache/snakemake/snakemake/source-cache/snakemake-git-cache/github.com/owner"

@@ -296,6 +296,9 @@ def test_two_studies_of_one_task_are_compared_setting_by_setting(made, capsys):
         made.publish_here(STUDY | less)
     made.here("report", "--compare", "short.yaml", "long.yaml")
     tables = shown(made, "results/long/compared_with_short/report.html")
+    said = (made / "results/long/compared_with_short/report.html").read_text()
+    assert "Of 2 comparisons with short" in said
+    assert ">long<" in (made / "results/long/compared_with_short/figures/lead.svg").read_text()  # no "after"
     assert [[cell[0] for cell in row] for row in tables["differences"][1:]] == [["max_epochs", "1", "3"]]
     _, compared, bases = ([cell[0] for cell in row] for row in tables["comparisons"])
     assert compared[0] == "yes" and "base model" in bases

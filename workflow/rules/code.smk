@@ -17,7 +17,9 @@ def code_of_commit(source):
     repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
     commit = repository.commit(source.ref).hexsha
     place = Path(".rootstock/workflow", commit)
-    if not place.exists():
+    if place.is_symlink() or (place.exists() and place.stat().st_uid not in (0, os.getuid())):
+        raise WorkflowError(f"{place} is a link or another user's; remove it, and the commit is unpacked anew")
+    if not (place / "workflow/scripts").is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         unpacked = Path(tempfile.mkdtemp(prefix=f"{commit}.", dir=place.parent))
         try:
@@ -26,10 +28,11 @@ def code_of_commit(source):
                 archive.seek(0)
                 with tarfile.open(fileobj=archive) as files:
                     files.extractall(unpacked, filter="data")
+            unpacked.chmod(0o755)  # as git would have made it
             os.rename(unpacked, place)
-        except OSError:
+        except (OSError, tarfile.TarError, git.GitCommandError) as error:
             if not place.exists():  # nobody else was quicker
-                raise
+                raise WorkflowError(f"the code of Rootstock, commit {commit}, cannot be unpacked: {error}") from None
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
     return place / "workflow/scripts"

@@ -1,12 +1,15 @@
 """The page of two studies of one task."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ..results import answer, gains, overview
+from ..results.comparisons import Comparison
 from ..results.page import Page
 from ..results.sections import Section, Table
+from ..results.statistics import TIE
 from ..results.two_studies import Studied, compare_studies
 from ..results.words import WORDS
 from ..study import paths
@@ -37,14 +40,22 @@ def page_of_two(plans: tuple[Plan, Plan]) -> Page:
     return Page(
         title=f"{names[1]}, compared with {names[0]}",
         description=f"A gain is what {names[1]} has more than {names[0]}, setting by setting.",
-        answer=answer.sentences(comparisons, question),
-        lead=gains.lead(chosen, question),
+        answer=[*answer.sentences(comparisons, question), _all(comparisons, names[0])],
+        lead=gains.lead(chosen, question, names[1]),
         sections=[
             gains.evidence(comparisons, chosen, question), gains.who(comparisons, chosen, question),
             Section("How the studies differ", [differ] if len(apart) else ["Their settings have the same values."]), _origin(plans),
         ],
         words=WORDS,
     )  # fmt: skip
+
+
+def _all(comparisons: Sequence[Comparison], first: str) -> str:
+    """How all comparisons went, for the answer speaks of the best one."""
+    means = [one.mean for one in comparisons]
+    better, worse = (sum(sign * mean > TIE for mean in means) for sign in (1, -1))
+    equal = len(means) - better - worse
+    return f"Of {len(means)} comparisons with {first}, {better} are better in the mean, {equal} equal, {worse} worse."
 
 
 def _names(plans: tuple[Plan, Plan]) -> tuple[str, str]:

@@ -21,10 +21,10 @@ EVIDENCE = (
 )  # fmt: skip
 
 
-def lead(chosen: Comparison, question: Question) -> Figure:
-    """A line a unit, from what it had to what it has, in the comparison that the answer speaks of."""
+def lead(chosen: Comparison, question: Question, now: str = "after") -> Figure:
+    """A line a unit, from what it had to what it has `now`, in the comparison that the answer speaks of."""
     measure, (one, many) = question.measure, question.words
-    values = chosen.units[["before", "after"]].set_axis([chosen.against, "after"], axis=1)
+    values = chosen.units[["before", "after"]].set_axis([chosen.against, now], axis=1)
     over = f"{chosen.n} {many if chosen.n > 1 else one}"
     ends = " to ".join(_number(value, measure) for value in (chosen.before, chosen.after))
     return Figure(

@@ -6,6 +6,8 @@ import pandas as pd
 
 from .question import Question
 
+FROM_SCRATCH = "Training from scratch"
+
 
 def settings_of(rows: pd.DataFrame, question: Question) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Each setting, without the columns that it does not use, and its rows; in the order of the study."""
@@ -35,7 +37,8 @@ def phrase_of(setting: dict[str, Any], question: Question) -> str:
     share = f" on {percent(amount)} % {question.amount_words}".rstrip() if amount is not None else ""
     mode = [str(setting["mode"])] if "mode" in setting else []
     inside = ", ".join([*mode, *_rest(setting, question)])
-    return f"{question.treatment}{share}" + (f" ({inside})" if inside else "")
+    treatment = FROM_SCRATCH if setting.get("mode") in question.scratch else question.treatment
+    return f"{treatment}{share}" + (f" ({inside})" if inside else "")
 
 
 def percent(share: float) -> str:
