@@ -10,8 +10,8 @@ from snakemake.exceptions import WorkflowError
 
 
 def code_of_commit(source):
-    """The scripts of the commit that a git source file is of, unpacked with the profiles once under .rootstock/workflow; `source`: a LocalGitFile or a
-    HostingProviderFile of Snakemake, which has cloned the repository by then."""
+    """The scripts of the commit that a git source file is of, unpacked once, with the profiles, under .rootstock/workflow.
+    `source`: a LocalGitFile or a HostingProviderFile of Snakemake, which has cloned the repository by then."""
     import git
 
     repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
@@ -31,7 +31,7 @@ def code_of_commit(source):
             unpacked.chmod(0o755)  # as git would have made it
             os.rename(unpacked, place)
         except (OSError, tarfile.TarError, git.GitCommandError) as error:
-            if not place.exists():  # nobody else was quicker
+            if not (place / "workflow/scripts").is_dir():  # nobody else was quicker
                 raise WorkflowError(f"the code of Rootstock, commit {commit}, cannot be unpacked: {error}") from None
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
