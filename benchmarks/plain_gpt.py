@@ -26,13 +26,12 @@ class PlainGPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * n_layers) if last else 0.02)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Each window's mean loss [B] in nats of tokens and targets [B, T]; a target of -100 does not count."""
+        """The loss in nats, summed over targets [B, T]; one of -100 does not count."""
         hidden = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         for block in self.blocks:
             hidden = block(hidden)
         logits = F.linear(self.norm(hidden), self.tokens.weight)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=-100)
-        return loss.view_as(targets).sum(1) / (targets != -100).sum(1)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=-100)
 
 
 class PlainBlock(nn.Module):
@@ -61,7 +60,7 @@ def plain_steps(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], lr: 
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=BETAS, fused=True)
     for x, y in batches:
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            loss = model(x, y).mean()
+            loss = model(x, y) / y.numel()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

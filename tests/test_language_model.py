@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import plan
 from tiny import TINY, write_texts
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from rootstock.engine.attention import plain_is_quicker
 from rootstock.engine.optimizers import muon
@@ -20,6 +20,7 @@ from rootstock.study.spec import Course
 from rootstock.tasks.language_model.card import card
 from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
+from rootstock.tasks.language_model.loss import CHUNK, NOT_COUNTED, summed_loss
 from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
 from rootstock.tasks.language_model.model import LanguageModel, plain_attention
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
@@ -81,8 +82,26 @@ def test_plain_attention_is_the_fused_one():
 def test_an_untrained_model_knows_nothing():
     torch.manual_seed(0)
     x = tokens(8, 25)
-    loss = LanguageModel(VOCABULARY, SHAPE)(x[:, :-1], x[:, 1:]).mean()
+    loss = LanguageModel(VOCABULARY, SHAPE)(x[:, :-1], x[:, 1:]) / x[:, 1:].numel()
     assert loss.item() == pytest.approx(math.log(VOCABULARY), abs=0.05)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_loss_in_chunks_is_torchs_cross_entropy(monkeypatch, precision, is_frozen):
+    monkeypatch.setitem(CHUNK, "cpu", 5 * 37)  # 5 tokens a chunk, the last of 3
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(23, 12, requires_grad=True), torch.randn(37, 12, requires_grad=not is_frozen)
+    targets = torch.randint(37, (23,)).index_fill(0, torch.tensor([3, 7, 22]), NOT_COUNTED)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        ours = summed_loss(hidden, weight, targets)
+        plain = cross_entropy((hidden @ weight.T).float(), targets, reduction="sum", ignore_index=NOT_COUNTED)
+    learning = [hidden] if is_frozen else [hidden, weight]
+    torch.testing.assert_close(ours, plain.double(), rtol=1e-6, atol=0)
+    near = {"rtol": 1e-4, "atol": 1e-5} if precision == torch.float32 else {"rtol": 2e-2, "atol": 5e-2}
+    torch.testing.assert_close(
+        torch.autograd.grad(3 * ours, learning), torch.autograd.grad(3 * plain, learning), **near
+    )
 
 
 def test_the_order_of_the_past_matters_and_the_future_does_not(model):
@@ -222,7 +241,7 @@ def test_each_token_is_measured_once(text):
         assert Measure(model, 16, "float32", Context(torch.device("cpu")))(short)["tokens"] == length - 1
     x = torch.from_numpy(stream.read(0, 17))[None]
     only = Measure(model, 16, "float32", Context(torch.device("cpu")))(stream, most_tokens=16)
-    assert only["loss"] == pytest.approx(model(x[:, :-1], x[:, 1:]).item(), rel=1e-5)
+    assert only["loss"] == pytest.approx(model(x[:, :-1], x[:, 1:]).item() / 16, rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     parts = [{"loss": 1.0, "tokens": 30}, {"loss": 4.0, "tokens": 10}]
     assert together(parts) == {"loss": 1.75, "perplexity": math.exp(1.75), "tokens": 40}

@@ -60,7 +60,9 @@ def test_seconds_of_hundreds_of_digits_are_not_recorded():
     assert sharing_of(planned, {name: {"seconds": HUGE} for name in planned.bases}).recorded == 0
 
 
-@pytest.mark.parametrize("odd", [{"epochs": [1]}, {"epochs": 10**25}, {"metrics": {"n_target_train": {}}}])
+@pytest.mark.parametrize(
+    "odd", [{"epochs": [1]}, {"epochs": 10**25}, *({"metrics": {"n_target_train": value}} for value in ({}, "many"))]
+)
 def test_metrics_that_no_table_can_show_are_refused_with_their_file(tmp_path, monkeypatch, odd):
     monkeypatch.chdir(tmp_path)
     planned = plan(finetune={"max_epochs": 1})

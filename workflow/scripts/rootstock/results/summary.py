@@ -59,7 +59,7 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
         done = read_json(Path(experiment.path) / "metrics.json")
         went = {"epochs": done["epochs"], "seconds": done["seconds"], "path": experiment.path}
         measured = columns(done["metrics"])
-        _require_plain(measured | went)
+        _require_numbers(measured | {"epochs": went["epochs"], "seconds": went["seconds"]})
     except (OSError, ValueError, LookupError, TypeError, AttributeError, Refusal) as error:
         raise Refusal(
             f"{experiment.path}/metrics.json: cannot be read ({error}); delete the folder and run again"
@@ -71,11 +71,11 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
     return _scalars(experiment.settings) | {RESULTS_START: experiment.base} | measured | went
 
 
-def _require_plain(row: dict[str, Any]) -> None:
-    """`TypeError` or `ValueError` names the first value that no cell of a table can have."""
+def _require_numbers(row: dict[str, Any]) -> None:
+    """`TypeError` or `ValueError` names the first value that is no number that a table can hold."""
     for name, value in row.items():
-        if not isinstance(value, str | int | float | None):
-            raise TypeError(f"{name} is a {type(value).__name__}")
+        if not isinstance(value, int | float | None):
+            raise TypeError(f"{name} is {type(value).__name__}, not a number")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError(f"{name} is too large")
 

@@ -84,7 +84,7 @@ class Reporter(Protocol):
     """`report.py`: called once, by summarise.py, when all experiments of a study are published."""
 
     def result_columns(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """The result columns of one experiment from its metrics."""
+        """The result columns of one experiment from its metrics: numbers, or None."""
         ...
 
     def render(self, summary: "DataFrame", baselines: list[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...engine.loop import PRECISIONS
 from ...engine.progress import Context
+from .loss import NOT_COUNTED
 from .shards import TokenStream
 
 EVALUATION_WINDOWS = 32
@@ -28,12 +29,10 @@ class Measure:
         for starts in mine.split(EVALUATION_WINDOWS) if len(mine) else ():
             x, y = inputs_and_targets(stream, starts, self.context_length, self.device)
             past_end = starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)
-            y = y.masked_fill(past_end, -100)  # a new tensor: that of a single window shares its memory with x
-            counted = (y != -100).sum(1)
+            y = y.masked_fill(past_end, NOT_COUNTED)  # a new tensor: that of a single window shares its memory with x
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
-                losses = self.model(x, y)
-            loss_sum += (losses.double() * counted).sum().item()
-            tokens += counted.sum().item()
+                loss_sum += self.model(x, y).item()
+            tokens += (y != NOT_COUNTED).sum().item()
         return _measured(self.world.sum(loss_sum).item(), int(self.world.sum(tokens).item()))
 
 

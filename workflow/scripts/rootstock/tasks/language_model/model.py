@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...engine.attention import plain_is_quicker
+from .loss import summed_loss
 from .settings import Model, RopeScaling
 
 INITIAL_STD = 0.02
@@ -59,17 +60,15 @@ class LanguageModel(nn.Module):
         return self.embedding.num_embeddings
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] of tokens [B, T]; with targets [B, T] each window's mean loss in nats, [B].
+        """Logits [B, T, V] of tokens [B, T]; with targets [B, T] the loss summed over them, in nats, float64.
 
         A target of -100 does not count.
         """
         t = tokens.shape[1]
         hidden = self._blocks(tokens, self.cos[:t], self.sin[:t], None, None)
-        logits = F.linear(hidden, self.output)  # (b, t, v)
         if targets is None:
-            return logits
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=-100)
-        return loss.view_as(targets).sum(1) / (targets != -100).sum(1)
+            return F.linear(hidden, self.output)  # (b, t, v)
+        return summed_loss(hidden.flatten(0, 1), self.output, targets.flatten())
 
     def new_cache(self, padding: Tensor) -> Cache:
         """Room for `context_length` tokens of a batch whose rows begin with so many padding tokens [B]."""

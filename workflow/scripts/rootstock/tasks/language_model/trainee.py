@@ -44,7 +44,7 @@ class TextTrainee:
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         x, y = inputs_and_targets(self.train, samples, self.context_length, self.device)
-        return model(x, y).sum()
+        return model(x, y) / self.context_length
 
     def evaluate(self) -> dict[str, Any]:
         return self.measure(self.check, self.spec.eval_tokens)
