@@ -15,6 +15,7 @@ from rootstock.engine.optimizers import muon
 from rootstock.engine.progress import Context
 from rootstock.engine.schedule import make_schedule
 from rootstock.job.prepare import prepare
+from rootstock.study.code import code_digest
 from rootstock.study.problems import Refusal, StudyError
 from rootstock.study.spec import Course
 from rootstock.tasks.language_model.card import card
@@ -27,6 +28,7 @@ from rootstock.tasks.language_model.sampling import Sampling, draw, probabilitie
 from rootstock.tasks.language_model.settings import Model
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared
 from rootstock.tasks.language_model.specs import ResumedFrom
+from rootstock.tasks.language_model.task import NETWORK, SAME_CODE, UPDATES
 from rootstock.tasks.language_model.tokenizer import read_tokenizer
 from rootstock.tasks.language_model.trainee import TextTrainee
 
@@ -77,6 +79,14 @@ def test_plain_attention_is_the_fused_one():
         found.append([mixed, *(part.grad for part in parts)])
     for plain, fused in zip(*found, strict=True):
         torch.testing.assert_close(plain, fused)
+
+
+def test_the_network_is_known_as_the_code_that_made_earlier_models():
+    """What `same_code` says: models of then load, and so the digests below stay."""
+    known = (((NETWORK,), "7955dea229e1e490"), ((NETWORK, UPDATES), "27a98a65c93fef5d"))
+    for sources, code in known:
+        found = code_digest(sources)
+        assert SAME_CODE.get(found, found) == code, found
 
 
 def test_an_untrained_model_knows_nothing():
