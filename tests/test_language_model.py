@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,13 +24,13 @@ from rootstock.tasks.language_model.export import export
 from rootstock.tasks.language_model.generate import generate_text, stream_text, stream_tokens
 from rootstock.tasks.language_model.loss import CHUNK, NOT_COUNTED, summed_loss
 from rootstock.tasks.language_model.measure import EVALUATION_WINDOWS, Measure, together
-from rootstock.tasks.language_model.model import LanguageModel, plain_attention
+from rootstock.tasks.language_model.model import LanguageModel, plain_attention, within
 from rootstock.tasks.language_model.sampling import Sampling, draw, probabilities
 from rootstock.tasks.language_model.settings import Model
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared
 from rootstock.tasks.language_model.specs import ResumedFrom
 from rootstock.tasks.language_model.task import NETWORK, SAME_CODE, UPDATES
-from rootstock.tasks.language_model.tokenizer import read_tokenizer
+from rootstock.tasks.language_model.tokenizer import end_of_text, read_tokenizer
 from rootstock.tasks.language_model.trainee import TextTrainee
 
 SHAPE = Model(d_model=32, n_heads=4, n_layers=2, d_ff=64, context_length=24)
@@ -69,7 +70,13 @@ def test_plain_attention_is_the_fused_one():
     assert not plain_is_quicker(torch.device("cuda"), torch.bfloat16, 128)
     generator, found = torch.Generator().manual_seed(0), []
     inputs = torch.randn(3, 2, 4, 20, 8, generator=generator)
-    for attend in (plain_attention, partial(scaled_dot_product_attention, is_causal=True)):
+    seen = within(torch.arange(20).expand(2, 20) // 7)
+    for attend in (
+        plain_attention,
+        partial(scaled_dot_product_attention, is_causal=True),
+        partial(plain_attention, mask=seen),
+        partial(scaled_dot_product_attention, attn_mask=seen),
+    ):
         q, k, v = inputs.clone().requires_grad_().unbind()
         parts = (q, k, v)
         for part in parts:
@@ -77,8 +84,9 @@ def test_plain_attention_is_the_fused_one():
         mixed = attend(q, k, v)
         mixed.square().sum().backward()
         found.append([mixed, *(part.grad for part in parts)])
-    for plain, fused in zip(*found, strict=True):
+    for plain, fused in (found[:2], found[2:]):
         torch.testing.assert_close(plain, fused)
+    assert not torch.allclose(found[0][0], found[2][0])
 
 
 def test_the_network_is_known_as_the_code_that_made_earlier_models():
@@ -238,6 +246,66 @@ def test_a_resumed_training_with_another_batch_goes_on_where_it_was(text):
     taken = [start for stretch in batches for batch in stretch for start in batch.tolist()]
     assert sum(map(len, batches)) == 22 - 8
     assert taken == [start for batch in straight[8:15] for start in batch]
+
+
+def alone(stream: TokenStream, start: int, end: int) -> list[torch.Tensor]:
+    """The tokens of a window, the target of its last one too, cut so that each piece is of one document: it begins with the token
+    that ended the one before, and its last token is only told."""
+    window = torch.from_numpy(stream.read(start, 17))
+    ends = [0, *(window[:-1] == end).nonzero().flatten().tolist(), 16]
+    return [window[a : b + 1][None] for a, b in pairwise(ends) if b > a]
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-5), ("bf16", 0.03)])
+def test_masked_documents_are_learned_as_if_each_stood_alone(text, precision, rounding):
+    """Also in the attention that half precision takes on CPUs. Without masks there are other gradients."""
+    some, end = trainee(text, mask_documents=True), end_of_text(read_tokenizer(text[0].tokenizer, ""))
+    for weight in some.model.parameters():  # or hardly anything is attended to
+        torch.nn.init.normal_(weight, std=0.3)
+    starts, across = torch.arange(0, 160, 16), trainee(text)
+    pieces = [piece for start in starts.tolist() for piece in alone(some.train, start, end)]
+    assert len(pieces) > 1.5 * len(starts) and sum(piece.shape[1] - 1 for piece in pieces) == 160
+
+    def gradient(loss) -> torch.Tensor:
+        some.model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            total = loss()
+        total.backward()
+        return torch.cat([weight.grad.flatten() for weight in some.model.parameters()])
+
+    masked = gradient(lambda: some.loss(some.model, starts, 1))
+    each = gradient(lambda: sum(some.model(piece[:, :-1], piece[:, 1:]) / 16 for piece in pieces))
+    other = gradient(lambda: across.loss(some.model, starts, 1))
+    assert (masked - each).norm() < rounding * masked.norm() and (masked - other).norm() > 0.1 * masked.norm()
+
+
+def test_masked_documents_are_measured_as_if_each_stood_alone(text):
+    some, end = trainee(text, mask_documents=True), end_of_text(read_tokenizer(text[0].tokenizer, ""))
+    for weight in some.model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    whole = TokenStream([some.check.read(0, 81)])
+    pieces = [piece for start in range(0, 80, 16) for piece in alone(whole, start, end)]
+    losses = [some.model(piece[:, :-1], piece[:, 1:]).item() for piece in pieces]
+    assert len(pieces) > 6 and some.measure(whole)["loss"] == pytest.approx(sum(losses) / 80, rel=1e-5)
+    masked, some.measure.boundary = some.evaluate(), None
+    across = some.evaluate()
+    assert masked["tokens"] == across["tokens"]  # both are of the same predictions
+    assert masked["loss"] != pytest.approx(across["loss"], rel=1e-3)
+
+
+def test_masks_are_named_only_where_they_are_and_go_on_to_branches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path / "data/tiny")
+
+    def hashes(base, branch):
+        planned = plan(**TINY["language_model"].content({"base": base}, {"finetune": branch}))
+        return [(one.hash, one.spec.mask_documents) for one in (*planned.bases.values(), *planned.experiments.values())]
+
+    masked, plain = {"mask_documents": True}, {"mask_documents": False}
+    assert hashes({}, {}) == hashes(plain, plain) and not any(is_masked for _, is_masked in hashes({}, {}))
+    assert [is_masked for _, is_masked in hashes(masked, {})] == [True, True]
+    assert [is_masked for _, is_masked in hashes(masked, plain)] == [True, False]
+    assert not set(hashes(masked, {})) & set(hashes({}, {})) and hashes({}, masked)[0] == hashes({}, {})[0]
 
 
 def test_each_token_is_measured_once(text):

@@ -119,7 +119,7 @@ TINY = {
             "finetune": {"mode": "full_fine_tuning", "target_data_pct": 0.5, "max_steps": 20, "optimizer": "muon"},
         },
         write=write_texts,
-        steady={"base": {"max_steps": 60, "early_stopping_patience": 4, "batch_size": 6}},
+        steady={"base": {"max_steps": 60, "early_stopping_patience": 4, "batch_size": 6, "mask_documents": True}},
         long={
             "domains": ["animals", "plants"],
             "base": {"max_steps": 500, "eval_every": 50, "batch_size": 8, "schedule": "wsd"},

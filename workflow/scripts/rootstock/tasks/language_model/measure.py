@@ -16,8 +16,15 @@ EVALUATION_WINDOWS = 32
 class Measure:
     """Loss on a text, cut into windows that do not overlap, so that each token is predicted once."""
 
-    def __init__(self, model: nn.Module, context_length: int, precision: str | None, context: Context):
-        self.model, self.context_length = model, context_length
+    def __init__(
+        self,
+        model: nn.Module,
+        context_length: int,
+        precision: str | None,
+        context: Context,
+        boundary: int | None = None,
+    ):
+        self.model, self.context_length, self.boundary = model, context_length, boundary
         self.device, self.world, self.precision = context.device, context.world, precision or "float32"
 
     @torch.no_grad()
@@ -31,7 +38,7 @@ class Measure:
             past_end = starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)
             y = y.masked_fill(past_end, NOT_COUNTED)  # a new tensor: that of a single window shares its memory with x
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
-                loss_sum += self.model(x, y).item()
+                loss_sum += self.model(x, y, documents_of(x, self.boundary)).item()
             tokens += (y != NOT_COUNTED).sum().item()
         return _measured(self.world.sum(loss_sum).item(), int(self.world.sum(tokens).item()))
 
@@ -59,3 +66,11 @@ def inputs_and_targets(
     """Tokens [N, context_length] from each start on, and for each the token that follows it."""
     tokens = torch.from_numpy(stream.windows(starts.tolist(), context_length + 1)).to(device)
     return tokens[:, :-1], tokens[:, 1:].contiguous()
+
+
+def documents_of(tokens: Tensor, boundary: int | None) -> Tensor | None:
+    """A number for the document of each of tokens [N, T], counted in its window; None where there is no boundary between them.
+
+    The token that ends a document begins the next one: from it that one's first token is told, so none goes unlearned.
+    """
+    return None if boundary is None else (tokens == boundary).cumsum(1)

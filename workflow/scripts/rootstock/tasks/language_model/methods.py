@@ -6,6 +6,11 @@ from ...results.wording import counted, listed, numbered, percentages, values_of
 from ...study.plan import Plan
 from .specs import BETAS, BaseSpec, FinetuneSpec, TextIdentity
 
+ATTENTION = {  # by whether documents are masked
+    (False,): "",
+    (True,): ", with attention within documents",
+    (False, True): ", with attention across documents and within them",
+}
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for matrices and AdamW for the rest"}
 
 
@@ -76,12 +81,13 @@ def _what(mode: str, own: list[FinetuneSpec]) -> str:
 def _course(specs: list[Any]) -> str:
     """How they were trained."""
     by = listed(OPTIMIZERS[spec.optimizer] for spec in specs)
+    attention = ATTENTION[tuple(sorted({spec.mask_documents for spec in specs}))]
     return (
         f"with {by} (betas of AdamW {listed(BETAS, 'and')}; peak learning rate {values_of(specs, 'lr')} after "
         f"{numbered(specs, 'warmup_steps', 'step', 'steps')} of warm-up, schedule {values_of(specs, 'schedule')}; weight decay of "
         f"matrices {values_of(specs, 'weight_decay')}; gradient norm at most {values_of(specs, 'gradient_clip')}) for "
         f"{numbered(specs, 'max_steps', 'step', 'steps')} of {values_of(specs, 'batch_size')} windows, in "
-        f"{values_of(specs, 'precision')}, seed {values_of(specs, 'seed', 'and')}"
+        f"{values_of(specs, 'precision')}, seed {values_of(specs, 'seed', 'and')}{attention}"
     )
 
 

@@ -59,13 +59,15 @@ class LanguageModel(nn.Module):
     def vocab_size(self) -> int:
         return self.embedding.num_embeddings
 
-    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] of tokens [B, T]; with targets [B, T] the loss summed over them, in nats, float64.
 
-        A target of -100 does not count.
+        A target of -100 does not count. With `documents` [B, T], numbers, attention stays within tokens of one number; positions
+        do not begin anew, for rotary ones tell distances alone.
         """
         t = tokens.shape[1]
-        hidden = self._blocks(tokens, self.cos[:t], self.sin[:t], None, None)
+        mask = None if documents is None else within(documents)
+        hidden = self._blocks(tokens, self.cos[:t], self.sin[:t], None, mask)
         if targets is None:
             return F.linear(hidden, self.output)  # (b, t, v)
         return summed_loss(hidden.flatten(0, 1), self.output, targets.flatten())
@@ -138,8 +140,8 @@ class Attention(nn.Module):
             k, v = keys[:, :, : length + t].to(q.dtype), values[:, :, : length + t].to(q.dtype)
         if self.queries_a_key > 1:
             k, v = (one.repeat_interleave(self.queries_a_key, dim=1) for one in (k, v))
-        if mask is None and torch.is_grad_enabled() and plain_is_quicker(q.device, q.dtype, t):
-            mixed = plain_attention(q, k, v)
+        if room is None and torch.is_grad_enabled() and plain_is_quicker(q.device, q.dtype, t):
+            mixed = plain_attention(q, k, v, mask)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.output(mixed.transpose(1, 2).reshape(b, t, -1))
@@ -158,11 +160,17 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention over [B, H, T, d_head] written out; the softmax in float32."""
+def within(documents: Tensor) -> Tensor:
+    """What each token of documents [B, T] may look at, [B, 1, T, T]: itself and those before it of the same number."""
+    return (documents[:, None, :, None] == documents[:, None, None, :]).tril()
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention over [B, H, T, d_head] written out, causal without a mask of what is looked at; the softmax in float32."""
     t = q.shape[-2]
-    future = torch.ones(t, t, dtype=torch.bool, device=q.device).triu(1)
-    scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(future, -math.inf)  # (b, h, t, t)
+    if mask is None:
+        mask = torch.ones(t, t, dtype=torch.bool, device=q.device).tril()
+    scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)  # (b, h, t, t)
     return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
 
 

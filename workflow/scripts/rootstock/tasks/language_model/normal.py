@@ -6,6 +6,8 @@ from ...study.spec import renewed
 from .settings import TARGETS, Training
 from .specs import BaseSpec, FinetuneSpec
 
+MEASURED = ("precision", "mask_documents")  # how a model is read, be it trained or only measured
+
 
 def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
     """The form of a spec in which what changes no weight is absent.
@@ -15,8 +17,8 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
     """
     if isinstance(spec, FinetuneSpec) and not spec.trains:
         return spec
-    if not spec.max_steps:  # a pretrained model as it is; `precision` is what it is measured with
-        kept = ("max_steps", "precision")
+    if not spec.max_steps:  # a pretrained model as it is
+        kept = ("max_steps", *MEASURED)
         return renewed(spec, **{name: f.default for name, f in Training.model_fields.items() if name not in kept})
     changes: dict[str, Any] = {}
     if spec.resumed_from is None and spec.eval_every > spec.max_steps:

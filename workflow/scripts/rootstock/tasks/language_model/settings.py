@@ -103,6 +103,9 @@ class Training(Optimisation):
     )
     precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="float32, or mixed precision")
     seed: Natural = Field(0, description="seed of initial weights and of the order of the text")
+    mask_documents: Annotated[bool, Introduced(False)] = Field(
+        False, description="true: a document is read as if it stood alone, attention does not cross its ends"
+    )
 
 
 # The order of their columns in summary.csv; what is not named here follows.

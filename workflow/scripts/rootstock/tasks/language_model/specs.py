@@ -98,6 +98,7 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     rank: Annotated[int | None, Introduced(None)] = None
     alpha: Annotated[Float | None, Introduced(None)] = None
     targets: Annotated[tuple[Target, ...] | None, Introduced(None)] = None
+    mask_documents: Annotated[bool, Introduced(False)] = False
     resumed_from: Annotated[ResumedFrom | None, Introduced(None)] = None
 
     @property

@@ -71,6 +71,11 @@ def end_of_text(tokenizer: Tokenizer, where: str = "tokenizer") -> int:
     raise Refusal(f"{where}: has no token that ends a text; add one of {', '.join(KNOWN_ENDS)}")
 
 
+def boundary(tokenizer: str, mask_documents: bool | None) -> int | None:
+    """The token, of a tokenizer.json's text, that attention does not cross; None where it crosses documents."""
+    return end_of_text(read_tokenizer(tokenizer, "tokenizer")) if mask_documents else None
+
+
 def begin_of_text(tokenizer: Tokenizer) -> int:
     """The number of the token that begins a document, for those who put one there; where there is none, of that which ends one."""
     found = (tokenizer.token_to_id(name) for name in KNOWN_BEGINS)

@@ -15,6 +15,7 @@ from .model import LanguageModel
 from .settings import GENERAL, TARGETS, Model
 from .shards import Prepared, open_prepared
 from .specs import BaseSpec, FinetuneSpec
+from .tokenizer import boundary
 from .trainee import TextTrainee
 from .weights import pretrained_model
 
@@ -78,7 +79,7 @@ def _trunk_to_begin_with(spec: BaseSpec, text: Prepared) -> LanguageModel:
 
 def _as_it_is(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Context) -> Outcome:
     """A pretrained model as a trunk, without a step; it is measured as one."""
-    measure = Measure(model.to(context.device), spec.model.context_length, spec.precision, context)
+    measure = _measure(model.to(context.device), spec, text, context)
     loss = measure(text.stream(text.domains, "val"), spec.eval_tokens)["loss"]
     trained = {"step": 0, "epoch": 0.0, "loss": loss}
     content = {"model": to_cpu(model.state_dict()), "tokenizer": text.tokenizer, "trained": trained}
@@ -107,8 +108,13 @@ def _measured_trunk(inputs: Inputs, text: Prepared, context: Context) -> tuple[L
             f"base model {start.hash}: has a vocabulary of {model.vocab_size}, {inputs.folder} of {text.vocab_size}; "
             "use the text it learned from"
         )
-    measure = Measure(model, start.spec.model.context_length, start.spec.precision, context)
-    return model, _measure_all(measure, text)
+    return model, _measure_all(_measure(model, start.spec, text, context), text)
+
+
+def _measure(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Context) -> Measure:
+    """What measures a trunk as it learns."""
+    end = boundary(text.tokenizer, spec.mask_documents)
+    return Measure(model, spec.model.context_length, spec.precision, context, end)
 
 
 def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:

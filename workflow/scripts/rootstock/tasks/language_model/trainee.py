@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ...engine.progress import Context, Fitted
-from .measure import Measure, inputs_and_targets
+from .measure import Measure, documents_of, inputs_and_targets
 from .model import LanguageModel
 from .shards import TokenStream
 from .specs import NOT_RESUMED, BaseSpec, FinetuneSpec, seen_until
+from .tokenizer import boundary
 
 
 class TextTrainee:
@@ -32,7 +33,8 @@ class TextTrainee:
         self.context_length, self.device = spec.model.context_length, context.device
         self.unit = (self.context_length, "tokens")
         self.begun = spec.resumed_from or NOT_RESUMED
-        self.measure = Measure(self.model, self.context_length, spec.precision, context)
+        self.boundary = boundary(tokenizer, spec.mask_documents)
+        self.measure = Measure(self.model, self.context_length, spec.precision, context, self.boundary)
         self.rebuilds = {"tokenizer": tokenizer}
         self.passes: dict[int, Tensor] = {}
 
@@ -45,7 +47,7 @@ class TextTrainee:
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         x, y = inputs_and_targets(self.train, samples, self.context_length, self.device)
-        return model(x, y) / self.context_length
+        return model(x, y, documents_of(x, self.boundary)) / self.context_length
 
     def evaluate(self) -> dict[str, Any]:
         return self.measure(self.check, self.spec.eval_tokens)
