@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import jobs_run, plan, prepared
+from conftest import Project, jobs_run, plan, prepared
 from tiny import TINY
 from tiny_text import pairs, write_model, write_pairs, write_text
 from torch.nn import functional as F
 
+from rootstock import load_model
 from rootstock.controller.planning import content_of_workflow, plan_content, require_bases
 from rootstock.engine.batches import even_batches
 from rootstock.engine.files import load
+from rootstock.engine.low_rank import NAME
 from rootstock.engine.progress import Context
 from rootstock.store.objects import stored
 from rootstock.study import paths
@@ -32,6 +34,7 @@ from rootstock.tasks.distillation.prepare_text import Collected, split_of
 from rootstock.tasks.distillation.pretrained import locate, pretrained
 from rootstock.tasks.distillation.specs import ModelIdentity, Student, TextIdentity
 from rootstock.tasks.distillation.student import Projection, pretrained_student
+from rootstock.tasks.distillation.student import load_model as load_student
 from rootstock.tasks.distillation.text import Positives, Text
 from rootstock.tasks.distillation.train import open_data
 from rootstock.tasks.distillation.trainee import Encoder, General, Retrieval
@@ -141,6 +144,13 @@ def test_vectors_are_the_teachers_and_survive_a_kill(tiny, monkeypatch):
     teacher.embed(*arguments)
     assert encoded == [16, 16, None, 16, 12]  # what was done is not done again
     assert np.abs(np.load(folder / "passages.npy").astype(float) - whole).max() < 2e-3
+
+    for number in (1, 3):  # blocks at once
+        teacher.embed(text.passages, model.encode, 16, folder / f"{number}.npy", lambda _: None, number)
+    assert (folder / "1.npy").read_bytes() == (folder / "3.npy").read_bytes()
+    monkeypatch.setattr(teacher, "QUERIES_AT_ONCE", 8)
+    mined = teacher.mine(text, vectors.queries, vectors.passages, torch.device("cpu"), 3)
+    assert np.array_equal(mined, vectors.mined)
 
 
 def test_mined_negatives_are_near_and_never_true(tiny):
@@ -364,6 +374,22 @@ def test_a_mistake_is_named_before_anything_runs(tmp_path, monkeypatch, study, l
         file.unlink()
     (tmp_path / "data/tiny/empty.jsonl").write_text("")
     assert any(line in found for found in faults(**study)), faults(**study)
+
+
+def test_faults_of_the_student_are_told_beside_those_of_the_data(tiny):
+    base = {"layers": [0, 3], "use_projection": False, "projection_hidden_dim": None, "mrl_dimensions": [32]}
+    assert faults(data={"split": [0.5, 0.2, 0.2]}, base=base) == [
+        "data.split: [0.5, 0.2, 0.2] needs three shares that sum to 1",
+        "base.layers: 3 is not there, data/tiny/teacher has layers 0 to 2",
+        "base.mrl_dimensions: 32 goes beyond the student's 16 dimensions; make it smaller",
+    ]
+
+
+def test_an_unasked_projection_is_told_where_the_dimensions_are_equal(tiny):
+    base = {name: value for name, value in STUDY["base"].items() if name != "projection_hidden_dim"}
+    for more, count in (({}, 1), ({"use_projection": True}, 0), ({"use_projection": False}, 0)):
+        notes = plan(**STUDY | {"base": base | more}).notes
+        assert sum(note.startswith("base.use_projection: true, the default, costs recall") for note in notes) == count
 
 
 @pytest.mark.parametrize(
@@ -651,13 +677,14 @@ def test_ten_settings_of_phase_2_share_one_phase_1_and_one_teacher():
 def test_a_study_runs_and_its_export_needs_nothing_of_ours(project):
     """Through Snakemake: both phases measured, nothing done twice, exports that sentence-transformers alone loads."""
     write_text(project / "data/tiny")
-    finetune = [{"mode": "base_only"}, STUDY["finetune"] | {"max_epochs": 1}]
+    low_rank = {"mode": "lora", "rank": 2, "lr": 0.05, "max_epochs": 1}
+    finetune = [{"mode": "base_only"}, STUDY["finetune"] | {"max_epochs": 1}, low_rank]
     study = STUDY | {"base": STUDY["base"] | {"max_epochs": 1}, "finetune": finetune, "save_to_artifacts": True}
     project.study("tiny", study)
     run = project.snakemake("--configfile", "tiny.yaml")
     done = jobs_run(run.stderr + run.stdout)
     assert {name: done[name] for name in ("prepare", "train_base", "train_finetune", "export")} == {
-        "prepare": 2, "train_base": 1, "train_finetune": 2, "export": 2,
+        "prepare": 2, "train_base": 1, "train_finetune": 3, "export": 3,
     }  # fmt: skip
     table = (project / "results/tiny/table.txt").read_text()
     assert "teacher data/tiny/teacher" in table and "sentences/s" in table
@@ -666,7 +693,7 @@ def test_a_study_runs_and_its_export_needs_nothing_of_ours(project):
     again = project.snakemake("--configfile", "tiny.yaml")
     assert "Nothing to be done" in again.stderr + again.stdout
     folders = sorted(project.folder.glob("artifacts/*"))
-    assert len(folders) == 2
+    assert len(folders) == 3 and sum("-phase1-" in folder.name for folder in folders) == 1
     text = Text(next(project.folder.glob("prepared/text_*")))
     texts = text.passages.take(np.arange(20))
     (project / "texts.json").write_text(json.dumps(texts))
@@ -680,11 +707,28 @@ def test_a_study_runs_and_its_export_needs_nothing_of_ours(project):
         spec = stored(project / ".rootstock/store", name).read()["spec"]
         card = (folder / "README.md").read_text()
         assert (
-            phase == ("phase 1" if spec["mode"] == "base_only" else "phase 2") and f"# {folder.name}, {phase}\n" in card
+            phase == ("phase 1" if "-phase1-" in folder.name else "phase 2") and f"# {folder.name}, {phase}\n" in card
         )
+        assert (spec["mode"] == "base_only") == (phase == "phase 1")
         assert "license: other" in card and "- teacher: a model in a folder, see its own card" in card
-        ours = vectors_here(stored(project / ".rootstock/store", name).model, texts)
-        assert np.abs(ours - theirs).max() < 1e-5 and np.abs(np.linalg.norm(theirs, axis=1) - 1).max() < 1e-5
+        ours = load_model(stored(project / ".rootstock/store", name).model, project / ".rootstock/store").encode(texts)
+        assert np.abs(ours.numpy() - theirs).max() < 1e-5 and np.abs(np.linalg.norm(theirs, axis=1) - 1).max() < 1e-5
+        if spec["mode"] == "lora":
+            check_update(load(stored(project / ".rootstock/store", name).model), project, ours, texts)
+
+
+def check_update(content: dict, project: Project, vectors: torch.Tensor, texts: list[str]) -> None:
+    """The file of a low-rank student holds updates alone; phase 1 with each added, alpha / rank · up · down, gives its vectors."""
+    update, base = content["model"], load(project / f"base_models/{content['spec']['base']}.pt")
+    assert update and all(f".{NAME}." in name for name in update) and content["spec"]["alpha"] == 4.0
+    weights = dict(base["model"])
+    for path in {name.partition(f".{NAME}.")[0] for name in update}:
+        up, down = (update[f"{path}.{NAME}.{part}"] for part in ("up", "down"))
+        weights[f"{path}.weight"] = weights[f"{path}.weight"] + 4.0 / 2 * up @ down
+    by_hand = load_student(base | {"model": weights}, "by hand").eval().encode(texts)
+    assert torch.allclose(vectors, by_hand, atol=1e-5)
+    before = load_student(base, "phase 1").eval().encode(texts)
+    assert (vectors - before).abs().max() > 1e-2  # it has learned
 
 
 def vectors_elsewhere(folder: Path, texts: Path) -> list:
@@ -697,12 +741,6 @@ def vectors_elsewhere(folder: Path, texts: Path) -> list:
     )
     command = [sys.executable, "-I", "-c", program, str(folder), str(texts)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout)
-
-
-def vectors_here(model: Path, texts: list[str]) -> np.ndarray:
-    from rootstock.tasks.distillation.student import load_model
-
-    return load_model(load(model), str(model)).eval().encode(texts).numpy()
 
 
 @pytest.mark.workflow

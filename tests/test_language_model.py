@@ -491,6 +491,11 @@ def test_a_branch_at_where_no_trunk_ends_is_told(tmp_path):
         with pytest.raises(StudyError) as told:
             plan(**TINY["language_model"].content(data, base) | {"finetune": branch})
         assert told.value.lines == [line]
+    odd = TINY["language_model"].content(data, base, {"base": {"d_model": 15}})
+    with pytest.raises(StudyError) as told:
+        plan(**odd | {"finetune": {"branch_at": 18, "rank": 2}})
+    heads = "base.d_model: 15 is not divisible by n_heads: 2; change one of them"
+    assert told.value.lines == [line, heads, "finetune.rank: 2 needs mode lora, not full_fine_tuning"]
     planned = plan(**TINY["language_model"].content(data, base) | {"finetune": {"branch_at": [12, 24]}})
     assert len(planned.experiments) == 2
     with pytest.raises(

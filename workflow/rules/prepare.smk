@@ -12,7 +12,7 @@ rule prepare:
         paths.PREPARED_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: RUN.threads
+    threads: lambda wildcards: max(RUN.threads, 8 if PLAN.artefacts[wildcards.name].on_gpu and not RUN.gpus_asked else 1)  # as many as there are of eight
     resources:
         scripts=SCRIPTS,
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),
@@ -29,6 +29,7 @@ rule prepare:
         " --task {resources.task:q}"
         " --spec {params.spec:q}"
         " --run {resources.run:q}"
+        " --threads {threads}"
         " --{resources.start}"
         " --output {resources.folder:q}"
         " > {log:q} 2>&1"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 
 from .config import Study
@@ -23,11 +24,12 @@ def requests(study: Study, problems: Problems) -> list[Request]:
 def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
     task = study.task
     bases = [base for grid in study.base for base in _combinations(task.base_section, grid)]
-    finetunes = [None]
+    finetunes, before = [None], len(problems.lines)
     if study.finetune is not None:
         finetunes = [finetune for grid in study.finetune for finetune in _combinations(task.finetune_section, grid)]
         if not problems.concern(("base",)):
             task.check_grid(bases, finetunes, problems)
+    fits = len(problems.lines) == before
     for data in _combinations(task.data_section, study.data):
         scope, is_founded = study.scope, not problems.concern(("data", *task.foundations))
         if is_founded:
@@ -42,6 +44,8 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
             request = Request("", scope, data, base, finetune, unit, study.prefix, is_founded)
             if not is_founded or task.is_meant(request):
                 yield request
+            elif not fits:  # it may be meant once the grid is mended: what else is wrong with it is told, too
+                yield replace(request, is_founded=False)
 
 
 def of_settings(task: Task, request: Request) -> list[str]:

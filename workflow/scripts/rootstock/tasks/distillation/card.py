@@ -46,7 +46,7 @@ def _about(name: str, metadata: dict[str, Any], base: dict[str, Any], teacher: s
     layers, measured = base["student"].get("layers"), metadata["metrics"]
     chosen = f", layers {', '.join(map(str, layers))}" if layers else ""
     head = "with a projection" if base["use_projection"] else "without a projection"
-    is_phase2 = metadata["spec"].get("mode") == "phase2"
+    is_phase2 = metadata["spec"].get("mode") in ("phase2", "lora")
     learned = "phase 1, then phase 2, in which it learned to retrieve" if is_phase2 else "phase 1 alone"
     return [
         f"# {name}, {'phase 2' if is_phase2 else 'phase 1'}",

@@ -13,6 +13,7 @@ from torch import nn
 
 from ...engine.files import load
 from ...store.files import write_atomically
+from ..loading import whole
 from .card import card
 from .student import Projection, SentenceEncoder, Tokenizer, load_model
 
@@ -25,8 +26,9 @@ def export(
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Write the student of `model` into `folder`: modules, weights, tokenizer, a card and the study that made it."""
-    content = load(model)
+    """Write the student of `model`, updates merged, into `folder`: modules, weights, tokenizer, a card, the study that made it."""
+    where = Path(model.name)
+    content = whole(load(model), where, where.parent.parent)
     student = load_model(content, model.name)
     with TemporaryDirectory(dir=folder) as beside:
         sentence_transformer(student, student.tokenizer, Path(beside)).save_pretrained(

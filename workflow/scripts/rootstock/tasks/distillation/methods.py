@@ -71,7 +71,13 @@ def _of_phase_2(second: list[FinetuneSpec]) -> list[str]:
     )
     near = f" plus {values_of(second, 'mse_weight')} × the mean squared error to the teacher"
     has_near = any(one.mse_weight for one in second)
-    return [f"Phase 2 started from phase 1 and minimised {contrast}{near if has_near else ''}, {_course(second)}."]
+    told = [f"Phase 2 started from phase 1 and minimised {contrast}{near if has_near else ''}, {_course(second)}."]
+    if updates := [one for one in second if one.is_update]:
+        told.append(
+            f"In mode lora it trained low-rank updates of all linear layers (rank {values_of(updates, 'rank')}, alpha "
+            f"{values_of(updates, 'alpha')}) and nothing else."
+        )
+    return told
 
 
 def _course(specs: list[Any]) -> str:

@@ -28,11 +28,12 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def question(summary: pd.DataFrame) -> Question:
     """Does phase 2 help a student, and how near does it come to its teacher? There is one held-out text."""
+    mode, *settings = swept_columns(summary, ("student", "architecture", "base_seed", "seed"))
     return Question(
         measure=RECALL,
         unit="text",
         words=("held-out text", "held-out texts"),
-        settings=tuple(swept_columns(summary, ("student", "architecture", "base_seed", "seed"))[1:]),  # one mode trains
+        settings=(*([mode] if phase_2(summary)["mode"].nunique() > 1 else []), *settings),
         seeds=("seed", "base_seed"),
         treatment="Phase 2",
         base="phase 1",
@@ -109,7 +110,7 @@ def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _who(one: pd.Series) -> dict[str, str]:
-    phase = "1" if one["mode"] == "base_only" else "2"
+    phase = {"base_only": "1", "lora": "2, lora"}.get(one["mode"], "2")
     return {"model": one["student_name"], "phase": phase, "layers": str(one["layers"])}
 
 

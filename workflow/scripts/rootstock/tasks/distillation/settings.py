@@ -22,7 +22,7 @@ from .phases import in_their_words
 
 Ontology = Literal["mondo", "uberon", "cl", "efo", "pato"]
 Precision = Literal["float32", "bf16", "fp16"]
-Mode = Literal["phase2", "base_only"]
+Mode = Literal["phase2", "lora", "base_only"]
 MOST_NEGATIVES = 64  # so many are mined for each query; a training uses the nearest `num_negatives` of them
 
 
@@ -126,7 +126,10 @@ class Base(Training):
 class Contrast(Section):
     """What only phase 2 has."""
 
-    mode: Mode = Field("phase2", description="phase2: train; base_only: phase 1 as it is, measured")
+    mode: Mode = Field(
+        "phase2",
+        description="phase2: train; lora: train low-rank updates beside the student's linear layers; base_only: phase 1 as it is, measured",
+    )
     infonce_weight: NonNegative = Field(1.0, description="weight of InfoNCE: find the query's passage among others")
     mse_weight: NonNegative = Field(0.0, description="weight of the mean squared error to the teacher's vectors")
     temperature: Positive = Field(0.05, description="similarities are divided by it")
@@ -138,6 +141,10 @@ class Contrast(Section):
     )
     max_samples: Count | None = Field(
         None, description="pairs in an epoch at most, drawn anew each epoch (default: all)"
+    )
+    rank: Count | None = Field(None, description="lora: rank of the update of each linear layer (default: 8)")
+    alpha: Positive | None = Field(
+        None, description="lora: an update is scaled by alpha / rank (default: twice the rank)"
     )
     seed_finetune: Natural | None = Field(None, description="seed of phase 2 (default: phase 1's)")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from ...study import spec
-from ...study.fields import Section, Whereabouts, never_null, optional
+from ...study.fields import Float, Introduced, Section, Whereabouts, never_null, optional
 from ...study.spec import Course
 from .settings import Mode, Training
 
@@ -113,8 +113,12 @@ class Retrieving(Section):
     max_samples: int | None
 
 
+LORA = ("rank", "alpha")  # what only this mode has
+
+
 def _complete(phase2: "FinetuneSpec") -> "FinetuneSpec":
     spec.require(phase2, "base", *((*never_null(Training), *never_null(Retrieving)) if phase2.trains else ()))
+    spec.require(phase2, *(LORA if phase2.is_update else ()), unused=() if phase2.is_update else LORA)
     return phase2
 
 
@@ -130,6 +134,12 @@ class FinetuneSpec(
     task: Literal["distillation"] = "distillation"
     data: DataIdentity
     mode: Mode
+    rank: Annotated[int | None, Introduced(None)] = None
+    alpha: Annotated[Float | None, Introduced(None)] = None
+
+    @property
+    def is_update(self) -> bool:
+        return self.mode == "lora"
 
     def course(self) -> Course:
         return _course(self)

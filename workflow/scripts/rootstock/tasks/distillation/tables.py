@@ -48,7 +48,8 @@ def students(summary: pd.DataFrame) -> pd.DataFrame:
 def _called(one: dict[Any, Any], names: list[str]) -> str:
     """Without what it does not have."""
     settings = [_set(name, one[name]) for name in names if one[name] == one[name]]
-    return ", ".join([one["student_name"], f"{one['layers']} layers", *settings])
+    update = ["lora"] if one["mode"] == "lora" else []
+    return ", ".join([one["student_name"], f"{one['layers']} layers", *update, *settings])
 
 
 def _set(name: str, value: object) -> str:

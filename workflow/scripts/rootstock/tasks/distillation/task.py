@@ -17,13 +17,15 @@ from . import adopted, dataset, normal
 from .memory import memory_of
 from .pretrained import Pretrained, pretrained
 from .settings import TRAINING_COLUMNS, Base, Contrast, Data, Finetune, Scope, Training
-from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, PreparedSpec, Student
+from .specs import LORA, BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, PreparedSpec, Student
 
 Asked = Request[Scope, Data, Base, Finetune]
 
 FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
 OF_PHASE1 = ("freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "max_samples_per_dataset")
 OF_PHASE2 = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
+RANK = 8  # of an update, where none is given
+UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
 NETWORK = Source(Path(__file__).with_name("student.py"), ("SentenceEncoder", "Tokenizer", "load_model"))
 OF_STUDENT = ("layers", "dropout", "projection_hidden_dim", "mrl_dimensions")
 
@@ -59,15 +61,29 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if finetune:
             _check_weights("finetune", finetune, ("infonce_weight", "mse_weight"), problems)
             lonely = finetune.infonce_weight and not finetune.num_negatives and not finetune.in_batch_negatives
-            if finetune.mode == "phase2" and lonely:
+            if finetune.mode != "base_only" and lonely:
                 fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
                 problems.add("finetune.in_batch_negatives", False, fix)
+            for name in LORA:
+                if finetune.mode != "lora" and (value := getattr(finetune, name)) is not None:
+                    problems.add(f"finetune.{name}", value, f"needs mode lora, not {finetune.mode}")
         if base.use_projection and base.mrl_dimensions:
             fix = "are the student's own; set use_projection: false, or remove them"
             problems.add("base.mrl_dimensions", list(base.mrl_dimensions), fix)
         if not base.use_projection and base.projection_hidden_dim:
             fix = "needs use_projection: true; remove one of them"
             problems.add("base.projection_hidden_dim", base.projection_hidden_dim, fix)
+        if not request.is_founded:  # else `base_spec` tells it
+            _student(base, Fingerprints(), problems)
+
+    def notes(self, request: Asked, base: BaseSpec) -> list[str]:
+        """That a projection costs recall where it was not asked for and is not needed."""
+        is_needed = base.student.dimension is None or base.student.dimension != base.data.teacher.dimension
+        if not base.use_projection or is_needed or "use_projection" in request.base.model_fields_set:
+            return []
+        return [
+            "base.use_projection: true, the default, costs recall where teacher and student have the same dimensions; try false"
+        ]
 
     def base_spec(
         self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
@@ -88,7 +104,9 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if wish.mode == "base_only":
             return FinetuneSpec(**common)
         training = inherited(Training, base, wish, seed="seed_finetune")
-        return FinetuneSpec(**training, **common, **{name: getattr(wish, name) for name in OF_PHASE2})
+        rank = wish.rank or RANK
+        update = {"rank": rank, "alpha": wish.alpha or 2.0 * rank} if wish.mode == "lora" else {}
+        return FinetuneSpec(**training, **common, **update, **{name: getattr(wish, name) for name in OF_PHASE2})
 
     def normalised(self, spec: TrainingSpec) -> TrainingSpec:
         assert isinstance(spec, BaseSpec | FinetuneSpec)
@@ -124,6 +142,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     def default_name(self, settings: Settings) -> str:
         layers, phase = settings["base_layers"], "phase1" if settings["mode"] == "base_only" else "phase2"
+        phase += "" if settings["rank"] is None else f"_lora_r{settings['rank']}"
         name = settings["student_name"].removeprefix("distilled-")
         return f"{name}_layers{layers.replace(' ', '')}_{phase}" if layers else f"{name}_{phase}"
 
@@ -136,11 +155,12 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             yield position, BaselineSpec(recipe=self.recipe, **{name: getattr(base, name) for name in same})
 
     def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
-        """`artifacts/{model}-{config}`, and the setting's short hash where a study makes several."""
+        """`artifacts/{model}-{config}`, `phase1` where it is that alone, and the setting's short hash where a study makes several.
+        Updates are merged, so they need no export of their base model."""
         scope = request.scope
-        if not scope.save_to_artifacts:
+        if not scope.save_to_artifacts or (finetune is None and request.finetune):
             return None
-        parts = [_student_name(base), scope.artifact_config]
+        parts = [_student_name(base), scope.artifact_config, None if finetune and finetune.trains else "phase1"]
         if scope.artifact_hash:
             parts.append(short_digest([base, finetune and finetune.model_copy(update={"base": None})]))
         return f"{scope.artifacts_dir.rstrip('/')}/{'-'.join(part for part in parts if part)}"
@@ -149,7 +169,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return dataset.identity_at(Path(folder), spec)
 
     def built_by(self, spec: BaseSpec | FinetuneSpec, base: BaseSpec | None) -> tuple[Source, ...]:
-        return (NETWORK,)
+        return (NETWORK, UPDATES) if isinstance(spec, FinetuneSpec) and spec.is_update else (NETWORK,)
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = super().flat_job_of(base)
@@ -161,7 +181,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     def about(self, spec: BaseSpec | FinetuneSpec) -> str:
         if isinstance(spec, BaseSpec):
             return f"phase 1 of {_student_name(spec)}"
-        return "phase 1, measured" if spec.mode == "base_only" else "phase 2"
+        return {"base_only": "phase 1, measured", "lora": "phase 2, lora"}.get(spec.mode, "phase 2")
 
 
 def _student_name(base: BaseSpec) -> str:
@@ -181,8 +201,8 @@ def _check_weights(key: str, section: Base | Finetune, names: tuple[str, str], p
 def _fit_together(wish: Base, student: Student, teacher_dim: int | None, problems: Problems) -> bool:
     """Whether the student's dimensions go with the teacher's, as far as both are known."""
     width, nested = student.dimension, student.mrl_dimensions
-    if nested and width and max(nested) > min(width, teacher_dim or width):
-        fix = f"goes beyond the student's {width} and the teacher's {teacher_dim} dimensions; make it smaller"
+    if nested and teacher_dim and max(nested) > teacher_dim:
+        fix = f"goes beyond the teacher's {teacher_dim} dimensions; make it smaller"
         problems.add("base.mrl_dimensions", max(nested), fix)
         return False
     if not wish.use_projection and width and teacher_dim and teacher_dim < width:
@@ -219,6 +239,9 @@ def _has_what_is_asked(wish: Base, found: Pretrained, problems: Problems) -> boo
     if wish.layers and found.n_layers and max(wish.layers) >= found.n_layers:
         fix = f"is not there, {wish.student} has layers 0 to {found.n_layers - 1}"
         problems.add("base.layers", max(wish.layers), fix)
+    if wish.mrl_dimensions and found.width and max(wish.mrl_dimensions) > found.width:
+        fix = f"goes beyond the student's {found.width} dimensions; make it smaller"
+        problems.add("base.mrl_dimensions", max(wish.mrl_dimensions), fix)
     return len(problems.lines) == before
 
 

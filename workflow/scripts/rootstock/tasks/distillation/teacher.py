@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,11 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
     folder.mkdir(parents=True, exist_ok=True)
     wanted = spec.teacher
     assert wanted is not None  # else there are no vectors to prepare
-    torch.set_num_threads(run.threads)
+    torch.set_num_threads(1)  # blocks side by side use the other cores: so the bits depend on no number of threads
     device = pick_device(run.device)
+    at_once = run.threads if device.type == "cpu" else 1
     teacher = load_teacher(wanted.model, wanted.max_length, wanted.precision, device)
+    teacher.encode(["a text"], show_progress_bar=False)  # sets its tokenizer up, which threads must not do at a time
     dimension = teacher.get_embedding_dimension()
     if wanted.dimension not in (None, dimension):
         raise Refusal(
@@ -51,9 +54,9 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
         ("queries", teacher.encode_query, text.queries),
         ("passages", teacher.encode_document, text.passages),
     ):
-        embed(lines, encode, dimension, folder / f"{role}.npy", say)
+        embed(lines, encode, dimension, folder / f"{role}.npy", say, at_once)
     say(f"mining up to {MOST_NEGATIVES} hard negatives of each query")
-    write_array(folder / "mined.npy", mine(text, *read_vectors(folder), device))
+    write_array(folder / "mined.npy", mine(text, *read_vectors(folder), device, at_once))
     manifest = {
         "spec": json.loads(canonical(spec)),
         "text": text_name,
@@ -79,8 +82,11 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
     return teacher.eval()
 
 
-def embed(lines: Lines, encode: Callable, dimension: int, file: Path, say: Callable[[str], None]) -> None:
-    """Unit vectors of all lines, float16 [N, dimension], in `file`: long texts last, in blocks that survive a kill."""
+def embed(
+    lines: Lines, encode: Callable, dimension: int, file: Path, say: Callable[[str], None], at_once: int = 1
+) -> None:
+    """Unit vectors of all lines, float16 [N, dimension], in `file`: long texts last, in blocks that survive a kill, of which so
+    many are encoded at once."""
     order = np.argsort([len(lines[i]) for i in range(len(lines))], kind="stable")
     note = file.with_suffix(".done.json")
     done = _read_done(note) if file.exists() else 0
@@ -88,17 +94,23 @@ def embed(lines: Lines, encode: Callable, dimension: int, file: Path, say: Calla
     out = np.lib.format.open_memmap(file, mode, dtype=np.float16, shape=(len(lines), dimension))
     if done:
         say(f"{file.name}: going on after {done} of {len(lines)} texts")
-    for start in range(done, len(lines), BLOCK):
-        rows = order[start : start + BLOCK]
+
+    def encoded(rows: np.ndarray) -> np.ndarray:
         vectors = encode(lines.take(rows), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False)
-        out[rows] = vectors.float().cpu().numpy()
-        out.flush()
-        write_json(note, {"done": start + len(rows)})
-        say(f"{file.name}: {start + len(rows)} of {len(lines)} texts")
+        return vectors.float().cpu().numpy()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for wave in _blocks(order[done:], at_once * BLOCK):
+            blocks = list(_blocks(wave, BLOCK))
+            for rows, vectors in zip(blocks, pool.map(encoded, blocks), strict=True):
+                out[rows] = vectors
+            out.flush()
+            done += len(wave)
+            write_json(note, {"done": done})
+            say(f"{file.name}: {done} of {len(lines)} texts")
 
 
-@torch.inference_mode()
-def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.device) -> np.ndarray:
+def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.device, at_once: int = 1) -> np.ndarray:
     """For each train and val query the nearest train passages that are not its own: int32 [Q, MOST_NEGATIVES], -1 where none.
 
     A passage that scores nearly as high as the query's own (`MARGIN`) is passed over: it may well be true, too.
@@ -109,7 +121,9 @@ def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.de
     place[corpus] = np.arange(len(corpus))
     train = torch.from_numpy(passages[corpus]).float().to(device)
     count = min(MOST_NEGATIVES, len(corpus))
-    for rows in _blocks(np.concatenate([text.queries_of("train"), text.queries_of("val")]), QUERIES_AT_ONCE):
+
+    @torch.inference_mode()
+    def mine_for(rows: np.ndarray) -> None:
         query = torch.from_numpy(queries[rows]).float()
         scores = query.to(device) @ train.T  # (rows, corpus)
         best = torch.empty(len(rows), 1)
@@ -120,6 +134,10 @@ def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.de
         scores.masked_fill_(scores > MARGIN * best.to(device), NEVER)
         value, index = scores.topk(count)
         mined[rows, :count] = np.where((value > NEVER).cpu().numpy(), corpus[index.cpu().numpy()], NONE)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        asked = np.concatenate([text.queries_of("train"), text.queries_of("val")])
+        list(pool.map(mine_for, _blocks(asked, QUERIES_AT_ONCE)))  # a fault of one is raised here
     return mined
 
 

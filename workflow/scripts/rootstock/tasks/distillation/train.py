@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ...engine.loop import Outcome, fit, untrained
-from ...engine.models import count_parameters
+from ...engine.low_rank import add_low_rank, update_of
+from ...engine.models import count_parameters, weights_digest
 from ...engine.progress import Context, Fitted
 from ...engine.seeding import seed_step
 from ...study.parts import Inputs
@@ -48,11 +49,20 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
     model = load_model(base, f"base model {inputs.base.hash}")
     model.tokenizer.max_length = spec.max_length
     freeze(model, base_spec.freeze_word_embeddings)
+    if spec.rank is not None and spec.alpha is not None:
+        seed_step(spec.seed, 0)
+        add_low_rank(model, spec.rank, spec.alpha)
+        if getattr(model.transformer, "pooler", None) is not None:
+            model.transformer.pooler.requires_grad_(False)  # not used, see `student`
     encoder = Encoder(model, model.tokenizer, text, context, spec.precision)
     phase = Retrieval(encoder, vectors, spec, None, spec.max_samples, base_spec.student.mrl_dimensions)
     batch = _announce(f"phase 2 from base model {inputs.base.hash}", phase, context)
     check_warmup(phase, spec)
-    return _outcome(phase, fit(phase, spec, context), batch | {"base_test": base["measured"]["test"]})
+    fitted = fit(phase, spec, context)
+    outcome = _outcome(phase, fitted, batch | {"base_test": base["measured"]["test"]})
+    if spec.is_update:
+        outcome.model |= {"model": update_of(fitted.state), "base_weights": weights_digest(base["model"])}
+    return outcome
 
 
 def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:

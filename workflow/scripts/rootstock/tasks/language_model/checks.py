@@ -44,7 +44,7 @@ def _check_branch(request: Asked, shape: Model, problems: Problems) -> None:
     if request.is_founded and cools != (request.unit.name == GENERAL):
         fix = "goes on with all text; remove the domain" if cools else "needs a domain"
         problems.add("finetune.mode", wish.mode, fix)
-    if wish.branch_at not in (None, request.base.max_steps):  # in a flat job: a grid has no such request
+    if request.key and wish.branch_at not in (None, request.base.max_steps):  # of a flat job; a grid is told as a whole
         fix = f"is not max_steps of its trunk: {request.base.max_steps}; change one of them"
         problems.add("finetune.branch_at", wish.branch_at, fix)
     if cools and wish.target_data_pct != 1:
