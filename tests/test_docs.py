@@ -1,9 +1,11 @@
 """The documents: their links lead somewhere, their commands are true, their lines are short, what is generated is current."""
 
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from conftest import ROOT, Project, variables
 
 sys.path.insert(0, str(ROOT / "docs"))
 import commands
+import site_of_documents
 
 PAGES = [
     *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "config/README.md",
@@ -77,6 +80,26 @@ def test_every_page_is_in_the_guide():
     guide = (ROOT / "docs/README.md").read_text()
     pages = {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"}
     assert not [page for page in pages if f"]({page})" not in guide]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """What the site is built from, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    site_of_documents.copy_pages(ROOT, folder)
+    shutil.copy(ROOT / "zensical.toml", folder)
+    (folder / "workflow").symlink_to(ROOT / "workflow")
+    return folder
+
+
+@pytest.mark.skipif(not find_spec("zensical") or not find_spec("mkdocstrings"), reason="needs requirements-docs.txt")
+def test_the_site_builds_strictly_and_a_dead_link_fails(checkout):
+    done = site_of_documents.build(checkout)
+    assert done.returncode == 0 and "No issues found" in done.stdout, done.stdout
+    assert "own_class" in (checkout / "build/site/docs/api/index.html").read_text()  # of a docstring
+    with open(checkout / "docs/slurm.md", "a") as page:
+        page.write("[a](nowhere.md)")
+    assert site_of_documents.build(checkout).returncode
 
 
 def test_the_reference_of_commands_is_the_generated_one():
