@@ -1,4 +1,4 @@
-# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make bench     make studies
+# make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make bench     make studies     make docs
 # Tools run as `python -m …`: that goes on in a project that was moved, where the commands in .venv/bin name the old folder.
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
@@ -9,7 +9,7 @@ study_flags = $(if $(jobs),,--configfile '$(STUDY)') $(if $(strip $(jobs) $(CONF
 generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)'
 install_task = task=$$($(generate) --task) && $(MAKE) --no-print-directory .venv/installed-$$task
 extras = $(wildcard requirements-*.txt)
-TARGETS := run check test test-kill bench studies lint clean-venv
+TARGETS := run check test test-kill bench studies docs lint clean-venv
 
 # A study named without STUDY= would be a target of its own, and the default study would run in its place.
 odd = $(firstword $(filter-out $(TARGETS) .venv/%,$(MAKECMDGOALS)))
@@ -38,6 +38,10 @@ bench: .venv/installed-tests
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
+
+# The site of the documents, in build/site.
+docs: .venv/installed-docs
+	@$(BIN)/python docs/site_of_documents.py
 
 lint: .venv/installed-tests
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m snakefmt --check Snakefile workflow

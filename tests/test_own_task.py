@@ -52,7 +52,7 @@ def test_a_study_of_it_runs_and_a_second_run_does_nothing(own, monkeypatch):
 def test_the_first_steps_of_its_page_work_when_pasted(project):
     (project / "tests").symlink_to(ROOT / "tests")
     page = (ROOT / "docs/own_task.md").read_text()
-    steps = page.split("## First steps")[1].split("```\n")[1]
+    steps = page.split("## First steps")[1].split("```sh\n")[1].split("```")[0]
     pasted, *made = steps.split("make ")
     assert made == ["check STUDY=my_study.yaml\n", "run STUDY=my_study.yaml\n"]
     subprocess.run(["bash", "-e", "-c", pasted], cwd=project.folder, check=True)
