@@ -27,8 +27,8 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
         tokens,
         _parameters(shape, vocabulary),
         spec.batch_size or 0,
-        _kept(shape, vocabulary),
-        EVALUATED * NUMBER * shape.context_length * 3 * (vocabulary + shape.d_model + shape.d_ff),
+        _kept(shape),
+        EVALUATED * NUMBER * shape.context_length * 3 * (shape.d_model + shape.d_ff),
         LOADED,
     )
 
@@ -40,10 +40,10 @@ def _parameters(shape: Model, vocabulary: int) -> int:
     return one + (shape.n_layers - 1) * (two - one)
 
 
-def _kept(shape: Model, vocabulary: int) -> float:
-    """Bytes that a window keeps for its gradient: of each block its states and what attention sees, then logits."""
+def _kept(shape: Model) -> float:
+    """Bytes that a window keeps for its gradient: of each block its states and what attention sees; logits are never kept."""
     block = 16 * shape.d_model + 5 * shape.d_ff + 4 * shape.n_heads * shape.context_length
-    return NUMBER * shape.context_length * (shape.n_layers * block + 4 * vocabulary)
+    return NUMBER * shape.context_length * shape.n_layers * block
 
 
 def _words(data: Data) -> int:
