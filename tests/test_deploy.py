@@ -119,13 +119,13 @@ def test_a_module_by_a_path_says_that_the_profile_is_not_there_and_keeps_the_use
 def test_a_module_by_a_commit_of_a_git_repository(folder, study, repository):
     (folder / "Snakefile").write_text(MODULE.format(where=repr(f"git+file://{repository}/workflow/Snakefile@v1")))
     complete(folder, study)
-    (unpacked,) = (folder / ".rootstock/workflow").iterdir()
+    (unpacked,) = (folder / f".rootstock/workflow-{os.getuid()}").iterdir()
     assert (unpacked / "workflow/scripts/train_base.py").exists() and len(unpacked.name) == 40
 
 
 def test_a_planted_folder_in_the_place_of_the_code_is_not_read(folder, repository, tmp_path):
     commit = subprocess.run(["git", "rev-parse", "v1"], cwd=repository, check=True, capture_output=True, text=True)
-    place = folder / ".rootstock/workflow" / commit.stdout.strip()
+    place = folder / f".rootstock/workflow-{os.getuid()}" / commit.stdout.strip()
     place.parent.mkdir(parents=True)
     (tmp_path / "theirs/workflow/scripts/rootstock").mkdir(parents=True)
     place.symlink_to(tmp_path / "theirs")

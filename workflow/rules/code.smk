@@ -10,13 +10,13 @@ from snakemake.exceptions import WorkflowError
 
 
 def code_of_commit(source):
-    """The scripts of the commit that a git source file is of, unpacked once, with the profiles, under .rootstock/workflow.
+    """The scripts of the commit that a git source file is of, unpacked once, with the profiles, in a folder of the user.
     `source`: a LocalGitFile or a HostingProviderFile of Snakemake, which has cloned the repository by then."""
     import git
 
     repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
     commit = repository.commit(source.ref).hexsha
-    place = Path(".rootstock/workflow", commit)
+    place = Path(f".rootstock/workflow-{os.getuid()}", commit)
     if place.is_symlink() or (place.exists() and place.stat().st_uid not in (0, os.getuid())):
         raise WorkflowError(f"{place} is a link or another user's; remove it, and the commit is unpacked anew")
     if not (place / "workflow/scripts").is_dir():
