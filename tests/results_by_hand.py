@@ -6,7 +6,7 @@ import pandas as pd
 
 from rootstock.results.question import Measure, Question
 
-ACCURACY = Measure("after", "before", "accuracy on the test part", "%", 100, best=100, change_unit="points")
+ACCURACY = Measure("after", "before", "accuracy on the test set", "%", 100, best=100, change_unit="points")
 LOSS = Measure("after", "before", "loss", "nats a token", higher_is_better=False, digits=3, change_unit="nats")
 
 

@@ -21,7 +21,7 @@ def said(summary, asked=None, is_partial=False):
 
 def test_a_gain():
     assert said(study(rows(GAINS))) == [
-        "Fine-tuning on 10 % of a person's data (tuned) raises accuracy on the test part from 90.0 to 92.2 %: "
+        "Fine-tuning on 10 % of a person's data (tuned) raises accuracy on the test set from 90.0 to 92.2 %: "
         "8 of 10 people gain, 1 loses, 1 stays the same; 95 % interval of the gain 1.2 to 3.2 points.",
         "The gain is unlikely to be chance (p = 0.0078).",
     ]
@@ -33,7 +33,7 @@ def test_no_gain_that_is_shown():
     )
     first, second = said(summary)
     assert first.startswith(
-        "Fine-tuning on 10 % of a person's data (tuned) is not shown to change accuracy on the test part, "
+        "Fine-tuning on 10 % of a person's data (tuned) is not shown to change accuracy on the test set, "
         "from 90.0 to 90.1 %: 4 of 8 people gain, 3 lose, 1 stays the same; 95 % interval of the gain −"
     )
     assert second == (
@@ -45,7 +45,7 @@ def test_no_gain_that_is_shown():
 def test_a_loss():
     first, second = said(study(rows([-g for g in GAINS]), rows([-g - 1 for g in GAINS], share=0.5)))
     assert first.startswith(
-        "Fine-tuning on 10 % of a person's data (tuned) lowers accuracy on the test part from 90.0 to 87.8 %: "
+        "Fine-tuning on 10 % of a person's data (tuned) lowers accuracy on the test set from 90.0 to 87.8 %: "
         "1 of 10 people gains, 8 lose, 1 stays the same; 95 % interval of the gain −"
     )
     assert second == (
@@ -56,24 +56,25 @@ def test_a_loss():
 
 def test_too_few_people():
     assert said(study(rows([2.0, 3.0, 4.0, 2.0, 1.0]), rows([1.0] * 5, share=0.5))) == [
-        "Fine-tuning on 10 % of a person's data (tuned) brings accuracy on the test part from 90.0 to 92.4 %: "
+        "Fine-tuning on 10 % of a person's data (tuned) brings accuracy on the test set from 90.0 to 92.4 %: "
         "5 of 5 people gain, none loses.",
-        "5 people cannot tell this from chance, which takes 6 at least; it is the largest mean gain of 2 settings.",
+        "With 5 people this test cannot reach p < 0.05; at least 6 people are needed. "
+        "This is the largest mean gain of 2 settings.",
     ]
 
 
 def test_one_person():
     assert said(study(rows([-1.5]))) == [
-        "Fine-tuning on 10 % of a person's data (tuned) brings accuracy on the test part from 90.0 to 88.5 %: "
+        "Fine-tuning on 10 % of a person's data (tuned) brings accuracy on the test set from 90.0 to 88.5 %: "
         "1.5 points worse on one person.",
-        "One person cannot tell this from chance, which takes 6 at least.",
+        "With one person this test cannot reach p < 0.05; at least 6 people are needed.",
     ]
 
 
 def test_nothing_changes():
     first, second = said(study(rows([0.0] * 8)))
     assert first == (
-        "Fine-tuning on 10 % of a person's data (tuned) leaves accuracy on the test part at 90.0 %: "
+        "Fine-tuning on 10 % of a person's data (tuned) leaves accuracy on the test set at 90.0 %: "
         "none of 8 people gains or loses."
     )
     assert second == "There is no gain and no loss to test."
@@ -146,7 +147,7 @@ def test_what_else_the_setting_is_compared_with():
     )
     assert line.endswith(", unlikely to be chance (p = 0.0039 after Holm's correction for 2 comparisons).")
     few = compare(study(rows(GAINS[:3]), scratch[:3]), question())
-    assert besides(few, question())[0].endswith(", which 3 people cannot tell from chance.")
+    assert besides(few, question())[0].endswith("; 3 people are too few to test that.")
 
 
 def test_without_a_base_it_speaks_of_the_rival():
@@ -154,7 +155,7 @@ def test_without_a_base_it_speaks_of_the_rival():
     asked = question(rivals=(("the teacher", "teacher"),), settings=(), amount=None, treatment="Phase 2")
     first, _ = said(summary.assign(after=[0.9, 0.92]), asked)
     assert first == (
-        "Phase 2 reaches 91.0 %, accuracy on the test part, and is 4.0 points worse than the teacher (95.0 %): "
+        "Phase 2 reaches 91.0 %, accuracy on the test set, and is 4.0 points worse than the teacher (95.0 %): "
         "0 of 2 people gain, 2 lose."
     )
 

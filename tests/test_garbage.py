@@ -111,8 +111,7 @@ def test_what_stays_published_of_a_forgotten_model_is_said(project, people, caps
     assert line in ran(project, capsys, *gc)[1]
     _, said, _ = ran(project, capsys, "base_models", "forget", base)
     assert (
-        said
-        == f"forgot {base}\npublished copies stay, and a run goes on from them: delete them too: base_models/{base}.pt\n"
+        said == f"forgot {base}\npublished copies stay, and a run uses them: delete them too: base_models/{base}.pt\n"
     )
     shutil.rmtree(project / "base_models")
     assert "published copies" not in ran(project, capsys, *gc)[1]

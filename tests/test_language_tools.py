@@ -317,7 +317,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_what_was_picked_is_said(
     newest = folder / "checkpoint_step_24.pt"
     newest.write_bytes(newest.read_bytes()[:-10])
     said, again = resumed(project)
-    assert f"{name} was written last, of 2 that could go on; --checkpoint names another" in said
+    assert f"{name} was written last, of 2 that could resume; --checkpoint names another" in said
     assert f"passed over: .rootstock/store/{name}/checkpoint_step_24.pt: damaged" in said
     assert "step 16; what is trained goes into .rootstock/store" in said
     assert again == name and weights(project, name) == before
@@ -333,14 +333,20 @@ def test_what_cannot_be_resumed_is_told(project):
         ((), "every training here is finished; give --max-steps"),
         (("--checkpoint", name[:6]), f"{name[:6]} is finished; give --max-steps"),
         (("--checkpoint", "0" * 16), "is no file, and names 0 trainings of .rootstock/store"),
-        (("--checkpoint", kept), "is a finished model, its training goes on from"),
+        (("--checkpoint", kept), "is a finished model, its training continues from"),
         (("--max-steps", "10"), "--max-steps: 10 is not beyond step 24"),
         (("--max-steps", "0"), "--max-steps: 0 needs a whole number of at least 1"),
         (("--gpus", "99", "--max-steps", "30"), "--gpus: 99 are not there"),
         (("--checkpoint", "nowhere.pt"), "nowhere.pt: no such file; list_checkpoints.py"),
         (("--checkpoint", "data"), "data: is a folder; name a checkpoint in it"),
-        (("--checkpoint", published), f"{published}: is a finished model, its training goes on from .rootstock/store/"),
-        (("--checkpoint", f"{kept}/model.pt"), f"is a finished model, its training goes on from {kept}/state.pt with"),
+        (
+            ("--checkpoint", published),
+            f"{published}: is a finished model, its training continues from .rootstock/store/",
+        ),
+        (
+            ("--checkpoint", f"{kept}/model.pt"),
+            f"is a finished model, its training continues from {kept}/state.pt with",
+        ),
         (("--checkpoint", "data/tiny/animals.txt"), "nothing beside it says what it holds"),
         (("--store", "empty"), "empty: holds no checkpoint; train one first"),
     ):

@@ -178,7 +178,7 @@ def test_methods_of_activity_recognition_have_the_numbers_of_its_specs(plan):
         "For each of 3 people we fine-tuned base models of 2 people, none of which had seen that person",
         "The network was ConvBlocks (base_channels 8, num_blocks 4,",
         "(50 % of these), with AdamW (learning rate 0.25 or 0.125, schedule constant, weight decay 0.01) for at most 2 epochs",
-        "Windows were not augmented. The epoch with the lowest loss on the validation part was kept",
+        "Windows were not augmented. The epoch with the lowest loss on the validation set was kept",
     ):
         assert part in text, part
 

@@ -73,7 +73,7 @@ def test_a_tracker_that_is_away_costs_no_training_and_no_row(trained, trackio):
     trackio.is_away = True
     kept, said = trained("s", tracker="trackio")
     assert [line for line in said if "trackio" in line] == [
-        "trackio is away (Away: no route); the training goes on, rows wait",
+        "trackio is away (Away: no route); the training continues, rows wait",
         "trackio: 3 rows were not sent; the training's metadata.json has them",
     ]
     plain, _ = trained("other")

@@ -233,7 +233,7 @@ def test_a_signal_to_the_client_is_one_to_the_job(project, number):
     process, checkpoints = one_that_trains(project, "--warm")
     process.send_signal(number)
     status, _, err = ended(process)
-    assert status == 75 and "run again to go on from there" in err
+    assert status == 75 and "run again to resume from there" in err
     assert list(checkpoints.glob("*.json")) and not list(checkpoints.parent.glob("lock*"))
 
 

@@ -113,7 +113,7 @@ def forget(args) -> int:
     copies = published_here([entry for entry in inventory(args.store) if entry.name == name])
     remove(args.store, name)
     cli.say(f"forgot {name}")
-    _say_copies(copies, "and a run goes on from them: delete them too")
+    _say_copies(copies, "and a run uses them: delete them too")
     return 0
 
 

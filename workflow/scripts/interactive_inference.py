@@ -60,7 +60,7 @@ def parse():
     parser.add_argument(
         "model", nargs="?", help="a model or checkpoint file, an experiment's folder, or a hash (default: the newest)"
     )
-    parser.add_argument("--prompt", help="go on from this and end")
+    parser.add_argument("--prompt", help="continue this text, then end")
     parser.add_argument("--max-length", dest="max_length", metavar="VALUE", help="new tokens at most (default: 100)")
     parser.add_argument("--temperature", metavar="VALUE", help="0 takes the likeliest token (default: 0.8)")
     parser.add_argument(

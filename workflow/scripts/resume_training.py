@@ -77,7 +77,7 @@ def newest(store: str, with_finished: bool, beginning: str = "") -> list[ModelFi
         others = {file.hash for file in usable} - {usable[0].hash}
         if others:
             cli.say(
-                f"{usable[0].hash} was written last, of {len(others) + 1} that could go on; --checkpoint names another"
+                f"{usable[0].hash} was written last, of {len(others) + 1} that could resume; --checkpoint names another"
             )
         return [file for file in usable if file.hash == usable[0].hash]
     if finished:
@@ -204,7 +204,7 @@ def parse() -> argparse.Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument(
         "--checkpoint",
-        help="a file to go on from, or the hash of a training or its beginning (default: the newest unfinished one)",
+        help="a file to resume from, or the hash of a training or its beginning (default: the newest unfinished one)",
     )
     parser.add_argument("--max-epochs", type=int, help="another budget, in epochs from the start")
     parser.add_argument("--max-steps", type=int, help="another budget, in steps from the start")

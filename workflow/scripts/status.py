@@ -28,7 +28,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--configfile", nargs="*", default=[], help="the study (default: config/config.yaml)")
     parser.add_argument("--jobs", help="a flat job list as the study")
-    parser.add_argument("--watch", action="store_true", help="go on until nothing is left to do; Ctrl-C leaves")
+    parser.add_argument("--watch", action="store_true", help="keep watching until nothing is left to do; Ctrl-C leaves")
     parser.add_argument("--follow", metavar="JOB", help="show the log of a job as it grows")
     args = parser.parse_args()
     plan = plan_content(content_of_workflow(args.configfile, {"jobs": args.jobs} if args.jobs else {}))

@@ -50,9 +50,7 @@ def parse(task: Task) -> argparse.Namespace:
     parser.add_argument(
         "--parent_model", nargs="?", help="the published model of the stage before, where the spec has one"
     )
-    parser.add_argument(
-        "--continues", nargs="?", help="hash of a shorter training to go on from; the result is the same"
-    )
+    parser.add_argument("--continues", nargs="?", help="hash of a shorter training to continue; the result is the same")
     parser.add_argument("--prefix", type=cli.safe_name, help="a name for the records; the file is named by the hash")
     parser.add_argument("--output", type=cli.new_file, help="where to publish (default: base_models/<hash>.pt)")
     add_training_flags(parser, task, ("unit", "scope", "data", "base"))

@@ -19,7 +19,7 @@ def add_training_flags(parser: argparse.ArgumentParser, task: Task, sections: tu
         default=False,
         help="train anew what the store holds, where other model code made it (default: it is refused)",
     )
-    parser.add_argument("--start_from", help="a checkpoint to go on from; see resume_training.py")
+    parser.add_argument("--start_from", help="a checkpoint to start from; see resume_training.py")
     cli.add_own_class_flag(parser)
     cli.add_run_flags(parser)
     cli.add_setting_flags(parser, task, sections)

@@ -23,7 +23,7 @@ TICK_SECONDS = 1.0
 LAST_SECONDS = 10.0  # at the end of a run, for a terminal that does not go on
 STOPPING = "Terminating processes on user request"  # how Snakemake's message of a Ctrl-C begins
 AGAIN = "Mend that and run again: what is finished stays."
-STOPPED = "Stopped: nothing is lost, the same command goes on from here."
+STOPPED = "Stopped: nothing is lost, the same command resumes from here."
 
 
 class Stop(logging.Handler):

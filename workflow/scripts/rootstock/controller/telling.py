@@ -79,7 +79,7 @@ class Teller:
             if isinstance(progress, LiveLine):
                 progress.live.stop()
             self._say(
-                f"The screen of this run broke ({type(fault).__name__}: {fault}); the run goes on, in Snakemake's words:"
+                f"The screen of this run broke ({type(fault).__name__}: {fault}); the run continues, in Snakemake's words:"
             )
 
     def tell(self, record: logging.LogRecord) -> None:

@@ -149,7 +149,7 @@ def _save_if_due(progress: Progress, checkpoints: Checkpoints | None, stop: Stop
     if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
         progress.save(checkpoints, world)
         if world.any(stop.asked):
-            raise Interrupted(f"stopped at step {progress.step}; run again to go on from there")
+            raise Interrupted(f"stopped at step {progress.step}; run again to resume from there")
 
 
 def _tell(beat: Beat, line: str, numbers: dict[str, float], curves: Curves, context: Context) -> None:

@@ -157,9 +157,7 @@ class Progress:
         except Exception as error:  # what somebody else wrote can fail its reader in any way
             reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
             fix = "delete it, or the checkpoints of this training"
-            raise Refusal(
-                f"{source} of this training holds no state that it can go on from ({reason}); {fix}"
-            ) from None
+            raise Refusal(f"{source} of this training holds no state to resume from ({reason}); {fix}") from None
 
     def require_not_beyond(self, epochs: int) -> None:
         """`Refusal` where it has trained for longer than is asked for."""

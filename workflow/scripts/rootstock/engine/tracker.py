@@ -68,7 +68,7 @@ class Tracker:
             self.next_try = time.monotonic() + PAUSE_SECONDS
             reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
             if not self.is_told:
-                self.say(f"{self.name} is away ({reason}); the training goes on, rows wait")
+                self.say(f"{self.name} is away ({reason}); the training continues, rows wait")
             self.is_told = True
 
 

@@ -46,7 +46,7 @@ def launch_workers(run: Run) -> None:
         signal.signal(number, pass_on)
     status = workers.wait()
     if status != 0 and asked:
-        raise Interrupted("stopped as asked; the checkpoint is where it goes on")
+        raise Interrupted("stopped as asked; it resumes from the checkpoint")
     if status != 0:
         sys.exit(status if status > 0 else 128 - status)
 

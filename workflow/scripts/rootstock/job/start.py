@@ -60,7 +60,7 @@ def state_of(job: Job) -> dict[str, Any] | None:
         require_signature(metadata, job.run.trust, job.continues)
     state = load_state(shorter, metadata) if metadata else None
     if metadata is None or state is None:
-        job.say(f"{job.continues} left no state to go on from; training from the start")
+        job.say(f"{job.continues} left no state to resume from; training from the start")
         return None
     _require_same(job, state, f"--continues: {job.continues}")
     if reason := other_code(state):

@@ -109,7 +109,7 @@ def _beside(one: Comparison, question: Question) -> str:
     before = f"{number(one.before, question.measure.digits)} {question.measure.unit}".rstrip()
     start = f"Against {one.against} ({before}) the same setting is {_better(one, question)}"
     if not one.can_tell:
-        return f"{start}, which {_few(one, question)} cannot tell from chance"
+        return f"{start}; {_few(one, question)} {'is' if one.n == 1 else 'are'} too few to test that"
     verdict = "unlikely to be chance" if one.helps or one.harms else "which may be chance"
     return ", ".join(filter(None, (start, interval_text(one, question.measure), f"{verdict} ({p_text(one)})")))
 
@@ -148,8 +148,9 @@ def _chance(one: Comparison, main: list[Comparison], question: Question) -> str:
         return f"The gain is unlikely to be chance ({p_text(one)}){_why_this(main, question)}"
     best = f"the largest mean gain of {len(main)} settings" if len(main) > 1 else ""
     if not one.can_tell:
-        few = f"{_few(one, question)} cannot tell this from chance, which takes {MIN_UNITS} at least"
-        return few[0].upper() + few[1:] + (f"; it is {best}" if best else "")
+        needed = f"at least {MIN_UNITS} {question.words[1]} are needed"
+        few = f"With {_few(one, question)} this test cannot reach p < {ALPHA:g}; {needed}"
+        return few + (f". This is {best}" if best else "")
     if one.gained == one.lost == 0 and len(main) == 1:
         return "There is no gain and no loss to test"
     harmed = sum(other.harms for other in main)

@@ -16,7 +16,7 @@ class Measure:
 
     column: str  # after the fine-tune
     before: str | None  # the same of the base model; NaN in rows without one
-    label: str  # "accuracy on the person's test part"
+    label: str  # "accuracy on the person's test set"
     unit: str  # "%", "nats a token"; empty for plain numbers
     scale: float = 1.0  # 100 for fractions
     higher_is_better: bool = True

@@ -127,8 +127,8 @@ def after_its_end(model: Path, store: str | Path) -> str:
     """How the training of a finished model, whose file holds no optimizer, goes on all the same."""
     folder = Path(store) / model.stem if is_hash(model.stem) else model.parent
     if (folder / "state.pt").is_file():
-        return f"its training goes on from {folder / 'state.pt'} with another --max-epochs or --max-steps"
-    return "which kept no state to go on from; a study of a larger budget trains it anew"
+        return f"its training continues from {folder / 'state.pt'} with another --max-epochs or --max-steps"
+    return "which kept no state to continue from; a study with a larger budget trains it again"
 
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:

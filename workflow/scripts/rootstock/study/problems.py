@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 
 class Refusal(Exception):
-    """What its user reads where a program cannot go on: bad input, a damaged or foreign model. In one line, whatever stands in the
+    """What the user reads when a program cannot continue: bad input, a damaged or foreign model. In one line, whatever stands in the
     names and values that others wrote."""
 
     def __init__(self, text: str):
@@ -88,4 +88,4 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL, "try again": Slurm's requeue and Snakemake
 
 
 class Interrupted(Exception):
-    """The training was told to stop and has saved a checkpoint; run again, it goes on from there."""
+    """The training was told to stop and has saved a checkpoint; run again, it resumes from there."""

@@ -20,8 +20,8 @@ NOT_OWN = (
 )  # scripts and package; Python
 INSTALLED = {"site-packages", "dist-packages"}
 FIXES = {
-    errno.ENOSPC: "; free some space and run again: a training goes on from its last whole checkpoint",
-    errno.EDQUOT: "; free some of your quota and run again: a training goes on from its last whole checkpoint",
+    errno.ENOSPC: "; free some space and run again: a training resumes from its last whole checkpoint",
+    errno.EDQUOT: "; free some of your quota and run again: a training resumes from its last whole checkpoint",
     errno.EROFS: "; name a store and a project folder that can be written",
     errno.EACCES: "; name a store and a project folder that you may read and write",
 }

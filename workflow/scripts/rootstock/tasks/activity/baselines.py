@@ -23,9 +23,9 @@ from .train import parts_of
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
     """A row for each training set: others only (measured on all of the target), and others with a share of the target,
-    and that share alone (measured on its test part).
+    and that share alone (measured on its test set).
 
-    Classical models need no early stopping, so they learn from all parts of the others, the test part too.
+    Classical models need no early stopping, so they learn from all parts of the others, the test set too.
     """
     others = Table.of(read_people(folder, spec.participants, SPLITS))
     train, val, test = parts_of(spec.target, spec.adapt_on, partial(read_people, folder)).values()

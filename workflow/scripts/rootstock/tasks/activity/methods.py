@@ -89,7 +89,7 @@ def _of_modes(tuned: Sequence[FinetuneSpec]) -> list[str]:
             share += f", which made up {parts} of a batch"
         frozen = "; BatchNorm kept the base model's statistics" if all(spec.freeze_batch_norm for spec in own) else ""
         course = "" if mode in GRADIENT_FREE else f", {_course(own)}{frozen}"
-        kept = "; the base model was kept where that was no worse on the validation part" * any(
+        kept = "; the base model was kept where that was no worse on the validation set" * any(
             spec.keep_base_if_worse for spec in own
         )
         told.append(f"Mode {mode} {MODES[mode]} ({share}){course}{kept}.")
@@ -138,4 +138,6 @@ def _of_augmentation(specs: Specs) -> list[str]:
 def _of_scores(specs: Specs) -> str:
     by = {"loss": "lowest loss", "f1": "highest F1"}
     chosen = listed(by[spec.early_stopping_metric] for spec in specs if spec.early_stopping_metric)
-    return f"The epoch with the {chosen} on the validation part was kept; we report the accuracy on the person's test part."
+    return (
+        f"The epoch with the {chosen} on the validation set was kept; we report the accuracy on the person's test set."
+    )

@@ -28,7 +28,7 @@ MEASURED = (
 ACCURACY = Measure(
     "test_accuracy",
     "base_test_accuracy",
-    "accuracy on the person's test part",
+    "accuracy on the person's test set",
     "%",
     100,
     best=100,
@@ -63,7 +63,7 @@ def question(summary: pd.DataFrame) -> Question:
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     """All of it as text for a terminal."""
     table = table_of(summary)
-    parts = ["Personalised: accuracy on the target's test part, %" + told_of(table), text_of(table)]
+    parts = ["Personalised: accuracy on the target's test set, %" + told_of(table), text_of(table)]
     unseen = unseen_people(summary)
     if len(unseen):
         people = 100 * unseen.groupby("target")["base_all_accuracy"].mean()
@@ -86,11 +86,11 @@ def draw(summary: pd.DataFrame, path: Path) -> None:
     for key, group in summary.groupby(_varied(summary), sort=False, dropna=False):
         label = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in key if v == v and v is not None)
         rows.append((label, 100 * group.groupby("target")["test_accuracy"].mean()))
-    dots_by_row(rows, "accuracy on the person's test part, %  (dot: a person, line: mean)", path)
+    dots_by_row(rows, "accuracy on the person's test set, %  (dot: a person, line: mean)", path)
 
 
 def table_of(summary: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy in % on the target's test part, for each swept setting: mean ± sd over people, worst person, gain.
+    """Accuracy in % on the target's test set, for each swept setting: mean ± sd over people, worst person, gain.
 
     With several seeds each person's value is the mean over seeds, and `sd of seeds` is the sd of the mean over people.
     """

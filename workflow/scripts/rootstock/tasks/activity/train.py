@@ -30,7 +30,7 @@ Read = Callable[[tuple[str, ...], tuple[str, ...]], Windows]  # the windows of s
 
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Train on the train and val parts of the base participants; their test parts choose the epoch."""
+    """Train on the train and val sets of the base participants; their test sets choose the epoch."""
     train, check = base_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
     if inputs.start:  # weights and statistics of the stage before, and the classes that it knows
         model, n_classes = _model_of(inputs.start, spec.model, train, "the base windows")
@@ -48,7 +48,7 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Fine-tune on the target, from its base or from scratch, and measure both models on the target's test part."""
+    """Fine-tune on the target, from its base or from scratch, and measure both models on the target's test set."""
     target = _Target(spec, inputs, context)
     own = own_windows(spec, target.train, target.n_classes, context.say)
     train, n_base = _training_windows(spec, inputs, own, context)
