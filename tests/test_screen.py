@@ -267,7 +267,7 @@ def test_a_failure_is_a_line_on_the_screen_and_whole_in_the_log_file(here):
         f"failed: train_base {published(run.plan_jobs[1])}, external_jobid 12: Slurm says ?[2JTIMEOUT.; log: {run.plan_jobs[1].log}",
     ]
     assert "line 3\n" in whole[0] and "python …" in whole[0] and whole[2] == command
-    assert run.end()[-1] == "  0% 2 failed, 7 not begun in 0:00"
+    assert run.end()[-1] == "  0% of all jobs, trainings: 2 failed, 7 not begun in 0:00"
 
 
 def test_of_very_many_failures_some_are_told(here):
@@ -302,7 +302,7 @@ def test_a_run_that_was_stopped_has_no_failures(here):
     run.say(LogEvent.ERROR, "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
     run.say(msg="--keep-incomplete mode is set, so …", level=logging.WARNING)
     assert run.stop.is_asked and len(run.shown) == 1 and run.shown[0].startswith(STOPPING)
-    assert run.end()[-1] == "  0% 1 interrupted, 8 not begun in 0:00"
+    assert run.end()[-1] == "  0% of all jobs, trainings: 1 interrupted, 8 not begun in 0:00"
 
 
 def test_on_no_terminal_there_is_a_line_each_tenth_of_the_way(here):
@@ -320,7 +320,7 @@ def test_on_no_terminal_there_is_a_line_each_tenth_of_the_way(here):
     lines = run.shown
     assert [line.split()[0] for line in lines] == ["11%", "20%"] and "5 done, 1 running, 3 not begun" in lines[0]
     run.progress(45, 45)
-    assert run.end()[2:] == ["100% 8 done, 1 interrupted in 0:00"]
+    assert run.end()[2:] == ["100% of all jobs, trainings: 8 done, 1 interrupted in 0:00"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 300])
@@ -368,7 +368,7 @@ def test_quiet_shows_no_line_and_more_words_are_snakemakes_own(here):
         run.fail(0)
         shown = "\n".join(run.end())
         assert "Job 3 has been submitted" in shown and "Error in rule train_base" in shown, flag
-        assert "failed: " not in shown and "1 of 2 steps" in shown and "50% 1 failed" in shown
+        assert "failed: " not in shown and "1 of 2 steps" in shown and "50% of all jobs, trainings: 1 failed" in shown
 
 
 def test_a_dry_run_lists_a_few_jobs_of_each_kind_and_why_they_run_again(here):

@@ -40,7 +40,11 @@ def done(tmp_path_factory) -> Project:
         "summarise": 1,
         "report": 1,
     }
-    assert "left\n" in run.stderr and "Personalised" in run.stdout and "\n100% 9 done in " in run.stderr
+    assert (
+        "left\n" in run.stderr
+        and "Personalised" in run.stdout
+        and "\n100% of all jobs, trainings: 9 done in " in run.stderr
+    )
     assert len([*run.stderr.splitlines(), *run.stdout.splitlines()]) <= 60
     told = [line.partition(" ")[0] for line in run.stderr.splitlines()[1:]]  # below Snakemake's word on profiles
     assert told[:3] == ["tiny:", "0", "to"] and all(word in ("", "100%") for word in told[3:])

@@ -73,7 +73,7 @@ class Tenths:
         self._say(told_at_the_end(self.going))
 
     def _say(self, words: str) -> None:
-        self.console.print(Text(f"{self.going.share:4.0%} {printable(words)}"), soft_wrap=True)
+        self.console.print(Text(f"{self.going.share:4.0%} of all jobs, trainings: {printable(words)}"), soft_wrap=True)
 
 
 def told(going: Going) -> str:
