@@ -28,6 +28,7 @@ from rootstock.store.objects import stored
 from rootstock.study.problems import Refusal
 from rootstock.study.run import Run
 from rootstock.tasks.activity.trainee import WindowTrainee
+from rootstock.tasks.language_model.model import SwiGLU
 
 
 class Killed(BaseException):
@@ -366,6 +367,33 @@ def test_mixed_precision_trains(tmp_path, monkeypatch, precision):
     kept, _ = obtain(tmp_path, "s", *study.bases.values(), monkeypatch)
     losses = [row["train_loss"] for row in kept.read()["history"]]
     assert losses[-1] < losses[0]
+
+
+def test_activation_checkpointing_computes_blocks_twice_and_changes_no_bit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared_tiny(
+        tmp_path, "language_model", {"base": {"n_layers": 2, "mask_documents": True}}
+    ).bases.values()
+    forward, passes, found = SwiGLU.forward, [], []
+
+    def counted(layer, x):
+        passes.append(torch.is_grad_enabled())
+        return forward(layer, x)
+
+    monkeypatch.setattr(SwiGLU, "forward", counted)
+    for store, is_on in (("kept", False), ("recomputed", True)):
+        passes.clear()
+        kept, steps = obtain(tmp_path, store, base, monkeypatch, activation_checkpointing=is_on)
+        assert sum(passes) == 2 * steps * (2 if is_on else 1)
+        found.append(torch.load(kept.model)["model"])
+    assert all(torch.equal(found[0][name], weight) for name, weight in found[1].items())
+
+
+def test_activation_checkpointing_of_a_network_without_blocks_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (base,) = prepared_tiny(tmp_path, "activity").bases.values()
+    with pytest.raises(Refusal, match="activation_checkpointing: true needs a network of blocks"):
+        obtain(tmp_path, "s", base, monkeypatch, activation_checkpointing=True)
 
 
 @pytest.mark.workflow

@@ -9,6 +9,7 @@ import torch
 from conftest import plan, write_people
 from tiny import TINY
 
+from rootstock.engine.recompute import recompute
 from rootstock.study.fingerprints import Fingerprints
 from rootstock.study.memory import MB, UNKNOWN, Memory, needed
 from rootstock.study.run import Run
@@ -76,6 +77,12 @@ def test_a_language_model_has_no_more_parameters_and_keeps_no_more_than_is_asked
     tokens = torch.randint(1024, (4, 64))
     kept = kept_for_gradients(model, tokens, tokens)
     assert kept < 4 * found.sample < 3 * kept
+    recompute(model.blocks)
+    assert kept_for_gradients(model, tokens, tokens) < 0.5 * kept
+    assert kept_for_gradients(model, tokens, tokens) < 4 * found.recomputed < 3 * found.sample
+    memory = Memory(0, 0, 8, 100 * MB, recomputed=20 * MB)
+    less = needed(memory, Run(gpus=0)) - needed(memory, Run(gpus=0, activation_checkpointing=True))
+    assert less == 800  # 1.25 * 8 * (100 - 20)
 
 
 def test_a_student_has_no_more_parameters_than_is_asked(tmp_path, monkeypatch):

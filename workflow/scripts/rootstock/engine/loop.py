@@ -25,6 +25,7 @@ from .epoch_line import Beat
 from .optimizers import make_optimizer, trainable
 from .progress import Context, Fitted, Progress
 from .pulse import Pulse, gradient_norm
+from .recompute import recompute
 from .schedule import make_schedule
 from .seeding import seed_step
 from .stopping import EarlyStopping
@@ -35,7 +36,8 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 class Trainee(Protocol):
     """What a task hands to the loop. Where compiling its model was measured to save time on a CPU, it has `repaid_after` too: the steps
-    after which that has saved what it costs. Where its pace is not told in samples, it has `unit`: how many of what a sample is."""
+    after which that has saved what it costs. Where its pace is not told in samples, it has `unit`: how many of what a sample is. A
+    network made of blocks, one after the other, has `blocks`."""
 
     @property
     def model(self) -> nn.Module:
@@ -106,7 +108,7 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
     progress.require_not_beyond(course.epochs)
-    wrapped = world.wrap(compiled(model) if context.run.compile else model)
+    wrapped = _wrapped(trainee, context)
     curves = Curves(context.curves if world.is_first else None, progress.step, context.tracker)
     started, first_step = time.monotonic(), progress.step
     listening = StopRequest().listening() if checkpoints else nullcontext(StopRequest())  # else a signal just ends it
@@ -136,6 +138,13 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     last = progress.state() if course.keeps_end and spec.kind == "base" else {}
     model.load_state_dict(stopping.best_state)
     return progress.fitted(progress.step - first_step, time.monotonic() - started, last)
+
+
+def _wrapped(trainee: Trainee, context: Context) -> nn.Module:
+    """The model as a step computes it: as `run` says, over all processes; its weights stay those of `trainee.model`."""
+    if context.run.activation_checkpointing:
+        recompute(getattr(trainee, "blocks", None))
+    return context.world.wrap(compiled(trainee.model) if context.run.compile else trainee.model)
 
 
 def _in_precision(name: str, device: str) -> tuple[torch.amp.GradScaler, Callable]:

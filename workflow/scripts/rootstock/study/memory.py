@@ -26,12 +26,14 @@ class Memory:
     sample: float  # of one of them, its gradients included
     evaluation: float = 0.0  # what is measured at a time
     loaded: float = LOADED
+    recomputed: float | None = None  # of a sample where the insides of blocks are computed again
 
     def needed(self, run: Run) -> int:
         """MB on each node, for all processes there. On a GPU a batch lies in that one's memory; where nobody knows yet whether
         there will be one, the larger number counts."""
         share = -(-self.batch_size // run.processes_in_all)
-        step = min(share, run.micro_batch_size or share) * self.sample
+        sample = self.recomputed if run.activation_checkpointing and self.recomputed else self.sample
+        step = min(share, run.micro_batch_size or share) * sample
         on_cpu, on_gpu = max(step, self.evaluation), ON_GPU
         computing = {0: on_cpu, None: max(on_cpu, on_gpu)}.get(run.gpus_asked, on_gpu)
         compiling = COMPILING if run.compile else 0

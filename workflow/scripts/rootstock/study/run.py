@@ -40,6 +40,10 @@ class Run(Section):
         default=None,
         description="samples at a time in memory: smaller saves memory and changes only last bits (default: the process's share of a batch)",
     )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="compute the inside of each block of a network twice rather than keep it: less memory, more time, the same bits; for language models",
+    )
     compile: bool | Literal["auto"] = Field(
         default=False,
         description="torch.compile the model (on CPUs it needs g++); auto: where a training's steps repay it, which was measured on CPUs alone; recorded, and kept when a training is resumed",

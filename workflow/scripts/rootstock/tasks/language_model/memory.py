@@ -30,6 +30,7 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
         _kept(shape),
         EVALUATED * NUMBER * shape.context_length * 3 * (shape.d_model + shape.d_ff),
         LOADED,
+        _kept(shape, of_one=True),
     )
 
 
@@ -40,10 +41,12 @@ def _parameters(shape: Model, vocabulary: int) -> int:
     return one + (shape.n_layers - 1) * (two - one)
 
 
-def _kept(shape: Model) -> float:
-    """Bytes that a window keeps for its gradient: of each block its states and what attention sees; logits are never kept."""
+def _kept(shape: Model, of_one: bool = False) -> float:
+    """Bytes that a window keeps for its gradient: of each block its states and what attention sees, or `of_one` block at a time and
+    what goes into all; logits are never kept."""
     block = 16 * shape.d_model + 5 * shape.d_ff + 4 * shape.n_heads * shape.context_length
-    return NUMBER * shape.context_length * shape.n_layers * block
+    blocks = block + 2 * shape.n_layers * shape.d_model if of_one else shape.n_layers * block
+    return NUMBER * shape.context_length * blocks
 
 
 def _words(data: Data) -> int:

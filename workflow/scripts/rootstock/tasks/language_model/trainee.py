@@ -31,7 +31,7 @@ class TextTrainee:
     ):
         self.model, self.train, self.check, self.spec = model.to(context.device), train, check, spec
         self.context_length, self.device = spec.model.context_length, context.device
-        self.unit = (self.context_length, "tokens")
+        self.unit, self.blocks = (self.context_length, "tokens"), self.model.blocks
         self.begun = spec.resumed_from or NOT_RESUMED
         self.boundary = boundary(tokenizer, spec.mask_documents)
         self.measure = Measure(self.model, self.context_length, spec.precision, context, self.boundary)

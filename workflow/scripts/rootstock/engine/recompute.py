@@ -1,0 +1,28 @@
+"""Activation checkpointing (Chen et al. 2016): of each block only what goes in is kept, and its inside is computed again for gradients."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..study.problems import Refusal
+
+
+def recompute(blocks: Iterable[nn.Module] | None) -> None:
+    """Have these parts of a network do so from now on: the same values and gradients, for less memory and a second pass forward.
+
+    `Refusal` where a network is not made of blocks.
+    """
+    if blocks is None:
+        raise Refusal("run.activation_checkpointing: true needs a network of blocks, and this one has none; remove it")
+    for block in blocks:
+        block.forward = partial(_checkpointed, block.forward)
+
+
+def _checkpointed(forward: Any, *inputs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    return checkpoint(forward, *inputs, use_reentrant=False)
