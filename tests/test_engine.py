@@ -299,6 +299,13 @@ def test_early_stopping_wants_strictly_better():
     assert not stopping.is_over(5) and stopping.is_over(6) and stopping.best_epoch == 4
 
 
+def test_where_the_last_epoch_is_kept_the_latest_is_best_whatever_its_loss():
+    stopping = EarlyStopping("last", patience=1)
+    better = [stopping.update(epoch, value) for epoch, value in enumerate([0.5, 0.9, float("nan")], 1)]
+    assert better == [True, True, False]
+    assert stopping.best_epoch == 2
+
+
 def test_curves_hold_every_epoch_once(tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
     monkeypatch.chdir(tmp_path)

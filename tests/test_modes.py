@@ -223,6 +223,10 @@ def test_the_base_model_is_kept_where_nothing_was_gained(project, mode):
         ({"mode": "adapters", "prototype_prior": 2}, "finetune.prototype_prior: 2.0 is for mode prototypes"),
         ({"target_shots": 2, "target_data_pct": 0.5}, "finetune.target_shots: 2 stands beside target_data_pct"),
         ({"mode": "target_only", "keep_base_if_worse": True}, "keep_base_if_worse: true needs a fine-tune of a base"),
+        (
+            {"mode": "adapters", "keep_base_if_worse": True, "early_stopping_metric": "last"},
+            "keep_base_if_worse: true has nothing to judge by",
+        ),
         ({"mode": "adapters", "rank": 0}, "finetune.rank"),
         (
             {"mode": "prototypes", "target_batch_pct": 0.5},

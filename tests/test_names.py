@@ -24,6 +24,9 @@ ACTIVITY = {
     "a positive class that weighs as all others": ({"pos_weight": 1}, {}),
     "a patience that ends with the last epoch": ({"early_stopping_patience": 3}, {}),
     "a patience beyond the last epoch": ({"early_stopping_patience": 50}, {"early_stopping_patience": 3}),
+    "a patience where the last epoch is kept": (
+        {"early_stopping_patience": 1, "early_stopping_metric": "last"}, {"early_stopping_metric": "last"},
+    ),
     "augmentation that changes nothing": (AUGMENTED | STILL, {}),
     "augmentation that never happens": (AUGMENTED | {"aug_prob": 0, "jitter_std": 0.3}, {}),
     "mixup of windows that nothing else changes": (
@@ -90,6 +93,7 @@ APART = {
         ({}, {"mixup_alpha": 0.1, **AUGMENTED}), ({}, AUGMENTED), (AUGMENTED, AUGMENTED | {"aug_prob": 0.4}),
         (AUGMENTED | STILL | {"mixup_alpha": 0.1}, AUGMENTED | STILL), ({}, {"weight_decay": 0}), ({}, {"gradient_clip": 1e9}),
         ({}, {"lr": 0.0100000000001}), ({}, {"schedule": "cosine"}), ({}, {"early_stopping_metric": "f1"}),
+        ({"early_stopping_metric": "last"}, {"early_stopping_metric": "loss"}),
     ],
     "language_model": [
         ({"schedule": "wsd", "decay_pct": 1.0}, {"schedule": "linear"}), ({"eval_every": 11}, {"eval_every": 12}),

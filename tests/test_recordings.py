@@ -15,6 +15,7 @@ from rootstock.job.train import train
 from rootstock.study.problems import StudyError
 from rootstock.tasks.activity.baselines import measure_baseline
 from rootstock.tasks.activity.data import read_people
+from rootstock.tasks.activity.folder import SPLITS
 from rootstock.tasks.activity.prepare import load_recordings
 from rootstock.tasks.activity.train import parts_of
 
@@ -25,12 +26,12 @@ MODES = (
 ADAPTED_ON = 0
 
 
-def by_recording(**finetune: Any) -> dict[str, Any]:
+def by_recording(metric: str = "loss", **finetune: Any) -> dict[str, Any]:
     return {
         "data": {"path": "d", "split_by": "recording"},
         "participants": list(PEOPLE),
         "folds": [0],
-        "base": {"max_epochs": 2, "lr": 0.01, "batch_size": 16},
+        "base": {"max_epochs": 2, "lr": 0.01, "batch_size": 16, "early_stopping_metric": metric},
         "finetune": {"mode": list(MODES), "adapt_on": str(ADAPTED_ON), "max_epochs": 3} | finetune,
     }
 
@@ -83,10 +84,11 @@ def test_a_person_is_adapted_on_the_named_recordings_and_tested_on_all_others(fo
     assert len(parts_of("ann", None, read)["test"]) == 12
 
 
-def test_no_window_of_a_test_recording_reaches_training_stopping_or_normalisation(folder):
-    before = trained(by_recording())
+@pytest.mark.parametrize("metric", ["loss", "last"])
+def test_no_window_of_a_test_recording_reaches_training_stopping_or_normalisation(folder, metric):
+    before = trained(by_recording(metric))
     spoil(folder, "ann", 1 - ADAPTED_ON)
-    after = trained(by_recording())
+    after = trained(by_recording(metric))
     assert len(before) == len(after) == 1 + len(MODES)
     for (weights, metrics), (weights_now, metrics_now) in zip(before, after, strict=True):
         assert weights.keys() == weights_now.keys()
@@ -101,6 +103,16 @@ def test_what_a_fine_tune_learns_from_does_reach_it(folder):
     spoil(folder, "ann", ADAPTED_ON)
     for (weights, _), (weights_now, _) in list(zip(before, trained(by_recording()), strict=True))[1:]:
         assert any(not torch.equal(weights[name], weights_now[name]) for name in weights)
+
+
+def test_where_the_last_epoch_is_kept_every_window_trains_but_those_that_test(folder):
+    (_, base), *tuned = trained(by_recording("last", mode=["full_fine_tuning", "adapters"]))
+    others = sum(len(read_people(folder, (person,), SPLITS)) for person in PEOPLE if person != "ann")
+    assert base["n_train"] == others and "base_test" not in base
+    assert {metrics["n_target_train"] for _, metrics in tuned} == {24}
+    assert not any("val" in metrics for _, metrics in tuned)
+    assert [metrics["n_train"] for _, metrics in tuned] == [others + 24, 24]
+    assert {metrics["base_all"]["n"] for _, metrics in tuned} == {48}  # each window of the person once
 
 
 def test_both_directions_share_a_base_which_learns_from_all_recordings_of_the_others():

@@ -129,7 +129,7 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
                     _tell(beat, beat.text, {"train_loss_now": beat.loss}, curves, context)
                 _save_if_due(progress, checkpoints, stop, world)
             measured = trainee.evaluate()
-            progress.finish_epoch(measured, world.agree(measured[course.metric]), world)
+            progress.finish_epoch(measured, world.agree(measured[course.watched]), world)
             line = progress.line(course.epochs, time.monotonic() - started, beat := pulse.of_stretch(progress.step))
             _tell(beat, line.text, progress.history[-1], curves, context)
 

@@ -8,7 +8,7 @@ from typing import Any
 class EarlyStopping:
     """Remembers the best epoch. Only a strictly better value counts; `patience` epochs without one are enough."""
 
-    metric: str  # "loss" (lower is better) or "f1" (higher is better)
+    metric: str  # "loss" (lower is better), "f1" (higher is better) or "last" (the latest is best)
     patience: int | None
     best_value: float | None = None
     best_epoch: int = 0
@@ -20,7 +20,7 @@ class EarlyStopping:
     def update(self, epoch: int, value: float) -> bool:
         """Take note of an epoch's value; True when it is the best so far. NaN is never better."""
         sign = 1.0 if self.metric == "loss" else -1.0
-        if self.best_value is not None and not sign * value < sign * self.best_value:
+        if self.metric != "last" and self.best_value is not None and not sign * value < sign * self.best_value:
             return False
         if value != value:
             return False

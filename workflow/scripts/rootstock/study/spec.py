@@ -27,9 +27,14 @@ class Course:
     schedule: str = "constant"
     warmup_steps: int = 0
     decay_pct: float | None = None  # share of the steps over which schedule wsd decays
-    metric: str = "loss"  # what chooses the best epoch
+    metric: str = "loss"  # what chooses the best epoch; last: nothing, the last one is kept
     patience: int | None = None  # epochs without a better one before training stops; None: it never stops early
     keeps_end: bool = False  # whether where a base training ends is kept, for a longer one to go on from
+
+    @property
+    def watched(self) -> str:
+        """What is measured after each epoch; where nothing is chosen, only to see whether it is a number."""
+        return "loss" if self.metric == "last" else self.metric
 
 
 class Optimisation(Section):

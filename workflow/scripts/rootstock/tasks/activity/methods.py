@@ -137,7 +137,9 @@ def _of_augmentation(specs: Specs) -> list[str]:
 
 def _of_scores(specs: Specs) -> str:
     by = {"loss": "lowest loss", "f1": "highest F1"}
-    chosen = listed(by[spec.early_stopping_metric] for spec in specs if spec.early_stopping_metric)
-    return (
-        f"The epoch with the {chosen} on the validation set was kept; we report the accuracy on the person's test set."
-    )
+    metrics = {spec.early_stopping_metric for spec in specs} - {None}
+    chosen = listed(by[metric] for metric in by if metric in metrics)
+    kept = [f"the epoch with the {chosen} on the validation set was kept"] * bool(metrics & by.keys())
+    kept += ["the last epoch was kept, of trainings that learned from the validation set too"] * ("last" in metrics)
+    told = " or ".join(kept) or "nothing was trained"
+    return f"{told[0].upper()}{told[1:]}; we report the accuracy on the person's test set."

@@ -18,7 +18,8 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
         return renewed(spec, seed=0) if spec.target_data_pct == 1 else spec  # all windows: nothing is drawn
     if spec.pos_weight == 1:  # as all other windows weigh
         changes["pos_weight"] = None
-    if spec.early_stopping_patience is not None and spec.early_stopping_patience >= spec.max_epochs:
+    patience = spec.early_stopping_patience
+    if patience is not None and (spec.trains_on_all or patience >= spec.max_epochs):
         changes["early_stopping_patience"] = None  # the last epoch comes first
     return renewed(spec, **changes | _augmentation(spec))
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from ...study.problems import Problems
-from .settings import ADAPTER_DEFAULTS, PROTOTYPE_DEFAULTS, Finetune
+from .settings import ADAPTER_DEFAULTS, GRADIENT_FREE, PROTOTYPE_DEFAULTS, Base, Finetune
 from .specs import FinetuneSpec
 
 OF_MODE = {"adapters": ADAPTER_DEFAULTS, "prototypes": PROTOTYPE_DEFAULTS}
 OTHERS = ("target_only", "base_only")  # modes that cannot keep the base model in place of what they make
 
 
-def check(wish: Finetune | None, problems: Problems) -> None:
+def check(base: Base, wish: Finetune | None, problems: Problems) -> None:
     """Settings of a fine-tune that do not go together."""
     if wish is None:
         return
@@ -23,6 +23,10 @@ def check(wish: Finetune | None, problems: Problems) -> None:
         problems.add("finetune.target_shots", wish.target_shots, "stands beside target_data_pct; give one of them")
     if wish.keep_base_if_worse and wish.mode in OTHERS:
         fix = f"needs a fine-tune of a base model, not mode {wish.mode}; remove it there"
+        problems.add("finetune.keep_base_if_worse", True, fix)
+    keeps_last = (wish.early_stopping_metric or base.early_stopping_metric) == "last"
+    if wish.keep_base_if_worse and keeps_last and wish.mode not in GRADIENT_FREE:
+        fix = "has nothing to judge by: with early_stopping_metric: last all windows train; set that to loss or f1"
         problems.add("finetune.keep_base_if_worse", True, fix)
 
 

@@ -141,7 +141,10 @@ class Training(Augmentation, Optimisation):
     early_stopping_patience: Count | None = Field(
         None, description="epochs without a strictly better value before training stops; null never stops early"
     )
-    early_stopping_metric: Literal["loss", "f1"] = Field("loss", description="what chooses the best epoch")
+    early_stopping_metric: Literal["loss", "f1", "last"] = Field(
+        "loss",
+        description="what chooses the best epoch, on a set that does not train; last: nothing, the last epoch is kept and that set trains too",
+    )
     precision: Annotated[Literal["float32", "bf16", "fp16"], Introduced("float32")] = Field(
         "float32", description="float32, or mixed precision: bf16, or fp16 with loss scaling"
     )

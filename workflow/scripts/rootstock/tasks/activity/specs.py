@@ -73,6 +73,11 @@ class BaseSpec(Training, spec.BaseSpec):
 
     _check = model_validator(mode="after")(_resolved)
 
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether the part that would choose its epoch trains it."""
+        return self.early_stopping_metric == "last"
+
     task: Literal["activity"] = "activity"
     data: DataIdentity
     participants: tuple[str, ...]
@@ -130,6 +135,10 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     @property
     def is_update(self) -> bool:
         return self.mode in UPDATES
+
+    @property
+    def trains_on_all(self) -> bool:
+        return self.early_stopping_metric == "last"
 
     def course(self) -> Course:
         return _course(self)

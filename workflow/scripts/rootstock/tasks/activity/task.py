@@ -92,7 +92,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             fix = f"is for {modes}, not {wish.mode}; remove it, or give each mode a grid of its own"
             problems.add("finetune.target_batch_pct", share, fix)
         adapting.recordings_of(request, problems)
-        personal.check(wish, problems)
+        personal.check(request.base, wish, problems)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
         lines = [line for key in ("base", "finetune") for line in notes.without_augmentation(request, key)]

@@ -30,7 +30,7 @@ Read = Callable[[tuple[str, ...], tuple[str, ...]], Windows]  # the windows of s
 
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Train on the train and val sets of the base participants; their test sets choose the epoch."""
+    """Train on the train and val sets of the base participants; their test sets choose the epoch, or train too."""
     train, check = base_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
     if inputs.start:  # weights and statistics of the stage before, and the classes that it knows
         model, n_classes = _model_of(inputs.start, spec.model, train, "the base windows")
@@ -38,13 +38,12 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
         model, n_classes = _new_model(spec, spec.model, train)
         model.learn_statistics(train.x.two_alike())
     check_parts({"train": train, "test": check}, n_classes, "base")
-    context.say(
-        f"base: {len(train)} windows of {len(spec.participants)} people to train, {len(check)} to choose the epoch"
-    )
+    choosing = "the last epoch is kept" if spec.trains_on_all else f"{len(check)} to choose the epoch"
+    context.say(f"base: {len(train)} windows of {len(spec.participants)} people to train, {choosing}")
     trainee = WindowTrainee(model, spec.model, train, check, spec, n_classes, context)
     fitted = fit(trainee, spec, context)
     join(train, check).require_unchanged()
-    return _outcome(trainee, fitted, {"base_test": _measured(trainee, fitted), "n_train": len(train)})
+    return _outcome(trainee, fitted, _measured(spec, "base_test", trainee, fitted) | {"n_train": len(train)})
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
@@ -64,7 +63,7 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
         fitted = Fitted(to_cpu(trainee.model.state_dict()), {}, [], 0, 0, 0.0)
     else:
         fitted = fit(trainee, spec, context)
-    metrics = target.measured | {"test": trainee.measure(target.test), "val": _measured(trainee, fitted)}
+    metrics = target.measured | {"test": trainee.measure(target.test)} | _measured(spec, "val", trainee, fitted)
     join(train, *target.parts.values()).require_unchanged()
     outcome = _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
     if spec.base:
@@ -106,7 +105,7 @@ def require_windows(model: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple[Windows, Windows]:
     """What a base model learns from and what chooses its epoch. `Refusal` where they are not of one kind or not as expected."""
-    train, check = read(spec.participants, ("train", "val")), read(spec.participants, ("test",))
+    train, check = read(spec.participants, _learned(spec)), read(spec.participants, ("test",))
     join(train, check)
     check_expectations(train, expect)
     return train, check
@@ -145,6 +144,7 @@ class _Target:
         parts = target_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
         self.parts = parts
         self.train, self.val, self.test = parts.values()
+        self.train = join(self.train, self.val) if spec.trains_on_all else self.train
         model, self.n_classes = _starting_model(spec, inputs.start, self.train)
         try_out(model, self.train.x.between(0, 2), n_outputs_of(self.train, self.n_classes))
         check_parts(parts, self.n_classes, f"{spec.target}'s")
@@ -181,8 +181,14 @@ def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows, context:
 
 def _base_windows(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Windows | None:
     """The windows that the base model trained on, but for the target's own: their val part chooses. None where there are no others."""
-    others = tuple(person for person in _spec_of(inputs.base).participants if person != spec.target)
-    return read_people(inputs.folder, others, ("train", "val"), context.say) if others else None
+    base = _spec_of(inputs.base)
+    others = tuple(person for person in base.participants if person != spec.target)
+    return read_people(inputs.folder, others, _learned(base), context.say) if others else None
+
+
+def _learned(base: BaseSpec) -> tuple[str, ...]:
+    """The parts of its people that a base model trains on."""
+    return SPLITS if base.trains_on_all else ("train", "val")
 
 
 def _starting_model(spec: FinetuneSpec, start: Start | None, train: Windows) -> tuple[Standardised, int]:
@@ -224,9 +230,9 @@ def _spec_of(start: Start) -> BaseSpec:
     return start.spec
 
 
-def _measured(trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
-    """The kept weights on what chose their epoch: they were measured there when they were the best."""
-    return fitted.measured or trainee.evaluate()
+def _measured(spec: BaseSpec | FinetuneSpec, name: str, trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
+    """The kept weights on what chose their epoch, where they were measured when they were the best; nothing where that trained."""
+    return {} if spec.trains_on_all else {name: fitted.measured or trainee.evaluate()}
 
 
 def _outcome(trainee: WindowTrainee, fitted: Fitted, metrics: dict[str, Any]) -> Outcome:
