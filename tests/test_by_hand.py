@@ -45,7 +45,7 @@ def test_a_damaged_published_model_is_handed_out_anew(project, people):
     for flags in (("train_finetune", *FLAGS, *mode), ("check_checkpoint", model.relative_to(project.folder))):
         done = project.script(*flags, check=False)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-        assert f"delete base_models/{name}.pt and run again: its store hands it out anew" in done.stderr
+        assert f"delete base_models/{name}.pt and run again: its store hands it out again" in done.stderr
     model.unlink()
     project.here("train_finetune", *FLAGS, *mode)
     assert model.read_bytes() == content

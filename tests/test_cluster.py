@@ -158,7 +158,7 @@ def test_packages_are_there_whole_or_not_at_all(tmp_path, installed, monkeypatch
     program(tmp_path, monkeypatch, name, text)
     said = []
     packages.bring(HERE, Layout(tmp_path / "root"), said.append)
-    assert re.search(f"over the network, for they cannot be copied: {reason}", said[-1])
+    assert re.search(f"over the network, because they cannot be copied: {reason}", said[-1])
     assert not list((tmp_path / "root/packages").iterdir())
 
 

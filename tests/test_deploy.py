@@ -171,3 +171,21 @@ def test_two_modules_that_would_make_one_anothers_files_are_refused(folder, stud
     (folder / "Snakefile").write_text(TWO.format(where=where, first=first, second=second))
     done = subprocess.run([str(BIN / "snakemake"), "-n"], cwd=folder, capture_output=True, text=True)
     assert done.returncode and told in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_container_file_has_no_fault():
+    done = subprocess.run([str(BIN / "hadolint"), str(ROOT / "Containerfile")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_job_is_started_in_the_image_when_the_profile_says_so(folder, study, tmp_path):
+    """By an apptainer that notes the image and runs the command outside, for here is no real one."""
+    script = '#!/bin/bash\n[ "$1" = --version ] && exec echo apptainer version 1.4.0\n'
+    script += 'while [[ "$1" != *.sif ]]; do shift; done\necho "$1" >> apptainer.log\nshift\nexec "$@"\n'
+    (tmp_path / "apptainer").write_text(script)
+    (tmp_path / "apptainer").chmod(0o755)
+    (folder / "rootstock.sif").touch()
+    flags = ["--snakefile", str(ROOT / "Snakefile"), "--software-deployment-method", "apptainer"]
+    complete(folder, study, *flags, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    images = (folder / "apptainer.log").read_text().split()
+    assert len(images) == 4 and {Path(image).name for image in images} == {"rootstock.sif"}

@@ -91,7 +91,7 @@ def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:
     reason = _send(server, root, half, size)
     script_on(server, REMOVE if reason else PUBLISH, root, half, name, seconds=REMOVE_SECONDS)
     if reason:
-        say(f"{server.host}: jobs read their packages over the network, for they cannot be copied: {reason}")
+        say(f"{server.host}: jobs read their packages over the network, because they cannot be copied: {reason}")
 
 
 def forget_others(server: Server, place: Layout) -> None:

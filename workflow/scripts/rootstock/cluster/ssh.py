@@ -54,4 +54,4 @@ def _reason(server: Server, said: str) -> str:
     if "Host key verification failed" in said:
         return f"its host key is not known; compare it once: ssh -p {server.port} -l {server.user} {server.host}"
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Warning:")]
-    return lines[-1].strip() if lines else "ssh failed without a word"
+    return lines[-1].strip() if lines else "ssh failed and said nothing"

@@ -175,8 +175,8 @@ def _mended(file: Path) -> str:
         case "model.pt" | "state.pt":
             return f"base_models.py forget {file.parent.name}, and train it again"
         case "best_model.pt":
-            return f"delete {file.parent} and run again: its store hands it out anew"
-    return f"delete {file}" + (" and run again: its store hands it out anew" if is_hash(file.stem) else "")
+            return f"delete {file.parent} and run again: its store hands it out again"
+    return f"delete {file}" + (" and run again: its store hands it out again" if is_hash(file.stem) else "")
 
 
 def _of_object(folder: Path) -> Iterator[Callable[[], list[ModelFile]]]:

@@ -197,7 +197,7 @@ def opened_verified(model: Path, metadata: Path, name: str, below: Path | None =
         fix = (
             f"forget {name} and train it again"
             if below
-            else f"delete {model} and run again: its store hands it out anew"
+            else f"delete {model} and run again: its store hands it out again"
         )
         try:
             file = files.enter_context(opened(model, below))

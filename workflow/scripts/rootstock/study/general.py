@@ -7,7 +7,7 @@ GENERAL: dict[str, tuple[str, str]] = {  # key: what it is, its default
     "data": ("what is trained on, below", "all defaults"),
     "base": ("settings of base training, below; or a list of such sections, whose union is meant", "all defaults"),
     "finetune": (
-        "settings of fine-tuning, below; or a list of such sections. Without this key only base models are trained and told",
+        "settings of fine-tuning, below; or a list of such sections. Without this key only base models are trained and reported",
         "",
     ),
     "jobs": (

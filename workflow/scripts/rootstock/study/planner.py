@@ -184,7 +184,7 @@ class _Planner:
                 [f"{self.collapsed} experiments ask for a training that another one asks for already; each is run once"]
             )
         if ignored := ignored_fields(self.study.jobs or []):
-            self._note([f"jobs: ignored, for they change no weights here: {', '.join(ignored)}"])
+            self._note([f"jobs: ignored, because they change no weights here: {', '.join(ignored)}"])
         return plan
 
     def _tell_apart(self) -> None:

@@ -21,7 +21,7 @@ class Run(Section):
     )
     threads: Count = Field(
         default=1,
-        description="CPU threads of one process; recorded, for other counts give other last bits, and kept when a training is resumed",
+        description="CPU threads of one process; recorded, because other counts give other last bits, and kept when a training resumes",
     )
     gpus: Natural | None = Field(
         default=None,
@@ -46,7 +46,7 @@ class Run(Section):
     )
     compile: bool | Literal["auto"] = Field(
         default=False,
-        description="torch.compile the model (on CPUs it needs g++); auto: where a training's steps repay it, which was measured on CPUs alone; recorded, and kept when a training is resumed",
+        description="torch.compile the model (on CPUs it needs g++); auto: where a training's steps repay it, which was measured on CPUs alone; recorded, and kept when a training resumes",
     )
     warm: bool = Field(
         default=True,
@@ -79,7 +79,7 @@ class Run(Section):
         description="steps between checkpoints that are kept for good, as <store>/<hash>/checkpoint_step_<N>.pt (default: none)",
     )
     collective_timeout: Positive = Field(
-        default=1800, description="seconds that processes wait for each other before they give up"
+        default=1800, description="seconds that processes wait for each other before they stop"
     )
     wait_seconds: Positive | None = Field(
         default=None,

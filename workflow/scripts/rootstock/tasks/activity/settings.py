@@ -226,7 +226,7 @@ class Personal(Section):
     )
     keep_base_if_worse: bool = Field(
         False,
-        description="keep the base model where the fine-tune gets no more of the target's val part right, or as many with no lower loss",
+        description="keep the base model where the fine-tune gets no more of the target's val set right, or as many with no lower loss",
     )
     seed_finetune: Natural | None = Field(None, description="seed of the fine-tune (default: the base's)")
     early_stopping_patience_target: Count | None = Field(

@@ -49,7 +49,9 @@ def _of_students(plan: Plan, table: list[str]) -> Iterator[Callable[[], Any]]:
         if is_here and (dimension or not student.projection_hidden_dim):
             yield partial(_build, student, max_length, dimension)
         else:
-            table.append(f"{student.model.name}: not built here, for it or its teacher is fetched when it is needed")
+            table.append(
+                f"{student.model.name}: not built here, because it or its teacher is fetched when it is needed"
+            )
 
 
 def _build(student: Student, max_length: int, dimension: int | None) -> None:

@@ -93,7 +93,7 @@ def _course(specs: list[Any]) -> str:
 
 def _of_losses(trunks: list[BaseSpec]) -> str:
     return (
-        "We report the mean cross-entropy in nats a token on the test part of each domain, cut into windows that do not "
+        "We report the mean cross-entropy in nats a token on the test set of each domain, cut into windows that do not "
         "overlap, so that each token is predicted once. Of the evaluations on the validation part, every "
         f"{values_of(trunks, 'eval_every')} steps of a trunk, the one with the lowest loss gave the weights that were kept."
     )

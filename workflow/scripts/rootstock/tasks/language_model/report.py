@@ -1,4 +1,4 @@
-"""What is shown of language models: losses on each domain's test part, before and after, and against the trunk continued."""
+"""What is shown of language models: losses on each domain's test set, before and after, and against the trunk continued."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from .tables import SETTINGS, branch_table, branches_of, cool_down_table
 LOSS = Measure(
     "branch",
     "trunk",
-    "loss on the domain's test part",
+    "loss on the domain's test set",
     "nats a token",
     higher_is_better=False,
     digits=3,
@@ -55,9 +55,9 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
     """A table for branches on their own domain, and one for cool-downs on every text."""
     parts = []
     if len(branches := branch_table(summary)):
-        parts += ["Branches, on the test part of their own domain: loss, nats a token", _as_text(branches)]
+        parts += ["Branches, on the test set of their own domain: loss, nats a token", _as_text(branches)]
     if len(cooled := cool_down_table(summary)):
-        parts += ["Trunk and its cool-downs, on the test part of each text: loss, nats a token", _as_text(cooled)]
+        parts += ["Trunk and its cool-downs, on the test set of each text: loss, nats a token", _as_text(cooled)]
     parameters = ", ".join(f"{count:,}" for count in sorted(summary["parameters"].unique()))
     seeds = ", ".join(map(str, sorted(summary["base_seed"].unique())))
     return "\n\n".join([*parts, f"Parameters: {parameters}. Seeds of the trunk: {seeds}."]) + "\n"

@@ -66,13 +66,13 @@ def beside_trunk(branches: pd.DataFrame, material: Material) -> list[Figure]:
         rows.groupby("domain", sort=False)[list(SIDES)].mean().rename(columns=SIDES).dropna(axis="columns", how="all")
     )
     values = values[:MOST_ROWS]
-    caption = f"{label}. A row is a domain, a mark the loss on its test part; left is better."
+    caption = f"{label}. A row is a domain, a mark the loss on its test set; left is better."
     if SIDES["continued"] in values:
         caption += " The trunk continued went on with all text for as many tokens at the same learning rates."
     return [
         Figure(
             "domains", "Branches beside their trunk", caption, _told(values),
-            draw_named.rows(values, f"loss on the domain's test part, {NATS}"), values.reset_index(),
+            draw_named.rows(values, f"loss on the domain's test set, {NATS}"), values.reset_index(),
         )
     ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def by_domain(branches: pd.DataFrame, material: Material) -> list[Figure]:
     values = pd.concat([before.to_frame(TRUNK).T, after])
     changes = values - values.iloc[0]
     caption = (
-        f"{label}. Loss in {NATS} on the test part of a text (column) before, in the row of the trunk, and after learning "
+        f"{label}. Loss in {NATS} on the test set of a text (column) before, in the row of the trunk, and after learning "
         "from one domain (row); general is all text together. Shaded by the change against the trunk; a dot in the corner "
         "marks a loss that became worse."
     )
@@ -113,7 +113,7 @@ def trunk_budgets(summary: pd.DataFrame) -> list[Figure]:
         pd.DataFrame({"line": rows["called"], "x": tokens, "loss": rows[f"{prefix}{GENERAL}"]})
         for rows, tokens, prefix in sides
     )
-    caption = "A mark is the mean over seeds of the loss on the test part of all text, a band goes from the lowest seed to the highest."
+    caption = "A mark is the mean over seeds of the loss on the test set of all text, a band goes from the lowest seed to the highest."
     return _budgets("budgets", "Loss by budget", points, caption, TOKENS, "loss on all text")
 
 
@@ -134,7 +134,7 @@ def branch_budgets(branches: pd.DataFrame, question: Question | None) -> list[Fi
             for label, rows in lines
         )
         means = points.groupby(["line", "x", "domain"], sort=False)["loss"].mean().reset_index()
-        caption = "A mark is the mean over domains of the loss on their test parts, a band goes from the lowest domain to the highest."
+        caption = "A mark is the mean over domains of the loss on their test sets, a band goes from the lowest domain to the highest."
         name, label = f"{words}_budgets", f"million tokens of the {words}"
         found += _budgets(name, f"Branches by budget of the {words}", means, caption, label, "loss on the own domain")
     return found
@@ -227,7 +227,7 @@ def branch_losses(branches: pd.DataFrame, question: Question | None, sizes: dict
     table = pd.concat([branches[keys], pd.DataFrame(columns)], axis=1)
     frame = table.groupby(keys, sort=False, dropna=False).mean().reset_index().dropna(axis="columns", how="all")
     caption = (
-        f"Loss in {NATS} on the test part of its own domain; general is all text together. "
+        f"Loss in {NATS} on the test set of its own domain; general is all text together. "
         f"{BITS_ARE if own.notna().any() else ''}With several seeds, means over them."
     )
     digits = dict.fromkeys(columns_of(frame), 3) | {"target_data_pct": 2, "tokens to learn from": 0}
@@ -249,9 +249,7 @@ def trunk_losses(summary: pd.DataFrame, sizes: dict[str, dict[str, int]]) -> Tab
     frame = (
         pd.concat(rows).groupby(["model", "text"], sort=False).mean().reset_index().dropna(axis="columns", how="all")
     )
-    caption = (
-        f"Loss on the test part of each text; general is all of them together. {BITS_ARE if BITS in frame else ''}"
-    )
+    caption = f"Loss on the test set of each text; general is all of them together. {BITS_ARE if BITS in frame else ''}"
     return Table(
         "trunks",
         "Trunks and cool-downs",

@@ -97,7 +97,7 @@ class Training(Optimisation):
     decay_pct: Fraction | None = Field(None, description="share of max_steps over which wsd decays (default: 0.2)")
     gradient_clip: Positive | None = Field(1.0, description="largest norm of the gradient; null does not clip")
     eval_every: Count = Field(250, description="steps between evaluations; the best one's weights are kept")
-    eval_tokens: Count = Field(65_536, description="tokens of the val part, at most, that such an evaluation reads")
+    eval_tokens: Count = Field(65_536, description="tokens of the val set, at most, that such an evaluation reads")
     early_stopping_patience: Count | None = Field(
         None, description="evaluations without a lower loss before training stops; null never stops early"
     )

@@ -100,7 +100,7 @@ def cool_downs_of(summary: pd.DataFrame, apart: tuple[str, ...] = ()) -> pd.Data
 
 
 def bytes_to_test(folder: Path) -> dict[str, int]:
-    """Bytes of the test part of each domain of prepared text, and of all of it; empty where they were not recorded."""
+    """Bytes of the test set of each domain of prepared text, and of all of it; empty where they were not recorded."""
     try:
         domains = read_json(folder / "manifest.json")["domains"]
         sizes = {name: sum(int(shard["bytes"]) for shard in splits["test"]) for name, splits in domains.items()}
@@ -112,7 +112,7 @@ def bytes_to_test(folder: Path) -> dict[str, int]:
 def bits_a_byte(rows: pd.DataFrame, sizes: dict[str, dict[str, int]]) -> pd.DataFrame:
     """What a loss on each text, in nats a token, is multiplied by to have bits a byte: a row a row, a column a text.
 
-    `sizes`: by path of the experiment, the bytes of the test part of each text; what is not known is NaN.
+    `sizes`: by path of the experiment, the bytes of the test set of each text; what is not known is NaN.
     """
     factors = {
         text: [

@@ -35,7 +35,7 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Go on from the trunk, on one domain or on all text; measure before and after on the test part of every domain."""
+    """Go on from the trunk, on one domain or on all text; measure before and after on the test set of every domain."""
     text = open_prepared(inputs.folder)
     model, before = _measured_trunk(inputs, text, context)
     domains = text.domains if spec.domain is None else [spec.domain]
@@ -53,7 +53,7 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
 
 
 def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
-    """The trunk on the test part of every domain."""
+    """The trunk on the test set of every domain."""
     model, before = _measured_trunk(inputs, open_prepared(inputs.folder), context)
     metrics = {"base": before, "test": before, "n_train": 0, "parameters": count_parameters(model)}
     return untrained(inputs.base.content, metrics)
@@ -118,7 +118,7 @@ def _measure(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Cont
 
 
 def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
-    """Loss and perplexity on the test part of each domain, and of all text: the mean over all of their tokens."""
+    """Loss and perplexity on the test set of each domain, and of all text: the mean over all of their tokens."""
     found = {domain: measure(text.stream([domain], "test")) for domain in text.domains}
     return found | {GENERAL: together(list(found.values()))}
 
