@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from rootstock.job.prepare import prepare
 from rootstock.study.problems import Refusal
 from rootstock.tasks.language_model import prepare as preparation
+from rootstock.tasks.language_model import shards
 from rootstock.tasks.language_model.dataset import Document
 from rootstock.tasks.language_model.settings import SPLITS
 from rootstock.tasks.language_model.shards import TokenStream, open_prepared, token_type
@@ -105,6 +106,31 @@ def test_lines_and_rows(tmp_path):
     parquet.write_table(pyarrow.table({"text": ["x", None, "y"], "n": [1, 2, 3]}), tmp_path / "b.parquet")
     assert list(read_texts(tmp_path / "a.jsonl")) == ["één", "two"]
     assert list(read_texts(tmp_path / "b.parquet")) == ["x", "y"]
+
+
+def test_a_parquet_file_is_read_a_little_at_a_time(tmp_path):
+    """Though it is one row group: 40 MB, of which a few are in memory at once."""
+    file, rows = tmp_path / "a.parquet", [f"{number} " + f"{number:09}" * 1000 for number in range(4500)]
+    table = pyarrow.table({"text": rows})
+    parquet.write_table(table, file, len(rows), compression="none", use_dictionary=False, write_batch_size=16)
+    del table
+    assert file.stat().st_size > 40e6
+    before, most = pyarrow.total_allocated_bytes(), 0
+    for text, row in zip(read_texts(file), rows, strict=True):
+        assert text == row
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    assert most < 15e6
+
+
+def test_a_shard_is_the_same_however_many_texts_are_encoded_at_a_time(spec, tmp_path, monkeypatch):
+    made(spec, tmp_path / "p")
+    texts = (tmp_path / "data/tiny/plants.txt").read_text().split("\n\n")
+    for folder, count in (("few", 7), ("all", 1000)):
+        monkeypatch.setattr(shards, "TEXTS_AT_ONCE", count)
+        (tmp_path / folder).mkdir()
+        shards.write_shard(tmp_path / folder, "s", texts, tmp_path / "p/tokenizer.json")
+    for name in ("s.tokens", "s.index", "s.json"):
+        assert (tmp_path / "few" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
 
 
 FAULTS = [

@@ -12,6 +12,9 @@ from .specs import BaseSpec, FinetuneSpec
 
 NUMBER = 4  # bytes of a float32; mixed precision keeps copies beside it
 BUILT_IN = 30 * MB  # of tokens of all ontologies
+MOST_MAPPED = (
+    8000 * MB
+)  # of tokens that memory is asked for: text may be larger than it, the kernel drops what it read before
 UNPACKED = 5  # times that text of a parquet file is larger
 BYTES_OF_A_WORD = 20  # of a tokenizer's file, at least, for each entry of its vocabulary
 LOADED = 600 * MB
@@ -57,4 +60,5 @@ def _words(data: Data) -> int:
 def _tokens(data: Data) -> int:
     """Bytes of the tokens of a user's text: a token stands for two letters or more, and takes two to four bytes."""
     files = (file for group in files_by_domain(Path(data.path or "")).values() for file in group)
-    return sum(file.stat().st_size * (UNPACKED if file.suffix == ".parquet" else 1) for file in files)
+    size = sum(file.stat().st_size * (UNPACKED if file.suffix == ".parquet" else 1) for file in files)
+    return min(size, MOST_MAPPED)

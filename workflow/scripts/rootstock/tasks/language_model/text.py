@@ -12,6 +12,9 @@ from .ontologies import read_ontology
 from .settings import SPLITS
 from .specs import PreparedSpec
 
+ROWS_AT_ONCE = 256  # of a parquet file: one row may be a book
+READ_AT_ONCE = 2**20  # bytes; else all of a row group is read, which may be the whole file
+
 _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 
 
@@ -77,10 +80,10 @@ def _parquet_rows(file: Path) -> Iterator[str]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(file) as table:
+        with parquet.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as table:
             if "text" not in table.schema_arrow.names:
                 raise Refusal(f"{file}: has no column text; it has {', '.join(table.schema_arrow.names)}")
-            for batch in table.iter_batches(columns=["text"]):
+            for batch in table.iter_batches(ROWS_AT_ONCE, columns=["text"]):
                 yield from (value for value in batch.column(0).to_pylist() if isinstance(value, str))
     except (pyarrow.ArrowException, OSError) as error:
         raise Refusal(f"{file}: is not a parquet file ({str(error).splitlines()[0][:120]})") from None
