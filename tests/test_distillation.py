@@ -289,6 +289,23 @@ def test_an_epoch_is_drawn_anew_and_a_pure_function_of_seed_and_epoch():
     assert [len(b) for b in even_batches(torch.arange(50), 16)] == [13, 13, 12, 12]
 
 
+def test_batches_by_topic_hold_the_same_pairs_in_company_that_is_alike(tiny):
+    by_chance, by_topic = (phase(tiny, Retrieval, topic_batches=topic) for topic in (None, True))
+    one, other, again, later = (
+        kind.batches(epoch) for kind, epoch in ((by_chance, 1), (by_topic, 1), (by_topic, 1), (by_topic, 2))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(other, again, strict=True))
+    assert sorted(map(len, other)) == sorted(map(len, one)) and len(one) > 3
+    assert sorted(torch.cat(other).tolist()) == sorted(torch.cat(one).tolist())
+    assert [batch.tolist() for batch in other] != [batch.tolist() for batch in later]
+
+    def likeness(batches):
+        vectors = [by_topic.vectors.passages[by_topic.text.pairs[batch.numpy(), 1]].astype(float) for batch in batches]
+        return np.mean([(v @ v.T).mean() for v in vectors])
+
+    assert likeness(other) > likeness(one) + 0.01, (likeness(other), likeness(one))
+
+
 def test_the_same_vectors_in_any_company(tiny):
     """Padding and the texts beside it do not change a vector."""
     trained = phase(tiny, General)
@@ -350,6 +367,11 @@ def faults(**sections) -> list[str]:
         ({"finetune": {"temperature": 0}}, "finetune.temperature: 0 needs a number above 0"),
         ({"finetune": {"num_negatives": 65}}, "finetune.num_negatives: 65 needs a number of at most 64"),
         ({"finetune": {"num_negatives": 0, "in_batch_negatives": False}}, "finetune.in_batch_negatives: false leaves"),
+        (
+            {"finetune": {"topic_batches": True, "in_batch_negatives": False}},
+            "finetune.topic_batches: true needs in_batch_negatives: true",
+        ),
+        ({"finetune": {"rank": 2}}, "finetune.rank: 2 needs mode lora, not phase2"),
         ({"base": {"mrl_dimensions": [8]}}, "base.mrl_dimensions: [8] are the student's own"),
         (
             {"base": {"mrl_dimensions": [32], "use_projection": False, "projection_hidden_dim": None}},

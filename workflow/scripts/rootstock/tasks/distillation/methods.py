@@ -67,7 +67,8 @@ def _of_phase_2(second: list[FinetuneSpec]) -> list[str]:
     has_batch = any(one.in_batch_negatives for one in second)
     contrast = (
         f"{values_of(second, 'infonce_weight')} × InfoNCE (temperature {values_of(second, 'temperature')}, "
-        f"{values_of(second, 'num_negatives')} hard negatives{', other passages of the batch as negatives' if has_batch else ''})"
+        f"{values_of(second, 'num_negatives')} hard negatives{', other passages of the batch as negatives' if has_batch else ''}"
+        f"{', batches of pairs with passages alike to the teacher' if any(one.topic_batches for one in second) else ''})"
     )
     near = f" plus {values_of(second, 'mse_weight')} × the mean squared error to the teacher"
     has_near = any(one.mse_weight for one in second)
