@@ -809,3 +809,25 @@ def test_a_student_of_another_kind_is_made_smaller_too(tmp_path):
     identity = pretrained(str(tmp_path / "m"), "base.student", Fingerprints(tmp_path / "f"), Problems()).identity
     model, _ = pretrained_student(Student(model=identity, layers=(2,), projection_hidden_dim=8), 16, 5)
     assert model.transformer.config.num_hidden_layers == 1 and model.dimension == 5
+
+
+def test_the_teacher_stands_for_negatives_in_both_phases(tiny):
+    """By hand: each query with the teacher's vector of its passage among those of the passages mined for it."""
+    phase1 = {weight: phase(tiny, General, retrieval_weight=weight) for weight in (0.0, 0.5)}
+    phase2 = {given: phase(tiny, Retrieval, teacher_negatives=given, num_negatives=0) for given in (None, True)}
+    numbers = torch.from_numpy(phase1[0.0].train[:7])
+
+    def wanted(trained: General | Retrieval, temperature: float) -> float:
+        total = 0.0
+        for query, passage in trained.text.pairs[numbers.numpy()]:
+            own = trained.encoder(trained.model, np.array([query]), np.array([passage]))[0][0].detach().double().numpy()
+            near = trained.vectors.mined[query]
+            rivals = trained.vectors.passages[near[near >= 0]].astype(float) @ own / temperature
+            true = trained.vectors.passages[passage].astype(float) @ own / temperature
+            total += np.log(np.exp(rivals - true).sum() + 1)
+        return total
+
+    for loss, temperature, factor in ((phase1, 0.05, 0.5), (phase2, STUDY.get("temperature", 0.05), 1.0)):
+        without, with_it = (trained.loss(trained.model, numbers, 1).item() for trained in loss.values())
+        one = next(iter(loss.values()))
+        assert with_it - without == pytest.approx(factor * wanted(one, temperature), rel=1e-3) and with_it > without + 1
