@@ -289,6 +289,23 @@ def test_an_epoch_is_drawn_anew_and_a_pure_function_of_seed_and_epoch():
     assert [len(b) for b in even_batches(torch.arange(50), 16)] == [13, 13, 12, 12]
 
 
+def test_batches_by_topic_hold_the_same_pairs_in_company_that_is_alike(tiny):
+    by_chance, by_topic = (phase(tiny, Retrieval, topic_batches=topic) for topic in (None, True))
+    one, other, again, later = (
+        kind.batches(epoch) for kind, epoch in ((by_chance, 1), (by_topic, 1), (by_topic, 1), (by_topic, 2))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(other, again, strict=True))
+    assert sorted(map(len, other)) == sorted(map(len, one)) and len(one) > 3
+    assert sorted(torch.cat(other).tolist()) == sorted(torch.cat(one).tolist())
+    assert [batch.tolist() for batch in other] != [batch.tolist() for batch in later]
+
+    def likeness(batches):
+        vectors = [by_topic.vectors.passages[by_topic.text.pairs[batch.numpy(), 1]].astype(float) for batch in batches]
+        return np.mean([(v @ v.T).mean() for v in vectors])
+
+    assert likeness(other) > likeness(one) + 0.01, (likeness(other), likeness(one))
+
+
 def test_the_same_vectors_in_any_company(tiny):
     """Padding and the texts beside it do not change a vector."""
     trained = phase(tiny, General)
@@ -350,6 +367,11 @@ def faults(**sections) -> list[str]:
         ({"finetune": {"temperature": 0}}, "finetune.temperature: 0 needs a number above 0"),
         ({"finetune": {"num_negatives": 65}}, "finetune.num_negatives: 65 needs a number of at most 64"),
         ({"finetune": {"num_negatives": 0, "in_batch_negatives": False}}, "finetune.in_batch_negatives: false leaves"),
+        (
+            {"finetune": {"topic_batches": True, "in_batch_negatives": False}},
+            "finetune.topic_batches: true needs in_batch_negatives: true",
+        ),
+        ({"finetune": {"rank": 2}}, "finetune.rank: 2 needs mode lora, not phase2"),
         ({"base": {"mrl_dimensions": [8]}}, "base.mrl_dimensions: [8] are the student's own"),
         (
             {"base": {"mrl_dimensions": [32], "use_projection": False, "projection_hidden_dim": None}},
@@ -787,3 +809,25 @@ def test_a_student_of_another_kind_is_made_smaller_too(tmp_path):
     identity = pretrained(str(tmp_path / "m"), "base.student", Fingerprints(tmp_path / "f"), Problems()).identity
     model, _ = pretrained_student(Student(model=identity, layers=(2,), projection_hidden_dim=8), 16, 5)
     assert model.transformer.config.num_hidden_layers == 1 and model.dimension == 5
+
+
+def test_the_teacher_stands_for_negatives_in_both_phases(tiny):
+    """By hand: each query with the teacher's vector of its passage among those of the passages mined for it."""
+    phase1 = {weight: phase(tiny, General, retrieval_weight=weight) for weight in (0.0, 0.5)}
+    phase2 = {given: phase(tiny, Retrieval, teacher_negatives=given, num_negatives=0) for given in (None, True)}
+    numbers = torch.from_numpy(phase1[0.0].train[:7])
+
+    def wanted(trained: General | Retrieval, temperature: float) -> float:
+        total = 0.0
+        for query, passage in trained.text.pairs[numbers.numpy()]:
+            own = trained.encoder(trained.model, np.array([query]), np.array([passage]))[0][0].detach().double().numpy()
+            near = trained.vectors.mined[query]
+            rivals = trained.vectors.passages[near[near >= 0]].astype(float) @ own / temperature
+            true = trained.vectors.passages[passage].astype(float) @ own / temperature
+            total += np.log(np.exp(rivals - true).sum() + 1)
+        return total
+
+    for loss, temperature, factor in ((phase1, 0.05, 0.5), (phase2, STUDY.get("temperature", 0.05), 1.0)):
+        without, with_it = (trained.loss(trained.model, numbers, 1).item() for trained in loss.values())
+        one = next(iter(loss.values()))
+        assert with_it - without == pytest.approx(factor * wanted(one, temperature), rel=1e-3) and with_it > without + 1

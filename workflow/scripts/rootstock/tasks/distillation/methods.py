@@ -6,6 +6,8 @@ from ...results.wording import counted, listed, numbered, percentages, shown, va
 from ...study.plan import Plan
 from .specs import BaseSpec, FinetuneSpec, TeacherIdentity, TextIdentity
 
+AMONG_TEACHERS = "InfoNCE of each query with the teacher's embeddings of its passage and of up to 64 hard negatives"
+
 
 def methods(plan: Plan) -> list[str]:
     bases = [training.spec for training in plan.bases.values() if isinstance(training.spec, BaseSpec)]
@@ -55,9 +57,11 @@ def _of_students(bases: list[BaseSpec]) -> list[str]:
 
 def _of_phase_1(bases: list[BaseSpec]) -> list[str]:
     frozen = " with frozen word embeddings" if all(base.freeze_word_embeddings for base in bases) else ""
+    finds = f" plus {values_of(bases, 'retrieval_weight')} × {AMONG_TEACHERS} (temperature 0.05)"
     return [
         f"Phase 1 minimised {values_of(bases, 'mse_weight')} × the mean squared error plus {values_of(bases, 'cosine_weight')} × "
-        f"(1 - cosine) between student and teacher{frozen}, {_course(bases)}."
+        f"(1 - cosine) between student and teacher{finds if any(one.retrieval_weight for one in bases) else ''}{frozen}, "
+        f"{_course(bases)}."
     ]
 
 
@@ -67,8 +71,11 @@ def _of_phase_2(second: list[FinetuneSpec]) -> list[str]:
     has_batch = any(one.in_batch_negatives for one in second)
     contrast = (
         f"{values_of(second, 'infonce_weight')} × InfoNCE (temperature {values_of(second, 'temperature')}, "
-        f"{values_of(second, 'num_negatives')} hard negatives{', other passages of the batch as negatives' if has_batch else ''})"
+        f"{values_of(second, 'num_negatives')} hard negatives{', other passages of the batch as negatives' if has_batch else ''}"
+        f"{', batches of pairs with passages alike to the teacher' if any(one.topic_batches for one in second) else ''})"
     )
+    if any(one.teacher_negatives for one in second):
+        contrast += f" plus {AMONG_TEACHERS}"
     near = f" plus {values_of(second, 'mse_weight')} × the mean squared error to the teacher"
     has_near = any(one.mse_weight for one in second)
     told = [f"Phase 2 started from phase 1 and minimised {contrast}{near if has_near else ''}, {_course(second)}."]

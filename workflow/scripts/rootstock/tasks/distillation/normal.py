@@ -18,5 +18,5 @@ def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
         if packaged and packaged.dropout == spec.student.dropout:  # as the student has it anyway
             changes["student"] = spec.student.model_copy(update={"dropout": None})
     elif spec.trains and not spec.infonce_weight:
-        changes |= {name: Contrast.model_fields[name].default for name in OF_CONTRAST}
+        changes |= {name: Contrast.model_fields[name].default for name in OF_CONTRAST} | {"teacher_negatives": None}
     return renewed(spec, **changes)

@@ -15,3 +15,27 @@ def pairs_of_epoch(
             rank[of_it] = np.arange(len(of_it))
         order = order[rank < most_per_dataset]
     return pairs[order[:most]]
+
+
+def alike_together(
+    pairs: np.ndarray, points: np.ndarray, sizes: list[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Batches of these `sizes`, in chance order, of pairs [N] whose points [N, d] lie near each other.
+
+    Halved again and again along the line through two random points: topic-aware sampling (Hofstätter et al. 2021) without
+    k-means, so that each batch is as large as asked for.
+    """
+    batches = _halved(pairs, points, sizes, rng)
+    return [batches[number] for number in rng.permutation(len(batches))]
+
+
+def _halved(pairs: np.ndarray, points: np.ndarray, sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:
+    if len(sizes) == 1:
+        return [pairs]
+    one, other = points[rng.choice(len(pairs), 2, replace=False)]
+    order, half = np.argsort(points @ (one - other), kind="stable"), len(sizes) // 2
+    near, far = np.split(order, [sum(sizes[:half])])
+    return [
+        *_halved(pairs[near], points[near], sizes[:half], rng),
+        *_halved(pairs[far], points[far], sizes[half:], rng),
+    ]

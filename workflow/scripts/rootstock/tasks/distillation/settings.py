@@ -118,6 +118,10 @@ class Base(Training):
     )
     mse_weight: NonNegative = Field(1.0, description="weight of the mean squared error to the teacher's vectors")
     cosine_weight: NonNegative = Field(1.0, description="weight of 1 - cosine to the teacher's vectors")
+    retrieval_weight: NonNegative = Field(
+        0.0,
+        description="weight of InfoNCE of a query with the teacher's vectors of its passage and of 64 hard negatives, which costs nothing",
+    )
     max_samples_per_dataset: Count | None = Field(
         None, description="pairs of one ontology or file in an epoch at most, drawn anew each epoch (default: all)"
     )
@@ -138,6 +142,14 @@ class Contrast(Section):
     )
     in_batch_negatives: bool = Field(
         True, description="all other passages of the global batch are negatives too, but a query's true ones"
+    )
+    teacher_negatives: bool = Field(
+        False,
+        description="InfoNCE also of a query with the teacher's vectors of its passage and of 64 hard negatives, which costs nothing",
+    )
+    topic_batches: bool = Field(
+        False,
+        description="a batch has pairs whose passages are alike to the teacher, so that in-batch negatives are hard ones; costs nothing",
     )
     max_samples: Count | None = Field(
         None, description="pairs in an epoch at most, drawn anew each epoch (default: all)"

@@ -96,6 +96,7 @@ class BaseSpec(Training, spec.BaseSpec):
     use_projection: bool
     mse_weight: float
     cosine_weight: float
+    retrieval_weight: Annotated[Float, Introduced(0.0)] = 0.0
     max_samples_per_dataset: int | None = None
 
     def course(self) -> Course:
@@ -134,6 +135,8 @@ class FinetuneSpec(
     task: Literal["distillation"] = "distillation"
     data: DataIdentity
     mode: Mode
+    teacher_negatives: Annotated[Literal[True] | None, Introduced(None)] = None
+    topic_batches: Annotated[Literal[True] | None, Introduced(None)] = None
     rank: Annotated[int | None, Introduced(None)] = None
     alpha: Annotated[Float | None, Introduced(None)] = None
 

@@ -22,7 +22,9 @@ from .specs import LORA, BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, Pre
 Asked = Request[Scope, Data, Base, Finetune]
 
 FAMILIES = ("mpnet", "minilm", "distilbert", "distilroberta", "roberta", "bert", "e5", "bge", "gte")
-OF_PHASE1 = ("freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "max_samples_per_dataset")
+OF_PHASE1 = (
+    "freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "retrieval_weight", "max_samples_per_dataset",
+)  # fmt: skip
 OF_PHASE2 = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
 RANK = 8  # of an update, where none is given
 UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
@@ -64,6 +66,8 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             if finetune.mode != "base_only" and lonely:
                 fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
                 problems.add("finetune.in_batch_negatives", False, fix)
+            if finetune.topic_batches and not finetune.in_batch_negatives:
+                problems.add("finetune.topic_batches", True, "needs in_batch_negatives: true; remove one of them")
             for name in LORA:
                 if finetune.mode != "lora" and (value := getattr(finetune, name)) is not None:
                     problems.add(f"finetune.{name}", value, f"needs mode lora, not {finetune.mode}")
@@ -105,8 +109,10 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             return FinetuneSpec(**common)
         training = inherited(Training, base, wish, seed="seed_finetune")
         rank = wish.rank or RANK
-        update = {"rank": rank, "alpha": wish.alpha or 2.0 * rank} if wish.mode == "lora" else {}
-        return FinetuneSpec(**training, **common, **update, **{name: getattr(wish, name) for name in OF_PHASE2})
+        own: dict[str, Any] = {name: getattr(wish, name) for name in OF_PHASE2}
+        own |= {"rank": rank, "alpha": wish.alpha or 2.0 * rank} if wish.mode == "lora" else {}
+        own |= {name: getattr(wish, name) or None for name in ("teacher_negatives", "topic_batches")}
+        return FinetuneSpec(**training, **common, **own)
 
     def normalised(self, spec: TrainingSpec) -> TrainingSpec:
         assert isinstance(spec, BaseSpec | FinetuneSpec)

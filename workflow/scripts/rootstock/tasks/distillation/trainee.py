@@ -15,7 +15,7 @@ from ...engine.loop import PRECISIONS
 from ...engine.progress import Context
 from ...study.problems import Refusal
 from .losses import cosine_distance, info_nce, mse, nested
-from .sampling import pairs_of_epoch
+from .sampling import alike_together, pairs_of_epoch
 from .specs import BaseSpec, FinetuneSpec
 from .student import SentenceEncoder, Tokenizer, architecture_of
 from .text import NONE, Text
@@ -23,6 +23,8 @@ from .vectors import Vectors
 
 SpecT = TypeVar("SpecT", BaseSpec, FinetuneSpec)
 TEXTS_PER_EVALUATION = 256
+TEMPERATURE = 0.05  # of InfoNCE in phase 1
+TOPICS = 1  # which of an epoch's random numbers: beside those that draw its pairs
 
 
 class Encoder:
@@ -111,6 +113,17 @@ class Phase(ABC, Generic[SpecT]):
     def _read(self, array: np.ndarray, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array[rows], dtype=np.float32)).to(self.device)
 
+    def among_teachers(self, query: Tensor, numbers: np.ndarray, temperature: float) -> Tensor:
+        """Summed InfoNCE of vectors [N, d] of these pairs' queries with the teacher's of their passages, each among those of the
+        passages mined for the query: hard negatives that no student has to encode."""
+        queries, passages = self.text.pairs[numbers].T
+        mined = np.asarray(self.vectors.mined[queries])  # (n, k)
+        real = torch.from_numpy(mined != NONE).to(self.device)
+        own = self._read(self.vectors.passages, passages)
+        others = self._read(self.vectors.passages, np.maximum(mined, 0).ravel()).view(*mined.shape, -1)
+        parts = (info_nce(q, p, o, real, temperature).sum() for q, p, o in self.nested(query, own, others))
+        return torch.stack(list(parts)).sum()
+
     def nested(self, *vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """The same vectors cut to each of the dimensions that shall be learned."""
         return zip(*(nested(v, self.dimensions) for v in vectors), strict=True)
@@ -129,6 +142,9 @@ class General(Phase[BaseSpec]):
                 distance = self.spec.mse_weight * mse(student, teacher)
                 distance = distance + self.spec.cosine_weight * cosine_distance(student, teacher)
                 total = total + distance.sum()
+        if self.spec.retrieval_weight:
+            found = self.among_teachers(own[0], samples.numpy(), TEMPERATURE)
+            total = total + 2 * self.spec.retrieval_weight * found
         return total / (2 * len(self.dimensions))  # the mean over roles and nested dimensions
 
 
@@ -141,6 +157,16 @@ class Retrieval(Phase[FinetuneSpec]):
         self.is_train = np.asarray(self.text.passage_split) == 0
         self._check()
 
+    def batches(self, epoch: int) -> list[Tensor]:
+        """With `topic_batches` of pairs whose passages the teacher sees alike, for those are hard negatives of each other."""
+        batches = super().batches(epoch)
+        if not self.spec.topic_batches:
+            return batches
+        pairs, sizes = torch.cat(batches).numpy(), [len(batch) for batch in batches]
+        points = np.asarray(self.vectors.passages[self.text.pairs[pairs, 1]], dtype=np.float32)
+        rng = np.random.default_rng([self.spec.seed, epoch, TOPICS])
+        return [torch.from_numpy(batch) for batch in alike_together(pairs, points, sizes, rng)]
+
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         numbers = samples.numpy()
         queries, passages = self.text.pairs[numbers].T
@@ -152,6 +178,8 @@ class Retrieval(Phase[FinetuneSpec]):
             others, allowed = self._others(queries, passages, positive, negatives, given, hard)
             for q, p, o in self.nested(query, positive, others):
                 total = total + self.spec.infonce_weight * info_nce(q, p, o, allowed, self.spec.temperature).sum()
+            if self.spec.teacher_negatives:
+                total = total + self.spec.infonce_weight * self.among_teachers(query, numbers, self.spec.temperature)
         if self.spec.mse_weight:
             for own, target in zip((query, positive), self.targets(queries, passages), strict=True):
                 for student, teacher in self.nested(own, target):
@@ -212,7 +240,7 @@ class Retrieval(Phase[FinetuneSpec]):
                 f"run.micro_batch_size: {micro} cuts a process's {mine} pairs, but in_batch_negatives needs them at once; "
                 "remove it, or set finetune.in_batch_negatives: false"
             )
-        if in_batch and len(self.batches(1)[-1]) < self.world.size:
+        if in_batch and min(map(len, self.batches(1))) < self.world.size:
             raise Refusal(f"finetune.batch_size: {self.spec.batch_size} leaves a process without pairs; make it larger")
         corpus = int(self.is_train.sum())
         if self.spec.num_negatives >= corpus:
