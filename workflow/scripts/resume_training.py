@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def chosen_file(given: str) -> Path | None:
-    """The file of --checkpoint: in a folder of a model its model, which says how that goes on; None for a hash or its beginning."""
+    """The file of --checkpoint: in a folder of a model its model, which says how that continues; None for a hash or its beginning."""
     path = Path(given)
     if os.path.isdir(given):
         return next((path / name for name in ("best_model.pt", "model.pt") if (path / name).is_file()), path)
@@ -124,7 +124,7 @@ def require_bounded(file: ModelFile, args: argparse.Namespace) -> None:
 
 
 def resumed(file: ModelFile, state: dict[str, Any], changes: dict[str, int]) -> Resumption:
-    """The training that goes on from a file, whose content is `state`."""
+    """The training that continues from a file, whose content is `state`."""
     spec = spec_of(file.spec)
     for name in changes:
         if name not in type(spec).model_fields:

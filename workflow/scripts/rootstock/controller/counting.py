@@ -69,7 +69,7 @@ class Count:
         return "" if left is None else f"about {clock(left)} left"
 
     def end(self) -> None:
-        """The run goes on no more: what it did not come to is not begun."""
+        """The run has ended: what it did not come to is not begun."""
         for name, (kind, state) in list(self._now.items()):
             if state in ("waiting", HANDED_BACK):
                 self.note(name, kind, "not begun")

@@ -1,4 +1,4 @@
-"""A run as it goes on: which of its jobs run, what is done, what failed and why, from Snakemake's events and the jobs' records."""
+"""A run under way: which of its jobs run, what is done, what failed and why, from Snakemake's events and the jobs' records."""
 
 import time
 from pathlib import Path

@@ -78,7 +78,7 @@ class Hooks:
         print(answer(self.plan, log))
 
     def onerror(self, log: Sequence[str]) -> None:
-        """What is there all the same; after a Ctrl-C, how it goes on."""
+        """What is there all the same; after a Ctrl-C, how to resume."""
         self.screen.end()
         if not self.stop.is_asked:
             say(AGAIN)

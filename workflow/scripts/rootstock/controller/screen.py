@@ -20,7 +20,7 @@ SCREEN = "DefaultStreamHandler"  # Snakemake's names for what writes on the scre
 LOG_FILE = "DefaultLogFileHandler"  # and into .snakemake/log
 UNTOLD = (LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO)
 TICK_SECONDS = 1.0
-LAST_SECONDS = 10.0  # at the end of a run, for a terminal that does not go on
+LAST_SECONDS = 10.0  # at the end of a run, for a terminal that reads no more
 STOPPING = "Terminating processes on user request"  # how Snakemake's message of a Ctrl-C begins
 AGAIN = "Mend that and run again: what is finished stays."
 STOPPED = "Stopped: nothing is lost, the same command resumes from here."
@@ -93,7 +93,7 @@ class Screen(logging.Handler):
             self.is_broken = True
             self.teller.give_up(fault)
         if self.is_broken and record:
-            with suppress(Exception):  # nobody reads any more, as after `| head`: the run goes on
+            with suppress(Exception):  # nobody reads any more, as after `| head`: the run continues
                 self.before.handle(record)
 
 

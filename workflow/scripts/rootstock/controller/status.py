@@ -53,7 +53,7 @@ class JobStatus:
 
 
 def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
-    """Every training of a plan, base models first. `has_ended`: its run goes on no more, though it still has its turn."""
+    """Every training of a plan, base models first. `has_ended`: its run has ended, though it still has its turn."""
     run = None if has_ended else under_way(plan.study.name)
     return [_status(plan, asked, run, records) for asked in _asked(plan)]
 

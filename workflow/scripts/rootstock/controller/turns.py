@@ -70,12 +70,12 @@ def take_turn(
 
 
 def is_under_way(study: str, folder: Path = FOLDER) -> bool:
-    """Whether a run of a study goes on now, in this project folder."""
+    """Whether a run of a study is under way in this project folder."""
     return is_held(_lock(study, folder))
 
 
 def under_way(study: str, folder: Path = FOLDER) -> Turn | None:
-    """The run of a study that goes on now, in this project folder."""
+    """The run of a study that is under way in this project folder."""
     return _read(folder / f"{study}.json") if is_under_way(study, folder) else None
 
 

@@ -44,7 +44,7 @@ class Checkpoints:
         self.store = folder.parent.parent  # no link below it is followed
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.about, self.keep_every, self.trust = about or {}, keep_every, trust
-        self.is_resumed = True  # whether the training goes on from the newest of these
+        self.is_resumed = True  # whether the training resumes from the newest of these
         self.last_step, self.last_time = 0, time.monotonic()
         self.mine: list[int] = []  # steps that this training read or wrote, in that order
 

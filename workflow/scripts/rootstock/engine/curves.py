@@ -17,7 +17,7 @@ def require_tensorboard() -> None:
 class Curves:
     """Writes numbers of a training into `folder` and to a tracker, where there are these. Left as a context, it sends what waits.
 
-    A training that is taken up at `step` overwrites what it had shown beyond.
+    A training that resumes at `step` overwrites what it had shown beyond.
     """
 
     def __init__(self, folder: Path | None, step: int, tracker: Tracker | None = None):

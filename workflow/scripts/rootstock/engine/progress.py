@@ -52,7 +52,7 @@ class Fitted:
     seconds: float
     trained_steps: int = 0  # steps of this process alone, after it resumed
     compile: bool = False
-    last: dict[str, Any] = field(default_factory=dict)  # where a longer training may go on
+    last: dict[str, Any] = field(default_factory=dict)  # where a longer training may continue
 
 
 class Progress:

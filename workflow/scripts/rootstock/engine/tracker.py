@@ -33,7 +33,7 @@ class Client(Protocol):
 
 
 class Tracker:
-    """The run of one training, which has its hash as name and its spec as parameters; resumed, it goes on in the same run."""
+    """The run of one training, which has its hash as name and its spec as parameters; resumed, it continues in the same run."""
 
     def __init__(self, name: Tracking, run: str, spec: dict[str, Any], say: Callable[[str], None]):
         self.name: Tracking = name

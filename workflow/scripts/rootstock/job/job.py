@@ -23,8 +23,8 @@ class Job:
     data: str
     store: str
     start_model: str | None = None  # the published model that the spec starts from; None: under its own name
-    continues: str | None = None  # hash of a shorter training that this one may go on from
-    checkpoint: str | None = None  # a file to go on from, of this training or of the one that the spec names
+    continues: str | None = None  # hash of a shorter training that this one may continue
+    checkpoint: str | None = None  # a file to resume from, of this training or of the one that the spec names
     expect: dict[str, Any] = field(default_factory=dict)  # of the data, beyond its identity
     retrain: bool = False  # whether what the store holds is trained anew, where other code made it
     run: Run = field(default_factory=Run)

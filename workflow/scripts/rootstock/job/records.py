@@ -16,7 +16,7 @@ FOLDER = Path(".rootstock/jobs")
 
 
 class JobRecord:
-    """One job's file, rewritten as it goes on. `started` without `ended` is a job that runs, or that was killed."""
+    """One job's file, rewritten while it runs. `started` without `ended` is a job that runs, or that was killed."""
 
     def __init__(self, study: str, phase: str, name: str, folder: Path = FOLDER):
         self.path = record_path(study, phase, name, folder)

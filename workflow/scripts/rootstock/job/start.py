@@ -1,4 +1,4 @@
-"""What a training starts from: its base model, verified, or the state of a training that it goes on from."""
+"""What a training starts from: its base model, verified, or the state of a training that it continues."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def load_start(job: Job, name: str) -> Start:
 
 
 def state_of(job: Job) -> dict[str, Any] | None:
-    """The checkpoint that `job` is to go on from, or where the shorter training that it continues ended; None, and a reason,
+    """The checkpoint that `job` is to resume from, or where the shorter training that it continues ended; None, and a reason,
     where the latter cannot be trusted."""
     from ..engine.checkpoint import load_state, read_state
 

@@ -1,8 +1,11 @@
-"""What each statistical word on the page means, in a sentence or two; the numbers are those that are used."""
+"""What each word on the page means, in a sentence or two; the numbers are those that are used."""
 
 from .statistics import ALPHA, LEVEL, MIN_UNITS, RESAMPLES
 
 WORDS: dict[str, str] = {
+    "base model": "What many fine-tunes start from. It is trained once, and measured on the same test data as they are.",
+    "mode": "How a fine-tune trains: which layers, on which data. The keys of a study describe each.",
+    "test set": "Data that neither trained a model nor chose its epoch; it is only reported.",
     "setting": "One combination of the values that a study varies, seeds apart.",
     "unit": (
         "Whom or what a fine-tune is about. Results of one unit are alike, so it is units that are counted, not experiments: "

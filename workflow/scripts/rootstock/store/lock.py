@@ -32,7 +32,7 @@ def hold(
     """Hold the lock file `path`, refreshed by a thread; wait for another holder, at most `wait_seconds`.
 
     A lock left by a dead process of this machine is broken at once; one of another machine when its heartbeat is stale.
-    `lost` is called from the thread where that happened to us: this process slept, and somebody else goes on.
+    `lost` is called from the thread where that happened to us: this process slept, and somebody else took over.
     Raises `Refusal` that names the holder when the time is up, or a link in the place of what would be written.
     """
     lock = LockFile(path, below, LIFETIME)

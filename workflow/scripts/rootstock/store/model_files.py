@@ -107,7 +107,7 @@ def _in_folder(folder: Path) -> Path:
 
 def described(path: Path, store: str | Path | None = None) -> ModelFile:
     """What is written beside a checkpoint of a store, or beside the last state of a finished training. `Refusal` says why there
-    is none, and from which file of `store` a training goes on."""
+    is none, and from which file of `store` a training continues."""
     if not _exists(path):
         raise Refusal(f"{path}: no such file; list_checkpoints.py shows what there is")
     if path.is_dir():
@@ -124,7 +124,7 @@ def described(path: Path, store: str | Path | None = None) -> ModelFile:
 
 
 def after_its_end(model: Path, store: str | Path) -> str:
-    """How the training of a finished model, whose file holds no optimizer, goes on all the same."""
+    """How the training of a finished model, whose file holds no optimizer, continues all the same."""
     folder = Path(store) / model.stem if is_hash(model.stem) else model.parent
     if (folder / "state.pt").is_file():
         return f"its training continues from {folder / 'state.pt'} with another --max-epochs or --max-steps"

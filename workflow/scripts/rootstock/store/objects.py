@@ -63,7 +63,7 @@ class StoredObject:
 
     @property
     def state(self) -> Path:
-        """Where a longer training may go on; only where its schedule allows that exactly."""
+        """Where a longer training may continue; only where its schedule allows that exactly."""
         return self.folder / "state.pt"
 
     @property

@@ -213,7 +213,7 @@ class _Planner:
         return {name: before for chain in chains for before, name in self._links(chain)}
 
     def _links(self, chain: list[str]) -> Iterator[tuple[str, str]]:
-        """Trainings of one kind, the shortest first: each with the longest before it that it may go on from."""
+        """Trainings of one kind, the shortest first: each with the longest before it that it may continue."""
         for place, name in enumerate(chain):
             spec = self.plan.bases[name].spec
             able = (one for one in reversed(chain[:place]) if self.task.may_continue(spec, self.plan.bases[one].spec))

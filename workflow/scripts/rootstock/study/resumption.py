@@ -1,4 +1,4 @@
-"""How long a training lasts, and one that goes on from one of its checkpoints: as it was, or changed."""
+"""How long a training lasts, and one that continues from one of its checkpoints: as it was, or changed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ class Budget:
     common: str
     amount: int
     field: str  # of the spec
-    is_exact: bool  # whether a longer one may go on where a shorter one ended, to the same result
+    is_exact: bool  # whether a longer one may continue where a shorter one ended, with the same result
     counts: Literal["epochs", "steps"] = "epochs"  # of the engine: what `amount` is a number of
 
     def done(self, place: Place) -> int:
@@ -50,7 +50,7 @@ def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
 
 
 def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str) -> list[str]:
-    """What a longer training that goes on exactly is told to its user as."""
+    """How a longer training that continues exactly is described to its user."""
     amount = getattr(after, field)
     return [
         f"{field}: {getattr(before, field)} becomes {amount}",
@@ -59,7 +59,7 @@ def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str)
 
 
 def stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
-    """Whether early stopping, as `spec` has it, would have let `other` go on to its end: as the same patience does, or one that
+    """Whether early stopping, as `spec` has it, would have let `other` run to its end: as the same patience does, or one that
     `other` was too short for, which is then not in its spec."""
     mine, theirs = spec.course(), other.course()
     same = mine.patience == theirs.patience

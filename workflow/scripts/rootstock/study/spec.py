@@ -29,7 +29,7 @@ class Course:
     decay_pct: float | None = None  # share of the steps over which schedule wsd decays
     metric: str = "loss"  # what chooses the best epoch; last: nothing, the last one is kept
     patience: int | None = None  # epochs without a better one before training stops; None: it never stops early
-    keeps_end: bool = False  # whether where a base training ends is kept, for a longer one to go on from
+    keeps_end: bool = False  # whether where a base training ends is kept, for a longer one to continue
 
     @property
     def watched(self) -> str:

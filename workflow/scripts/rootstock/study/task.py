@@ -27,7 +27,7 @@ Settings = dict[str, Any]  # of an experiment: a column of summary.csv and its v
 class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpecT]):
     """One kind of training. Made by the registry; all methods are pure but for the files of a user's data.
 
-    Methods of planning report faults to `problems` and go on, so that one run shows all of them; they raise nothing. Methods
+    Methods of planning report faults to `problems` and continue, so that one run shows all of them; they raise nothing. Methods
     of a job raise `Refusal` with one line.
     """
 
@@ -241,14 +241,14 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         return epochs
 
     def may_continue(self, spec: BaseSpecT | FinetuneSpecT, other: BaseSpecT | FinetuneSpecT) -> bool:
-        """Whether a training may go on from where `other`, of another hash, ended or stood."""
+        """Whether a training may continue where `other`, of another hash, ended or stood."""
         mine, theirs = self.budget(spec), self.budget(other)
         if mine is None or theirs is None or type(spec) is not type(other):
             return False
         return mine.is_exact and theirs.is_exact and mine.common == theirs.common and stopped_by_none(spec, other)
 
     def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
-        """The training that goes on from `place` with other values of some fields. `Refusal` where that is not possible."""
+        """The training that continues from `place` with other values of some fields. `Refusal` where that is not possible."""
         if not changes:
             return unchanged(spec, place)
         budget = self.budget(spec)

@@ -1,4 +1,4 @@
-"""How a program of ours says that it cannot go on: one line for its user, whatever went wrong. Light: no torch."""
+"""How a program of ours says that it cannot continue: one line for its user, whatever went wrong. Light: no torch."""
 
 import errno
 import os

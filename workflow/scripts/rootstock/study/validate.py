@@ -39,7 +39,7 @@ def read_swept(section: type[Section], values: Any, key: str, problems: Problems
             problems.add(f"{key}.{name}", value, "is an empty sweep; give at least one value or leave the key out")
         read = [read_value(section, name, choice, f"{key}.{name}", problems) for choice in choices]
         good_values = [value for value, good in read if good]
-        if good_values:  # with a fault the plan goes on with what is left, to find the other faults too
+        if good_values:  # with a fault the plan continues with what is left, to find the other faults too
             swept[name] = good_values
     return swept
 

@@ -91,7 +91,7 @@ def _start(listener: socket.socket, folder: int, name: str) -> None:
 
 def _stand_in(connection: socket.socket, handed: Request) -> None:
     """Hand over, wait, and end as the job ended. Returns where it did not begin or nobody can say how it ended: what is published
-    is whole, what is not goes on from its checkpoint."""
+    is whole, what is not resumes from its checkpoint."""
     with PassedOn(connection) as passed, suppress(OSError, struct.error):
         connection.settimeout(BEGIN_SECONDS)
         words = marshal.dumps(handed)

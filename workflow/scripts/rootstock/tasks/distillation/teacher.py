@@ -33,7 +33,7 @@ logging.disable_progress_bar()  # a job's log is not a terminal
 
 
 def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-    """Write what `Vectors` reads into `folder`, `manifest.json` last. Interrupted, it goes on where it was."""
+    """Write what `Vectors` reads into `folder`, `manifest.json` last. Interrupted, it resumes where it was."""
     text_name = f"text_{short_digest(spec.text)}"
     text = Text(folder.parent / text_name)
     folder.mkdir(parents=True, exist_ok=True)

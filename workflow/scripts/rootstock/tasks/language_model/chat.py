@@ -16,13 +16,13 @@ from .sampling import Sampling
 from .tokenizer import encode_prompt
 
 HELP = """\
-Write the beginning of a text, such as "lung cancer:"; the model goes on. Ctrl-C stops a text, Ctrl-D ends the session.
+Write the beginning of a text, such as "lung cancer:"; the model continues it. Ctrl-C stops a text, Ctrl-D ends the session.
   help                 this
   settings             the settings now
   set NAME VALUE       change one: {names}; none takes back seed and stop; \\n in stop ends a line
   clear                clear the screen
   quit                 end the session
-A line that begins with a space is no command: the model goes on from it."""
+A line that begins with a space is no command: the model continues it."""
 CLEAR_SCREEN = "\033[2J\033[H"
 
 
@@ -48,7 +48,7 @@ class Session:
         self.samples, self.is_over = samples, False
 
     def answer(self, line: str) -> None:
-        """Obey a command or go on from a prompt; a fault is told in one line and ends nothing."""
+        """Obey a command or continue a prompt; a fault is told in one line and ends nothing."""
         match line.split():
             case []:
                 self.write("write the beginning of a text, or help\n")
@@ -94,7 +94,7 @@ class Session:
             self.write(f"{fault}\n")
 
     def go_on(self, prompt: str) -> None:
-        """Write the prompt's texts piece by piece; Ctrl-C ends them and nothing else. `Refusal` where nothing goes on from it."""
+        """Write the prompt's texts piece by piece; Ctrl-C ends them and nothing else. `Refusal` where nothing can continue it."""
         if reason := beyond_context(self.model, encode_prompt(self.config.tokenizer, prompt)):
             print(reason, file=sys.stderr)
         try:

@@ -42,7 +42,7 @@ def _check_training(key: str, wish: Training, problems: Problems) -> None:
 def _check_branch(request: Asked, shape: Model, problems: Problems) -> None:
     wish, cools = request.wish, request.wish.mode == "cool_down"
     if request.is_founded and cools != (request.unit.name == GENERAL):
-        fix = "goes on with all text; remove the domain" if cools else "needs a domain"
+        fix = "continues with all text; remove the domain" if cools else "needs a domain"
         problems.add("finetune.mode", wish.mode, fix)
     if request.key and wish.branch_at not in (None, request.base.max_steps):  # of a flat job; a grid is told as a whole
         fix = f"is not max_steps of its trunk: {request.base.max_steps}; change one of them"

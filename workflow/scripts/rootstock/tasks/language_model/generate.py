@@ -1,4 +1,4 @@
-"""Text from a trained model: load one from any file that holds it, go on from prompts, one or many at a time."""
+"""Text from a trained model: load one from any file that holds it, continue prompts, one or many at a time."""
 
 import warnings
 from collections import Counter

@@ -61,11 +61,11 @@ def _of_branches(branches: list[FinetuneSpec]) -> list[str]:
     for mode in dict.fromkeys(one.mode for one in branches):
         own = [one for one in branches if one.mode == mode]
         if mode == "cool_down":
-            told.append(f"Cool-downs went on from a trunk with all text, {_course(own)}.")
+            told.append(f"Cool-downs continued a trunk with all text, {_course(own)}.")
             continue
         share = percentages(sorted({one.target_data_pct for one in own if one.target_data_pct is not None}), "or")
         told.append(
-            f"Branches ({_what(mode, own)}) went on from a trunk with {share} of the training documents of one domain, {_course(own)}."
+            f"Branches ({_what(mode, own)}) continued a trunk with {share} of the training documents of one domain, {_course(own)}."
         )
     return told
 

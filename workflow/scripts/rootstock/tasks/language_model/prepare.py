@@ -1,6 +1,6 @@
 """Text becomes tokens, once for all trainings: documents split, a tokenizer trained, shards written in parallel.
 
-Killed and run again, it takes up the shards that are whole and belong to the same text and tokenizer.
+Killed and run again, it keeps the shards that are whole and belong to the same text and tokenizer.
 """
 
 import json

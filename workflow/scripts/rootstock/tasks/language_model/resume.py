@@ -1,4 +1,4 @@
-"""A training that goes on from one of its checkpoints with another budget or batch. Light: no torch."""
+"""A training that continues from one of its checkpoints with another budget or batch. Light: no torch."""
 
 from ...study.identity import digest
 from ...study.problems import Refusal
@@ -49,7 +49,7 @@ def _samples(spec: BaseSpec | FinetuneSpec, step: int) -> int:
 def _says(before: Spec, after: Spec, changes: dict[str, int], place: Place) -> list[str]:
     lines = [f"{name}: {getattr(before, name)} becomes {value}" for name, value in changes.items()]
     lines.append(f"{digest(after)} is a new training, resumed from {place.hash} at step {place.step}")
-    lines.append("as before: weights, optimizer, history, and the order of the text, which goes on where it was")
+    lines.append("as before: weights, optimizer, history, and the order of the text, which continues where it was")
     if "batch_size" in changes:
         lines.append("not as before: a step now takes another number of windows; no straight run has this curve")
     if before.schedule != "constant":

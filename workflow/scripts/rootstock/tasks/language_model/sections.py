@@ -68,7 +68,7 @@ def beside_trunk(branches: pd.DataFrame, material: Material) -> list[Figure]:
     values = values[:MOST_ROWS]
     caption = f"{label}. A row is a domain, a mark the loss on its test set; left is better."
     if SIDES["continued"] in values:
-        caption += " The trunk continued went on with all text for as many tokens at the same learning rates."
+        caption += " The trunk continued took as many more tokens of all text at the same learning rates."
     return [
         Figure(
             "domains", "Branches beside their trunk", caption, _told(values),

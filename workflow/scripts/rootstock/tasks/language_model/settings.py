@@ -33,7 +33,7 @@ TARGETS: dict[Target, str] = {  # a Llama's names of linear layers, to ours
     "down_proj": "down",
 }
 SPLITS: tuple[str, ...] = ("train", "val", "test")
-GENERAL = "general"  # all text together: the unit of a branch that goes on with what the trunk learned from
+GENERAL = "general"  # all text together: the unit of a branch that continues with what the trunk learned from
 
 
 class Scope(Section):

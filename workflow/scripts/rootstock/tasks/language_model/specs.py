@@ -35,9 +35,9 @@ class PreparedSpec(TextIdentity):
 
 
 class ResumedFrom(Section):
-    """Where a training with changed settings was taken up: not at its start but in the middle of another one."""
+    """Where a training with changed settings began: not at its start but in the middle of another one."""
 
-    hash: str  # of the training that it was taken up from
+    hash: str  # of the training that it continues
     step: int
     samples: int  # windows seen until then
     epoch: int  # of the engine's loop: the stretch between two evaluations

@@ -31,7 +31,7 @@ SAME_CODE = {
 
 
 class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
-    """A trunk learns from all text; branches of it go on with one domain, or cool down on all."""
+    """A trunk learns from all text; its branches continue on one domain, or cool down on all."""
 
     unit_word = "domain"
     recipe = 1
@@ -49,7 +49,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         "data_path": ("data", "path"),
         "pretrained": ("base", "start_from"),  # start_from is a checkpoint, for the scripts
     }
-    unit_help = {"domain": "what the branch is about; not given for a cool_down, which goes on with all text"}
+    unit_help = {"domain": "what the branch is about; not given for a cool_down, which continues with all text"}
 
     def complete_data(self, data: Data, key: str, problems: Problems) -> Data:
         return dataset.complete_data(data, key, problems)

@@ -35,7 +35,7 @@ def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
 
 
 def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Go on from the trunk, on one domain or on all text; measure before and after on the test set of every domain."""
+    """Continue the trunk, on one domain or on all text; measure before and after on the test set of every domain."""
     text = open_prepared(inputs.folder)
     model, before = _measured_trunk(inputs, text, context)
     domains = text.domains if spec.domain is None else [spec.domain]
