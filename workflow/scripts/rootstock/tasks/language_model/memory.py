@@ -12,9 +12,8 @@ from .specs import BaseSpec, FinetuneSpec
 
 NUMBER = 4  # bytes of a float32; mixed precision keeps copies beside it
 BUILT_IN = 30 * MB  # of tokens of all ontologies
-MOST_MAPPED = (
-    8000 * MB
-)  # of tokens that memory is asked for: text may be larger than it, the kernel drops what it read before
+# Of the tokens: text may be larger than memory, because the kernel drops pages that it read before.
+MOST_MAPPED = 8000 * MB
 UNPACKED = 5  # times that text of a parquet file is larger
 BYTES_OF_A_WORD = 20  # of a tokenizer's file, at least, for each entry of its vocabulary
 LOADED = 600 * MB
