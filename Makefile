@@ -7,7 +7,8 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 jobs = $(if $(filter %.json,$(STUDY)),jobs='$(STUDY)')
 study_flags = $(if $(jobs),,--configfile '$(STUDY)') $(if $(strip $(jobs) $(CONFIG)),--config $(jobs) $(CONFIG))
 generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY)'
-install_task = task=$$($(generate) --task) && $(MAKE) --no-print-directory .venv/installed-$$task
+again = $(MAKE) --no-print-directory
+install_task = task=$$($(generate) --task) && { $(again) --question .venv/installed-$$task || $(again) .venv/installed-$$task; }
 extras = $(wildcard requirements-*.txt)
 TARGETS := run check test test-kill bench studies docs lint clean-venv
 
