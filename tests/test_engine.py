@@ -20,7 +20,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from rootstock.engine import loop
 from rootstock.engine.checkpoint import Checkpoints, read_checkpoint
 from rootstock.engine.compiling import decided
+from rootstock.engine.distributed import World
 from rootstock.engine.loop import EarlyStopping
+from rootstock.engine.sharding import shard
 from rootstock.job import torchrun
 from rootstock.job.job import Job
 from rootstock.job.train import train
@@ -179,6 +181,9 @@ def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeyp
     if task != "distillation":  # whose processes take seconds to load what they need
         project.here("train_base", *flags, "--store", "micro", "--micro_batch_size", "5")
         close(history(project, "one"), history(project, "micro"))
+    if task == "language_model":  # from two that hold a part each to one, and the other way round
+        spread = ("--processes", "2", "--shard", "--micro_batch_size", "2")
+        changes += [("first_spread", spread, ()), ("then_spread", (), spread)]
     for store, first, then in changes:
         process = start(project, *flags, "--store", store, *first)
         wait_for_line(project, process, "(epoch|evaluation) 2/")
@@ -187,6 +192,9 @@ def test_two_processes_learn_as_one_and_may_change_places(project, task, monkeyp
         assert list(project.folder.glob(f"{store}/*/checkpoints/*.pt"))
         done = project.script("train_base", *flags, "--store", store, *then)
         assert "resumed from a checkpoint" in done.stdout
+        said = (project / "out.log").read_text() + done.stdout
+        parts = re.findall(r"spread over 2 processes: this one holds (\d+) of (\d+) parameters", said)
+        assert len(parts) == ("_spread" in store) and all(int(held) <= 0.51 * int(count) for held, count in parts)
         close(history(project, "one"), history(project, store))
 
 
@@ -394,6 +402,28 @@ def test_activation_checkpointing_computes_blocks_twice_and_changes_no_bit(tmp_p
         assert sum(passes) == 2 * steps * (2 if is_on else 1)
         found.append(torch.load(kept.model)["model"])
     assert all(torch.equal(found[0][name], weight) for name, weight in found[1].items())
+
+
+@pytest.mark.parametrize(
+    ("blocks", "precision", "run", "line"),
+    [
+        (None, "float32", Run(), "needs a network of blocks"),
+        ([], "fp16", Run(), "goes neither with precision: fp16"),
+        ([], "bf16", Run(compile=True), "nor with compile"),
+    ],
+)
+def test_what_cannot_be_spread_over_processes_is_refused(blocks, precision, run, line):
+    with pytest.raises(Refusal, match=f"shard: true .*{line}"):
+        shard(torch.nn.Linear(1, 1), blocks, precision, run)
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_each_process_has_as_many_pieces_of_a_batch(count):
+    for at_once in (None, 1, 2, 3):
+        pieces = [World(rank, 3).pieces(torch.arange(count), at_once) for rank in range(3)]
+        assert len({len(some) for some in pieces}) == 1 and pieces[0]
+        assert torch.cat([piece for some in pieces for piece in some]).tolist() == list(range(count))
+        assert max(len(piece) for some in pieces for piece in some) <= (at_once or count)
 
 
 def test_activation_checkpointing_of_a_network_without_blocks_is_refused(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from tiny import TINY, write_texts
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from rootstock.engine.attention import plain_is_quicker
+from rootstock.engine.low_rank import add_low_rank
 from rootstock.engine.optimizers import muon
 from rootstock.engine.progress import Context
 from rootstock.engine.schedule import make_schedule
@@ -354,6 +355,15 @@ def test_muon_takes_the_matrices_and_follows_the_schedule(model):
     again = muon(model, 0.5, 0.1, Course(epochs=1, decay_vectors=False))
     again.load_state_dict(optimizer.state_dict())
     assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == again.parts[0].param_groups[0]["lr"]
+
+
+def test_muon_of_low_rank_updates_is_adamw_and_of_matrices_alone_muon(model):
+    layers = add_low_rank(model, 2, 4.0)
+    (adamw,) = muon(model, 0.02, 0.1, Course(epochs=1)).parts
+    assert isinstance(adamw, torch.optim.AdamW) and len(adamw.param_groups[0]["params"]) == 2 * len(layers) > 0
+    model.requires_grad_(False).blocks[0].attention.query.weight.requires_grad_(True)
+    (of_matrix,) = muon(model, 0.02, 0.1, Course(epochs=1)).parts
+    assert isinstance(of_matrix, torch.optim.Muon)
 
 
 def test_an_exported_model_gives_the_same_logits(model, text, tmp_path):

@@ -18,6 +18,7 @@ from ..store.objects import StoredObject, store_of
 from ..study.identity import sha256_bytes, sha256_of
 from ..study.problems import STOP_SIGNALS, Refusal
 from .files import load, to_bytes
+from .sharding import whole
 
 KEPT = 2
 
@@ -224,9 +225,9 @@ class StopRequest:
 
 
 def to_cpu(value: Any) -> Any:
-    """Tensors of a nested state on the CPU, each with a storage of its own."""
+    """Tensors of a nested state on the CPU, whole, each with a storage of its own."""
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()
+        return whole(value.detach()).cpu().clone()
     if isinstance(value, dict):
         return {key: to_cpu(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -27,6 +27,13 @@ class World:
         """This rank's part of a global batch; parts differ by one at most and may be empty."""
         return samples.tensor_split(self.size)[self.rank]
 
+    def pieces(self, samples: Tensor, at_once: int | None) -> list[Tensor]:
+        """The same, so many at a time (None: all); on each rank as many pieces, of which the last may be empty."""
+        largest = -(-len(samples) // self.size)
+        most = at_once or max(largest, 1)
+        mine = self.share(samples)
+        return [mine[number * most : (number + 1) * most] for number in range(max(1, -(-largest // most)))]
+
     def sum(self, value: Tensor) -> Tensor:
         """The exact sum over ranks of counts (int64) or loss sums (float64), the same on every rank."""
         if self.size > 1:

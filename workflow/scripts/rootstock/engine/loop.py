@@ -28,6 +28,7 @@ from .pulse import Pulse, gradient_norm
 from .recompute import recompute
 from .schedule import make_schedule
 from .seeding import seed_step
+from .sharding import is_spread, load_weights, shard, whole
 from .stopping import EarlyStopping
 from .whole_batch import require_whole_batches
 
@@ -98,17 +99,16 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
     steps = course.steps or course.epochs * len(trainee.batches(1))
     context.run = decided(context.run, steps, getattr(trainee, "repaid_after", None), context.device)
+    _make_ready(trainee, spec, context)
     optimizer = make_optimizer(model, spec, course, compiled=context.run.compile is True)
     schedule = make_schedule(course.schedule, optimizer, spec.lr, steps, course.warmup_steps, course.decay_pct)
     scaler, autocast = _in_precision(spec.precision, context.device.type)
     stopping = EarlyStopping(course.metric, course.patience)
     progress = Progress(model, trainee.rebuilds, optimizer, schedule, scaler, stopping, course.word)
     pulse = Pulse(optimizer, context, steps, getattr(trainee, "unit", (1, "samples")))
-    trainee.train_mode()
-    require_whole_batches(model, spec.batch_size, context)
     progress.restore(checkpoints.load_latest() if checkpoints else None, context)
     progress.require_not_beyond(course.epochs)
-    wrapped = _wrapped(trainee, context)
+    wrapped = model if context.is_sharded else world.wrap(compiled(model) if context.run.compile else model)
     curves = Curves(context.curves if world.is_first else None, progress.step, context.tracker)
     started, first_step = time.monotonic(), progress.step
     listening = StopRequest().listening() if checkpoints else nullcontext(StopRequest())  # else a signal just ends it
@@ -136,15 +136,20 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
     if not stopping.best_state:
         raise Refusal(f"training diverged: {course.metric} was never a number; lower lr")
     last = progress.state() if course.keeps_end and spec.kind == "base" else {}
-    model.load_state_dict(stopping.best_state)
+    load_weights(model, stopping.best_state)
     return progress.fitted(progress.step - first_step, time.monotonic() - started, last)
 
 
-def _wrapped(trainee: Trainee, context: Context) -> nn.Module:
-    """The model as a step computes it: as `run` says, over all processes; its weights stay those of `trainee.model`."""
+def _make_ready(trainee: Trainee, spec: TrainingSpec, context: Context) -> None:
+    """The model in training mode, kept and spread as `run` says; `Refusal` where it cannot be trained so."""
+    trainee.train_mode()
+    require_whole_batches(trainee.model, spec.batch_size, context)
+    blocks = getattr(trainee, "blocks", None)
     if context.run.activation_checkpointing:
-        recompute(getattr(trainee, "blocks", None))
-    return context.world.wrap(compiled(trainee.model) if context.run.compile else trainee.model)
+        recompute(blocks)
+    if context.is_sharded:
+        held, of_all = shard(trainee.model, blocks, spec.precision, context.run)
+        context.say(f"spread over {context.world.size} processes: this one holds {held} of {of_all} parameters")
 
 
 def _in_precision(name: str, device: str) -> tuple[torch.amp.GradScaler, Callable]:
@@ -176,8 +181,10 @@ def _update(
     norm = None
     if clip is not None:
         scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(trainable(model), clip)
-    elif looks:
+        norm = whole(nn.utils.clip_grad_norm_(trainable(model), clip))
+    elif looks and not any(
+        map(is_spread, model.parameters())
+    ):  # their norm takes all processes, which look at other times
         norm = gradient_norm(model, scaler.get_scale())
     scaler.step(optimizer)
     scaler.update()
@@ -192,15 +199,14 @@ def _backward(
     """Gradients of the mean loss over a global batch, split over ranks and micro-batches; this rank's summed loss, float64."""
     world, total = context.world, len(samples)
     loss_sum = torch.zeros((), dtype=torch.float64, device=context.device)
-    mine = world.share(samples)
-    pieces = list(mine.split(context.run.micro_batch_size or max(len(mine), 1))) if len(mine) else [samples[:1]]
+    pieces = world.pieces(samples, context.run.micro_batch_size)
     for number, piece in enumerate(pieces):
-        synchronise = number == len(pieces) - 1 or world.size == 1
-        with nullcontext() if synchronise else cast(DistributedDataParallel, model).no_sync():
+        waits = number < len(pieces) - 1 and isinstance(model, DistributedDataParallel)
+        with cast(DistributedDataParallel, model).no_sync() if waits else nullcontext():
             with autocast():
-                loss = trainee.loss(model, piece, epoch)
-            if not len(mine):
-                loss = 0.0 * loss  # an empty share takes part in the exchange of gradients, and adds nothing
+                loss = trainee.loss(model, piece if len(piece) else samples[:1], epoch)
+            if not len(piece):
+                loss = 0.0 * loss  # an empty piece takes part in the exchange of gradients, and adds nothing
             scaler.scale(loss * (world.size / total)).backward()  # DDP averages over ranks: × size makes a global mean
         loss_sum += loss.detach()  # read once an epoch: a GPU would be waited for
     return loss_sum

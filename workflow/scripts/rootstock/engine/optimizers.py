@@ -34,7 +34,7 @@ def adamw(
 def muon(
     model: nn.Module, lr: float, weight_decay: float, course: Course = PLAIN, *, compiled: bool = False
 ) -> Optimizer:
-    """Muon (Jordan et al. 2024) for the matrices of linear layers that are not frozen, AdamW for all else.
+    """Muon (Jordan et al. 2024) for the matrices of linear layers that are not frozen, AdamW for all else, as low-rank updates.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
     """
@@ -44,10 +44,12 @@ def muon(
     chosen = {id(matrix) for matrix in matrices}
     rest = _groups([p for p in trainable(model) if id(p) not in chosen], weight_decay, course.decay_vectors)
     for_matrices, for_rest = _light(torch.optim.Muon, compiled), _light(torch.optim.AdamW, compiled)
-    return _Joined(
-        for_matrices(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-        for_rest(rest, lr=lr, betas=course.betas, weight_decay=weight_decay, fused=True),
-    )
+    parts: list[Optimizer] = []  # low-rank updates are beside the layers, so there may be no matrix of one
+    if matrices:
+        parts.append(for_matrices(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if any(group["params"] for group in rest):
+        parts.append(for_rest(rest, lr=lr, betas=course.betas, weight_decay=weight_decay, fused=True))
+    return _Joined(*parts)
 
 
 def _light(kind: type[OptimizerT], compiled: bool) -> type[OptimizerT]:

@@ -16,6 +16,7 @@ from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
 from .epoch_line import Beat, EpochLine, Stretch
+from .sharding import is_spread, load_weights, spread_state
 from .stopping import EarlyStopping
 from .tracker import Tracker
 
@@ -33,6 +34,11 @@ class Context:
     tracker: Tracker | None = None
     say: Callable[[str], None] = print
     gpu_share: float = 1.0  # of a GPU's memory, that this process may fill: others use it too
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds only a part of the weights."""
+        return self.run.shard and self.world.size > 1
 
     @property
     def shows_bar(self) -> bool:
@@ -138,9 +144,11 @@ class Progress:
         """Rank 0 writes; the running loss of the epoch is the sum over ranks."""
         whole = self._whole_loss(world)
         self.loss_sum = whole if world.is_first else 0.0
+        asks = world.is_first or any(map(is_spread, self.model.parameters()))  # of weights that are spread all must
+        state = self.state() if asks else {}
         if world.is_first:
             how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}
-            checkpoints.save(self.step, self.state() | how)
+            checkpoints.save(self.step, state | how)
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
         """Go on from a checkpoint, else from where another training stood, else from the start."""
@@ -165,8 +173,8 @@ class Progress:
             raise Refusal(f"stands at epoch {self.epoch - 1} already, beyond the {epochs} that are asked for")
 
     def _take(self, state: dict[str, Any], context: Context) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_weights(self.model, state["model"])
+        self.optimizer.load_state_dict(spread_state(self.optimizer, state["optimizer"]))
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"]) if state["scaler"] else None

@@ -44,6 +44,10 @@ class Run(Section):
         default=False,
         description="compute the inside of each block of a network twice rather than keep it: less memory, more time, the same bits; for language models",
     )
+    shard: bool = Field(
+        default=False,
+        description="several processes hold a part each of weights, gradients and optimizer (FSDP2), not all of them (DDP); changes only last bits; for language models",
+    )
     compile: bool | Literal["auto"] = Field(
         default=False,
         description="torch.compile the model (on CPUs it needs g++); auto: where a training's steps repay it, which was measured on CPUs alone; recorded, and kept when a training resumes",

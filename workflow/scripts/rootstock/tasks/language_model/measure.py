@@ -32,8 +32,9 @@ class Measure:
         """Over all ranks. With `most_tokens` windows spread evenly over the text stand for all of it."""
         self.model.eval()
         loss_sum, tokens = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-        mine = self.world.share(window_starts(len(stream), self.context_length, most_tokens))
-        for starts in mine.split(EVALUATION_WINDOWS) if len(mine) else ():
+        windows = window_starts(len(stream), self.context_length, most_tokens)
+        for piece in self.world.pieces(windows, EVALUATION_WINDOWS):
+            starts = piece if len(piece) else torch.tensor([len(stream)])  # of which nothing counts: ranks go together
             x, y = inputs_and_targets(stream, starts, self.context_length, self.device)
             past_end = starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)
             y = y.masked_fill(past_end, NOT_COUNTED)  # a new tensor: that of a single window shares its memory with x
