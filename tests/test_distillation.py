@@ -687,6 +687,16 @@ def test_teacher_and_student_begin_by_turns(monkeypatch):
     assert asked == ["t", "s", "s", "t"]
 
 
+def test_speeds_are_of_float32_whatever_the_vectors_were_prepared_in(tiny, monkeypatch):
+    from rootstock.tasks.distillation import baselines
+
+    spec = next(iter(plan(**STUDY | {"data": STUDY["data"] | {"teacher_precision": "bf16"}}).baselines.values())).spec
+    seen = []
+    monkeypatch.setattr(baselines, "_turn", lambda both, texts, teacher_first: seen.extend(both) or (1.0, 1.0))
+    baselines.seconds_by_turns(spec, open_data(next(iter(tiny.bases.values())).data)[0], 16)
+    assert seen and {p.dtype for model in seen for p in model.parameters()} == {torch.float32}
+
+
 def test_ten_settings_of_phase_2_share_one_phase_1_and_one_teacher():
     planned = plan(task="distillation", finetune={"temperature": [0.02, 0.03, 0.05, 0.07, 0.1], "lr": [1e-5, 3e-5]})
     assert (len(planned.experiments), len(planned.bases), len(planned.artefacts)) == (10, 1, 2)

@@ -65,7 +65,7 @@ def seconds_by_turns(spec: BaselineSpec, text: Text, dimension: int) -> list[tup
     identity = spec.data.teacher
     with TemporaryDirectory() as beside:
         student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
-    both = [load_teacher(identity.model, spec.max_length, identity.precision, CPU), student.to(CPU)]
+    both = [load_teacher(identity.model, spec.max_length, "float32", CPU), student.to(CPU)]  # whatever it prepared in
     texts = text.passages.take(text.passages_of("test")[:TEXTS])
     turns = [_turn(both, texts, teacher_first=number % 2 == 0) for number in range(TURNS + 1)]
     return turns[1:]
