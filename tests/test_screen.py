@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -521,14 +522,34 @@ def wait_for_training(project: Project, run: pexpect.spawn) -> None:
         assert run.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=0.1) == 0 and time.monotonic() < deadline
 
 
-def test_ctrl_c_at_a_terminal_stops_the_run_and_says_how_it_goes_on(project, people):
+def test_a_sigterm_while_snakemake_holds_its_lock_is_heard_after_it():
+    lock, ended = threading.Lock(), threading.Event()
+
+    def end(*_: object) -> None:
+        with lock:
+            ended.set()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        stop = Stop()
+        for _ in range(2):  # two modules
+            stop.hear_sigterm()
+        with lock:
+            signal.raise_signal(signal.SIGTERM)
+        assert ended.wait(10) and stop.is_asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_is_no_failure_and_says_how_it_resumes(project, people, number):
     project.study("long", STUDY | {"base": {"model": "test", "max_epochs": 100_000}, "folds": [0]})
     run = at_a_terminal(project, 100, "--configfile", "long.yaml")
     run.expect(r"\d running")
     wait_for_training(
         project, run
     )  # Snakemake tells of a job before it starts one, and waits for one that it starts after a Ctrl-C
-    run.sendintr()
+    os.killpg(run.pid, number)
     run.expect(pexpect.EOF)
     run.close()
     lines = drawn_last(run.before)

@@ -70,6 +70,7 @@ class Hooks:
         rules = self.module.rules
         run_log = RunLog(self.plan, rules=None if rules is None else {rule.name for rule in rules})
         self.logger.addHandler(run_log)
+        self.stop.hear_sigterm()
         self.screen.begin(self.plan)
         self._at_exit(run_log.write)
 
@@ -78,7 +79,7 @@ class Hooks:
         print(answer(self.plan, log))
 
     def onerror(self, log: Sequence[str]) -> None:
-        """What is there all the same; after a Ctrl-C, how to resume."""
+        """What is there all the same; after a Ctrl-C or a SIGTERM, how to resume."""
         self.screen.end()
         if not self.stop.is_asked:
             say(AGAIN)

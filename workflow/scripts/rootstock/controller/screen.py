@@ -2,10 +2,12 @@
 fault in here holds up a job. Snakemake's own log file keeps all that Snakemake says."""
 
 import logging
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -27,12 +29,27 @@ STOPPED = "Stopped: nothing is lost, the same command resumes from here."
 
 
 class Stop(logging.Handler):
-    """Notices a Ctrl-C: what ends from then on is no failure."""
+    """Notices a Ctrl-C or a SIGTERM: what ends from then on is no failure."""
 
     is_asked = False
+    hears = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self.is_asked |= record.getMessage().startswith(STOPPING)
+
+    def hear_sigterm(self) -> None:
+        """Call Snakemake's handler of SIGTERM in a thread of its own, because it waits for a lock that the interrupted main thread
+        may hold (9.27): then the run would hang for ever."""
+        snakemakes = signal.getsignal(signal.SIGTERM)
+        if self.hears or not callable(snakemakes):
+            return
+
+        def hear(number: int, frame: FrameType | None) -> None:
+            self.is_asked = True
+            Thread(target=snakemakes, args=(number, frame)).start()
+
+        signal.signal(signal.SIGTERM, hear)
+        self.hears = True
 
 
 class Screen(logging.Handler):
