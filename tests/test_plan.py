@@ -15,6 +15,7 @@ from tiny import TINY
 from rootstock.controller.planning import analysis, content_of_workflow, plan_content
 from rootstock.study import parts, paths
 from rootstock.study.plan import job_lists
+from rootstock.study.problems import StudyError
 from rootstock.tasks.registry import TASKS
 
 DATA = {"pad": True}
@@ -161,6 +162,18 @@ def test_a_parent_that_saw_the_target_is_said():
     assert any("target was seen" in note for note in found.notes)
     (experiment,) = found.experiments.values()
     assert experiment.settings["base_saw_target"] is True
+
+
+@pytest.mark.parametrize("base", [{"participants": "all"}, {"parent": {"participants": "all"}}])
+def test_no_stage_that_trains_on_all_windows_learns_the_target(base):
+    """Those windows are the test set."""
+    last = {"early_stopping_metric": "last"}
+    with pytest.raises(
+        StudyError, match=r"base.early_stopping_metric: \"last\" trains on the test set of a target"
+    ) as refused:
+        plan(data=DATA, base=base | last, finetune={})
+    assert len(refused.value.lines) == 1
+    plan(data=DATA, folds=[0], base={"participants": "others"} | last, finetune={})
 
 
 def test_settings_without_effect_are_said():

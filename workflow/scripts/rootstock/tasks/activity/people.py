@@ -1,5 +1,6 @@
 """Who takes part in what: units, and the people of a base training. Light: no torch."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -47,12 +48,26 @@ def earlier_stage(request: Asked, problems: Problems) -> Asked | None:
 
 def saw_target(request: Asked) -> bool:
     """Whether any stage of a base training learned from the target."""
+    return any(_learns_target(stage) for stage in _stages(request))
+
+
+def check_test_set(request: Asked, problems: Problems) -> None:
+    """That no stage of a base training, all of whose windows train, learns from the target's test set."""
+    if any(stage.base.early_stopping_metric == "last" and _learns_target(stage) for stage in _stages(request)):
+        fix = "trains on the test set of a target that is among the base's people; set loss, or participants: others"
+        problems.add("base.early_stopping_metric", "last", fix)
+
+
+def _learns_target(stage: Asked) -> bool:
+    return stage.unit.values["target"] in base_people(stage, Problems())
+
+
+def _stages(request: Asked) -> Iterator[Asked]:
+    """A base training and the stages before it, the latest first."""
     stage: Asked | None = request
     while stage:
-        if request.unit.values["target"] in base_people(stage, Problems()):
-            return True
+        yield stage
         stage = earlier_stage(stage, Problems())
-    return False
 
 
 def null_patience(request: Asked) -> list[str]:

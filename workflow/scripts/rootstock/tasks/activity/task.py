@@ -93,6 +93,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             problems.add("finetune.target_batch_pct", share, fix)
         adapting.recordings_of(request, problems)
         personal.check(request.base, wish, problems)
+        people.check_test_set(request, problems)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
         lines = [line for key in ("base", "finetune") for line in notes.without_augmentation(request, key)]
@@ -274,6 +275,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             return f"learned on {canonical(base.data)}, the flags name {named}; use the data it learned on"
         if finetune.target in base.participants and finetune.target not in wanted.participants:
             return f"saw the target {finetune.target} in training; choose another base, or say --base_participants all"
+        if finetune.target in base.participants and base.trains_on_all:
+            return f"trained on the test set of the target {finetune.target}; choose another base"
         return None
 
     def about(self, spec: BaseSpec | FinetuneSpec) -> str:
