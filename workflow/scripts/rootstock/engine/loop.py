@@ -38,7 +38,7 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 class Trainee(Protocol):
     """What a task hands to the loop. Where compiling its model was measured to save time on a CPU, it has `repaid_after` too: the steps
     after which that has saved what it costs. Where its pace is not told in samples, it has `unit`: how many of what a sample is. A
-    network made of blocks, one after the other, has `blocks`."""
+    network made of blocks, one after the other, has `blocks`; then `evaluate` calls it equally often on each rank, see `World.pieces`."""
 
     @property
     def model(self) -> nn.Module:

@@ -8,10 +8,12 @@ by as many processes as there are cores, so torch, slow to load, is not imported
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ...store.files import write_atomically, write_json
 from ...study.identity import sha256_file, sha256_text
@@ -88,7 +90,7 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
             return described
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not whole: made now
-    tokenizer = load_tokenizer(tokenizer_path)
+    tokenizer = _tokenizer(tokenizer_path, identity["tokenizer"])
     end = end_of_text(tokenizer)
     kind, encoded = token_type(tokenizer.get_vocab_size()), []
     for begin in range(0, len(texts), TEXTS_AT_ONCE):
@@ -102,6 +104,12 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
     described = {"name": name, "made_of": identity, "documents": len(texts), "tokens": len(tokens), "bytes": size}
     write_json(folder / f"{name}.json", described)
     return described
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(file: Path, sha256: str) -> Tokenizer:
+    """That of a file with this content, once a process: of each that is dropped its library keeps a few MB."""
+    return load_tokenizer(file)
 
 
 def token_type(vocab_size: int) -> type:
