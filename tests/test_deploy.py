@@ -123,11 +123,13 @@ def test_a_module_by_a_commit_of_a_git_repository(folder, study, repository):
     assert (unpacked / "workflow/scripts/train_base.py").exists() and len(unpacked.name) == 40
 
 
-def test_a_planted_folder_in_the_place_of_the_code_is_not_read(folder, repository, tmp_path):
+@pytest.mark.parametrize("is_above", [False, True])
+def test_a_planted_folder_in_the_place_of_the_code_is_not_read(folder, repository, tmp_path, is_above):
     commit = subprocess.run(["git", "rev-parse", "v1"], cwd=repository, check=True, capture_output=True, text=True)
-    place = folder / f".rootstock/workflow-{os.getuid()}" / commit.stdout.strip()
+    users, theirs = folder / f".rootstock/workflow-{os.getuid()}", commit.stdout.strip()
+    place = users if is_above else users / theirs
     place.parent.mkdir(parents=True)
-    (tmp_path / "theirs/workflow/scripts/rootstock").mkdir(parents=True)
+    (tmp_path / "theirs" / (theirs if is_above else ".") / "workflow/scripts/rootstock").mkdir(parents=True)
     place.symlink_to(tmp_path / "theirs")
     (folder / "Snakefile").write_text(MODULE.format(where=repr(f"git+file://{repository}/workflow/Snakefile@v1")))
     done = subprocess.run([str(BIN / "snakemake"), "-n"], cwd=folder, capture_output=True, text=True)

@@ -17,8 +17,9 @@ def code_of_commit(source):
     repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
     commit = repository.commit(source.ref).hexsha
     place = Path(f".rootstock/workflow-{os.getuid()}", commit)
-    if place.is_symlink() or (place.exists() and place.stat().st_uid not in (0, os.getuid())):
-        raise WorkflowError(f"{place} is a link or another user's; remove it, and the commit is unpacked anew")
+    for folder in (place.parent, place):
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid not in (0, os.getuid())):
+            raise WorkflowError(f"{folder} is a link or another user's; remove it, and the commit is unpacked anew")
     if not (place / "workflow/scripts").is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         unpacked = Path(tempfile.mkdtemp(prefix=f"{commit}.", dir=place.parent))

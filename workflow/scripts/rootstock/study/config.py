@@ -110,7 +110,19 @@ def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]
         run=read_section(Run, _mapping(content.get("run"), "run", problems), "run", problems),
     )
     problems.words = study.words
+    _check_run(study, problems)
     return study, problems
+
+
+def _check_run(study: Study, problems: Problems) -> None:
+    run = study.run
+    for name in ("activation_checkpointing", "shard"):
+        if getattr(run, name) and not study.task.has_blocks:
+            problems.add(
+                f"run.{name}", True, f"needs a network of blocks, which task {study.task.name} has not; remove it"
+            )
+    if run.shard and run.compile is True:
+        problems.add("run.shard", True, "does not work with compile: true; remove one of them")
 
 
 def _finetune(task: Task, content: dict, problems: Problems) -> list[Swept] | None:

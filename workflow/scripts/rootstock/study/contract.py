@@ -24,6 +24,7 @@ VALUES: dict[str, type | tuple[type, ...]] = {
     "unit_word": str,
     "recipe": int,
     "same_code": Mapping,
+    "has_blocks": bool,
     "foundations": tuple,
     "flat": Mapping,
     "unit_help": Mapping,

@@ -46,6 +46,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     prepared_spec_type: type[Section] | None = None  # of what `prepare` makes
     baseline_spec_type: type[Section] | None = None  # of what `baselines` measures
 
+    has_blocks: bool = False  # its trainees name the `blocks` of their network, which some run settings need
     foundations: tuple[str, ...] = ()  # keys of the scope that all further checks build on
     own_finetune_fields: tuple[str, ...] = ("mode",)  # that keep their names in a flat job: no base setting has them
     flat: Mapping[str, tuple[str, str]] = {}  # flat names of fields: name to (section, field), where they differ

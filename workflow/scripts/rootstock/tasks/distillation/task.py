@@ -66,7 +66,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             if finetune.mode != "base_only" and lonely:
                 fix = "leaves a query nothing to be told from; set num_negatives, or in_batch_negatives: true"
                 problems.add("finetune.in_batch_negatives", False, fix)
-            if finetune.topic_batches and not finetune.in_batch_negatives:
+            if finetune.mode != "base_only" and finetune.topic_batches and not finetune.in_batch_negatives:
                 problems.add("finetune.topic_batches", True, "needs in_batch_negatives: true; remove one of them")
             for name in LORA:
                 if finetune.mode != "lora" and (value := getattr(finetune, name)) is not None:

@@ -97,7 +97,12 @@ def embed(
 
     def encoded(rows: np.ndarray) -> np.ndarray:
         vectors = encode(lines.take(rows), normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False)
-        return vectors.float().cpu().numpy()
+        found = vectors.float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise Refusal(
+                "data.teacher: gives vectors that are not finite; choose another teacher, or teacher_precision"
+            )
+        return found
 
     with ThreadPoolExecutor(at_once) as pool:
         for wave in _blocks(order[done:], at_once * BLOCK):

@@ -36,6 +36,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
     unit_word = "domain"
     recipe = 1
     same_code = SAME_CODE
+    has_blocks = True
 
     scope_section, data_section, base_section, finetune_section = Scope, Data, Base, Finetune
     base_spec_type, finetune_spec_type, prepared_spec_type = BaseSpec, FinetuneSpec, PreparedSpec
