@@ -1,6 +1,7 @@
 """Text to tokens: documents, splits, shards, tokenizers; interrupted, in parallel, damaged."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pyarrow
@@ -108,6 +109,33 @@ def test_lines_and_rows(tmp_path):
     assert list(read_texts(tmp_path / "b.parquet")) == ["x", "y"]
 
 
+STRINGS = [pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()]
+
+
+@pytest.mark.parametrize("kind", [*STRINGS, pyarrow.dictionary(pyarrow.int32(), pyarrow.string())], ids=str)
+def test_a_column_of_any_kind_of_string_is_read(tmp_path, kind):
+    parquet.write_table(pyarrow.table({"text": pyarrow.array(["x", None, "y"]).cast(kind)}), tmp_path / "a.parquet")
+    assert parquet.read_schema(tmp_path / "a.parquet").types == [kind]
+    assert list(read_texts(tmp_path / "a.parquet")) == ["x", "y"]
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.dictionary(pyarrow.int32(), pyarrow.binary())], ids=str)
+def test_a_column_that_is_no_string_is_refused(tmp_path, kind):
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([b"x"]).cast(kind)}), tmp_path / "a.parquet")
+    with pytest.raises(Refusal, match=r"a.parquet: its column text is of type binary; write it as string"):
+        list(read_texts(tmp_path / "a.parquet"))
+
+
+def test_a_parquet_file_beyond_memory_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise pyarrow.ArrowMemoryError("malloc of size 9 failed")
+
+    parquet.write_table(pyarrow.table({"text": ["x"]}), tmp_path / "a.parquet")
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *_, **__: map(full, [1]))
+    with pytest.raises(Refusal, match=r"a.parquet: unpacks to more than the memory there is"):
+        list(read_texts(tmp_path / "a.parquet"))
+
+
 def test_a_parquet_file_is_read_a_little_at_a_time(tmp_path):
     """Though it is one row group: 40 MB, of which a few are in memory at once."""
     file, rows = tmp_path / "a.parquet", [f"{number} " + f"{number:09}" * 1000 for number in range(4500)]
@@ -136,6 +164,8 @@ def test_a_shard_is_the_same_however_many_texts_are_encoded_at_a_time(spec, tmp_
 FAULTS = [
     ("a.jsonl", b'{"text": "x"}\n{"txt": 1}\n', r"a.jsonl:2: is not a JSON object with a text field"),
     ("a.jsonl", b"[1]\n", r"a.jsonl:1: is not"),
+    ("a.jsonl", b"[" * 200_000, r"a.jsonl:1: is not"),
+    ("a.jsonl", b'{"text": "x"}\n{"text": "\\ud800"}\n', r"a.jsonl:2: has half a character"),
     ("a.txt", b"\xff\xfe", "a.txt: is not UTF-8"),
     ("a.parquet", b"PAR1", "a.parquet: is not a parquet file"),
 ]
@@ -161,6 +191,34 @@ def test_the_text_names_its_tokens(spec, tmp_path):
     assert only_artefact(path="data/moved").name == spec.name
     (tmp_path / "data/moved/animals.txt").write_text("another text")
     assert only_artefact(path="data/moved").name != spec.name
+
+
+@pytest.mark.parametrize("step", [None, "train_tokenizer", "_in_parallel"])
+def test_a_text_that_changes_after_it_was_planned_is_refused(spec, tmp_path, monkeypatch, step):
+    """Before it is prepared, or while it is; restored, it gives what it gives undisturbed."""
+    whole, file = made(spec, tmp_path / "whole"), tmp_path / "data/tiny/animals.txt"
+    planned = file.read_bytes()
+    change = partial(file.write_bytes, planned.replace(b"cat", b"ape"))
+    with monkeypatch.context() as disturbed:
+        if step is None:
+            change()
+        else:
+            then = getattr(preparation, step)
+            disturbed.setattr(preparation, step, lambda *given: (change(), then(*given))[1])
+        with pytest.raises(Refusal, match=r"data.path: data/tiny changed since it was planned \(animals\); run the"):
+            made(spec, tmp_path / "p")
+    assert not (tmp_path / "p/manifest.json").exists()
+    file.write_bytes(planned)
+    assert made(spec, tmp_path / "p") == whole
+
+
+def test_a_tokenizer_that_changes_after_it_was_planned_is_refused(spec, tmp_path):
+    words("[UNK]").save(str(tmp_path / "tokenizer.json"))
+    given = only_artefact(tokenizer="tokenizer.json", vocab_size=None)
+    words("[unk]").save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(Refusal, match=r"data.tokenizer: tokenizer.json changed since it was planned; run the study"):
+        made(given, tmp_path / "p")
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("damage", ["tokenizer", "tokens", "missing"])
@@ -207,6 +265,23 @@ def test_a_tokenizer_in_the_two_files_of_gpt2_is_used(spec, tmp_path):
     theirs = read_tokenizer(open_prepared(tmp_path / "q").tokenizer, "")
     sentence = "cat number 3, größer<|endoftext|>oak"
     assert theirs.encode(sentence).ids == ours.encode(sentence).ids and theirs.get_vocab_size() == ours.get_vocab_size()
+
+
+def test_what_a_given_tokenizer_cuts_pads_or_samples_is_left_out(spec, tmp_path):
+    made(spec, tmp_path / "p")
+    plain = Tokenizer.from_file(str(tmp_path / "p/tokenizer.json"))
+    altered = Tokenizer.from_str(plain.to_str())
+    altered.enable_truncation(4)
+    altered.enable_padding(length=64)
+    altered.model.dropout = 0.5
+    altered.save(str(tmp_path / "tokenizer.json"))
+    made(only_artefact(tokenizer="tokenizer.json", vocab_size=None), tmp_path / "q")
+    ours, theirs = open_prepared(tmp_path / "p"), open_prepared(tmp_path / "q")
+    assert theirs.manifest["domains"] == ours.manifest["domains"]
+    streams = [text.stream(text.domains, "train") for text in (ours, theirs)]
+    assert np.array_equal(*(stream.read(0, len(streams[0])) for stream in streams))
+    prompt = "cat number 3 is a thing of the animals"
+    assert encode_prompt(read_tokenizer(theirs.tokenizer, ""), prompt) == encode_prompt(plain, prompt)
 
 
 def test_unknown_characters_are_named():

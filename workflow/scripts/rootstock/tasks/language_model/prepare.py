@@ -8,14 +8,16 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from ...store.files import write_atomically, write_json
+from ...study.fingerprints import Fingerprints
 from ...study.identity import canonical, sha256_file
 from ...study.problems import Refusal
 from ...study.run import Run
-from .dataset import tokenizer_files
+from .dataset import files_by_domain, tokenizer_files
 from .settings import SPLITS
 from .shards import write_shard
 from .specs import PreparedSpec
@@ -29,12 +31,15 @@ Shard = tuple[str, str, str, list[str]]  # domain, split, name, texts
 
 
 def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-    """Write tokenizer and shards into `folder`, `manifest.json` last."""
+    """Write tokenizer and shards into `folder`, `manifest.json` last; `Refusal` where the text is not the planned one."""
+    check = partial(_check_unchanged, spec, Fingerprints())
+    check()
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(spec, folder)
+    tokenizer = _tokenizer(spec, folder, check)
     content: dict[str, dict[str, list]] = {name: {split: [] for split in SPLITS} for name in spec.domains}
     for (domain, split, *_), described in _in_parallel(folder, _shards(spec), tokenizer):
         content[domain][split].append({key: described[key] for key in ("name", "documents", "tokens", "bytes")})
+    check()
     _check_filled(content)
     for domain, splits in content.items():
         counts = {split: sum(shard["tokens"] for shard in splits[split]) for split in SPLITS}
@@ -48,10 +53,21 @@ def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], Non
     write_json(folder / "manifest.json", manifest)
 
 
-def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
+def _check_unchanged(spec: PreparedSpec, fingerprints: Fingerprints) -> None:
+    """`Refusal` where a file is not what it was when the spec was made: its tokens would bear the name of others."""
+    files = files_by_domain(Path(spec.path)) if spec.path else {}
+    for domain, planned in (spec.content or {}).items():
+        if fingerprints.of(files.get(domain, [])) != planned:
+            raise Refusal(f"data.path: {spec.path} changed since it was planned ({domain}); run the study again")
+    if spec.tokenizer_path and fingerprints.of(tokenizer_files(spec.tokenizer_path)) != spec.tokenizer:
+        raise Refusal(f"data.tokenizer: {spec.tokenizer_path} changed since it was planned; run the study again")
+
+
+def _tokenizer(spec: PreparedSpec, folder: Path, check: Callable[[], None]) -> Path:
     """The tokenizer that was given, or a BPE of the train part; what lies there from an interrupted run is kept.
 
-    Which text it was trained on is what the folder is named by.
+    Which text it was trained on is what the folder is named by, so none is written of a text that changed meanwhile.
+    Shards say themselves which text they are of.
     """
     file = folder / "tokenizer.json"
     if spec.tokenizer_path is not None:
@@ -59,7 +75,9 @@ def _tokenizer(spec: PreparedSpec, folder: Path) -> Path:
     elif not file.exists():
         assert spec.vocab_size is not None  # it stands where no tokenizer is given
         texts = (d.text for name in spec.domains for d in documents(spec, name) if split_of(d, spec.split) == "train")
-        write_atomically(file, train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True).encode())
+        trained = train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True)
+        check()
+        write_atomically(file, trained.encode())
     return file
 
 

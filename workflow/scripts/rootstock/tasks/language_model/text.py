@@ -4,13 +4,18 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ...study.fields import is_text
 from ...study.identity import uniform
 from ...study.problems import Refusal
 from .dataset import Document, files_by_domain
 from .ontologies import read_ontology
 from .settings import SPLITS
 from .specs import PreparedSpec
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ROWS_AT_ONCE = 256  # of a parquet file: one row may be a book
 READ_AT_ONCE = 2**20  # bytes; else all of a row group is read, which may be the whole file
@@ -68,10 +73,14 @@ def _json_lines(file: Path) -> Iterator[str]:
                 continue
             try:
                 text = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 text = None
             if not isinstance(text, str):
                 raise Refusal(f'{file}:{number}: is not a JSON object with a text field; write {{"text": "…"}}')
+            if not is_text(text):
+                raise Refusal(
+                    f"{file}:{number}: has half a character (a lone \\ud800 to \\udfff); mend it or remove it"
+                )
             yield text
 
 
@@ -81,9 +90,21 @@ def _parquet_rows(file: Path) -> Iterator[str]:
 
     try:
         with parquet.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as table:
-            if "text" not in table.schema_arrow.names:
-                raise Refusal(f"{file}: has no column text; it has {', '.join(table.schema_arrow.names)}")
+            _check_column(file, table.schema_arrow)
             for batch in table.iter_batches(ROWS_AT_ONCE, columns=["text"]):
-                yield from (value for value in batch.column(0).to_pylist() if isinstance(value, str))
+                yield from (value for value in batch.column(0).to_pylist() if value is not None)
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise Refusal(f"{file}: unpacks to more than the memory there is; write it anew with shorter texts") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise Refusal(f"{file}: is not a parquet file ({str(error).splitlines()[0][:120]})") from None
+
+
+def _check_column(file: Path, schema: "pyarrow.Schema") -> None:
+    from pyarrow import types
+
+    if "text" not in schema.names:
+        raise Refusal(f"{file}: has no column text; it has {', '.join(schema.names)}")
+    kind = schema.types[schema.names.index("text")]
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
+        raise Refusal(f"{file}: its column text is of type {kind}; write it as string")

@@ -44,12 +44,18 @@ def given_tokenizer(files: list[Path]) -> str:
 
 
 def read_tokenizer(content: str, where: str) -> Tokenizer:
-    """A tokenizer from the text of its tokenizer.json; `Refusal` where it is none, has no end of text, or
-    numbers a token beyond those that a model of so many has a row for."""
+    """A tokenizer from the text of its tokenizer.json, which gives one text the same tokens always, and all of them.
+
+    `Refusal` where it is none, has no end of text, or numbers a token beyond those that a model of so many has a row for.
+    """
     try:
         tokenizer = Tokenizer.from_str(content)
     except Exception as error:  # the library raises nothing more precise
         raise Refusal(f"{where}: is not a tokenizer.json ({str(error).splitlines()[0][:120]})") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if isinstance(tokenizer.model, models.BPE):
+        tokenizer.model.dropout = None  # with it (Provilkov et al. 2020) each time of reading gives other tokens
     end_of_text(tokenizer, where)
     if (largest := max(tokenizer.get_vocab().values())) >= (count := tokenizer.get_vocab_size()):
         raise Refusal(f"{where}: numbers one of its {count} tokens {largest}; number them from 0 to {count - 1}")
