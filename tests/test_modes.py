@@ -216,9 +216,30 @@ def test_the_base_model_is_kept_where_nothing_was_gained(project, mode):
     assert all(torch.equal(weights, base[name]) for name, weights in model.state_dict().items())
 
 
+@pytest.mark.parametrize("mode", ["full_fine_tuning", "target_only_fine_tuning", "last_layer_only", "adapters"])
+def test_a_result_lies_between_the_base_model_and_the_fine_tune(project, mode):
+    models, metrics = [], []
+    for share in (0.0, 0.25):
+        (one,) = plan(**STUDY | {"finetune": {"mode": mode, "max_epochs": 3, "base_share": share}}).experiments.values()
+        kept = train(job_of(one, ".rootstock/store"))
+        kept.publish_experiment(Path(f"experiments/mixed{share}/ann"))
+        models.append(load_model(f"experiments/mixed{share}/ann/best_model.pt"))
+        metrics.append(kept.described()["metrics"])
+    base = load(Path(f"base_models/{one.base}.pt"))["model"]
+    tuned, mixed = (model.state_dict() for model in models)
+    assert any(not torch.equal(mixed[name], tuned[name]) for name in base)
+    assert all(torch.allclose(mixed[name], 0.25 * base[name] + 0.75 * tuned[name], atol=1e-6) for name in base)
+    assert metrics[0]["val"]["loss"] != metrics[1]["val"]["loss"]
+    val, test = (read_people("d", ("ann",), (part,)) for part in ("val", "test"))
+    for part, name in ((val, "val"), (test, "test")):  # what is measured is the model that is kept
+        right = (models[1].eval()(part.x.all()).argmax(1) == part.y).float().mean().item()
+        assert right == pytest.approx(metrics[1][name]["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("finetune", "line"),
     [
+        ({"mode": "prototypes", "base_share": 0.5}, "base_share: 0.5 is for modes that take steps from a base model"),
         ({"mode": "last_layer_only", "rank": 2}, "finetune.rank: 2 is for mode adapters, not last_layer_only"),
         ({"mode": "adapters", "prototype_prior": 2}, "finetune.prototype_prior: 2.0 is for mode prototypes"),
         ({"target_shots": 2, "target_data_pct": 0.5}, "finetune.target_shots: 2 stands beside target_data_pct"),

@@ -1,14 +1,32 @@
-"""What of a fine-tune is kept: the base model where nothing was gained, and of most modes only what changed. Loads torch."""
+"""What of a fine-tune is kept: a share, the base model where nothing was gained, of most modes only what changed. Loads torch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...engine.loop import Outcome
 from ...engine.models import weights_digest
+from ...engine.progress import Fitted
 from .specs import FinetuneSpec
+
+
+def mixed_with_base(fitted: Fitted, model: nn.Module, base: dict[str, Tensor], share: float) -> Fitted:
+    """Put `share` of the base model's weights and the rest of the fine-tune's into `model` (WiSE-FT, Wortsman et al. 2022).
+
+    An update of low rank counts so much less.
+    """
+    state = {name: _mixed(name, one, base.get(name), 1 - share) for name, one in fitted.state.items()}
+    model.load_state_dict(state)
+    return replace(fitted, state=state, measured={})
+
+
+def _mixed(name: str, tuned: Tensor, base: Tensor | None, weight: float) -> Tensor:
+    if base is None:  # a part of an update, which its base does not have
+        return weight * tuned if name.endswith(".up") else tuned
+    return torch.lerp(base, tuned, weight) if tuned.is_floating_point() else tuned
 
 
 def keep_base_if_asked(

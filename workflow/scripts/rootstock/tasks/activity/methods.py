@@ -92,7 +92,9 @@ def _of_modes(tuned: Sequence[FinetuneSpec]) -> list[str]:
         kept = "; the base model was kept where that was no worse on the validation set" * any(
             spec.keep_base_if_worse for spec in own
         )
-        told.append(f"Mode {mode} {MODES[mode]} ({share}){course}{kept}.")
+        mixed = _percent(spec.base_share for spec in own if spec.base_share)
+        mixed = f"; its weights were then mixed with {mixed} of the base model's" if mixed else ""
+        told.append(f"Mode {mode} {MODES[mode]} ({share}){course}{mixed}{kept}.")
     return told
 
 

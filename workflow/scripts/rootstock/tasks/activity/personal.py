@@ -24,6 +24,9 @@ def check(base: Base, wish: Finetune | None, problems: Problems) -> None:
     if wish.keep_base_if_worse and wish.mode in OTHERS:
         fix = f"needs a fine-tune of a base model, not mode {wish.mode}; remove it there"
         problems.add("finetune.keep_base_if_worse", True, fix)
+    if wish.base_share and wish.mode in (*OTHERS, *GRADIENT_FREE):
+        fix = f"is for modes that take steps from a base model, not {wish.mode}; remove it there"
+        problems.add("finetune.base_share", wish.base_share, fix)
     keeps_last = (wish.early_stopping_metric or base.early_stopping_metric) == "last"
     if wish.keep_base_if_worse and keeps_last and wish.mode not in GRADIENT_FREE:
         fix = "has nothing to judge by: with early_stopping_metric: last all windows train; set that to loss or f1"
@@ -38,14 +41,15 @@ def amount_of(wish: Finetune) -> dict[str, Any]:
 
 
 def of_mode(wish: Finetune) -> dict[str, Any]:
-    """What the mode needs, defaults filled in; and whether it may keep the base model."""
+    """What the mode needs, defaults filled in; and how much of the base model, or whether all of it, may be kept."""
     own = OF_MODE.get(wish.mode, {})
     given = {name: default if getattr(wish, name) is None else getattr(wish, name) for name, default in own.items()}
-    return given | {"keep_base_if_worse": wish.keep_base_if_worse}
+    return given | {"base_share": wish.base_share, "keep_base_if_worse": wish.keep_base_if_worse}
 
 
 def columns(finetune: FinetuneSpec) -> dict[str, Any]:
     """Of these settings those that a fine-tune has."""
     names = ("target_shots", *ADAPTER_DEFAULTS, *PROTOTYPE_DEFAULTS)
     found = {name: value for name in names if (value := getattr(finetune, name)) is not None}
+    found |= {"base_share": finetune.base_share} if finetune.base_share else {}
     return found | ({"keep_base_if_worse": True} if finetune.keep_base_if_worse else {})

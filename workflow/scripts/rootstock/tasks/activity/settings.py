@@ -224,6 +224,10 @@ class Personal(Section):
         None,
         description="prototypes only: as how many windows of the target the others' class mean counts; 0 takes the target's own alone, where it has the class (default: 1)",
     )
+    base_share: Annotated[Float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of the base model's weights in the result: 0.5 is the mean of both (WiSE-FT), 0 the fine-tune alone; for modes that take steps from a base model",
+    )
     keep_base_if_worse: bool = Field(
         False,
         description="keep the base model where the fine-tune gets no more of the target's val set right, or as many with no lower loss",

@@ -125,6 +125,7 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     rank: Annotated[int | None, Introduced(None)] = None
     alpha: Annotated[Float | None, Introduced(None)] = None
     prototype_prior: Annotated[Float | None, Introduced(None)] = None
+    base_share: Annotated[Float, Introduced(0.0)] = 0.0
     keep_base_if_worse: Annotated[bool, Introduced(False)] = False
     model: Model | None = None  # of a training from scratch; else the base's
 

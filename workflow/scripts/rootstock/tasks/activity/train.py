@@ -18,7 +18,7 @@ from .amount import own_windows
 from .data import Windows, join, read_people
 from .folder import SPLITS
 from .gradient_free import calibrate
-from .kept import keep_base_if_asked, keep_changes_only
+from .kept import keep_base_if_asked, keep_changes_only, mixed_with_base
 from .labels import check_expectations, check_parts, n_classes_of, n_outputs_of
 from .models import Standardised, build_model, last_layer, try_out
 from .recordings import parts_by_recording
@@ -63,6 +63,8 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
         fitted = Fitted(to_cpu(trainee.model.state_dict()), {}, [], 0, 0, 0.0)
     else:
         fitted = fit(trainee, spec, context)
+    if spec.base_share:
+        fitted = mixed_with_base(fitted, trainee.model, inputs.base.content["model"], spec.base_share)
     metrics = target.measured | {"test": trainee.measure(target.test)} | _measured(spec, "val", trainee, fitted)
     join(train, *target.parts.values()).require_unchanged()
     outcome = _outcome(trainee, fitted, metrics | {"n_target_train": len(own), "n_train": len(train)})
