@@ -21,7 +21,7 @@ from rootstock.results.statistics import TIE, intervals
 
 def table(path: str) -> list[dict]:
     rows = pd.read_csv(path).dropna(axis=1, how="all")
-    settings = [name for name in ("mode", "target_shots", "target_data_pct") if name in rows]
+    settings = [name for name in ("mode", "target_shots", "target_data_pct", "base_share") if name in rows]
     found = []
     for direction, here in rows.groupby("adapt_on"):
         for key, group in here.groupby(settings, sort=False, dropna=False):
@@ -35,8 +35,9 @@ def table(path: str) -> list[dict]:
 def _amount(setting: dict) -> str:
     if (shots := setting.get("target_shots", float("nan"))) == shots:
         return f"{shots:g} a class"
-    share = setting.get("target_data_pct", float("nan"))
-    return f"{100 * share:g} %" if share == share else ""
+    share, of_base = (setting.get(name, float("nan")) for name in ("target_data_pct", "base_share"))
+    mixed = f", {of_base:g} base" if of_base > 0 else ""
+    return f"{100 * share:g} %{mixed}" if share == share else ""
 
 
 def _told(group: pd.DataFrame, column: str) -> dict:

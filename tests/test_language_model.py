@@ -282,6 +282,7 @@ def test_masked_documents_are_learned_as_if_each_stood_alone(text, precision, ro
 
 def test_masked_documents_are_measured_as_if_each_stood_alone(text):
     some, end = trainee(text, mask_documents=True), end_of_text(read_tokenizer(text[0].tokenizer, ""))
+    torch.manual_seed(0)
     for weight in some.model.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     whole = TokenStream([some.check.read(0, 81)])
@@ -291,7 +292,7 @@ def test_masked_documents_are_measured_as_if_each_stood_alone(text):
     masked, some.measure.boundary = some.evaluate(), None
     across = some.evaluate()
     assert masked["tokens"] == across["tokens"]  # both are of the same predictions
-    assert masked["loss"] != pytest.approx(across["loss"], rel=1e-3)
+    assert masked["loss"] != pytest.approx(across["loss"], rel=1e-5)  # far beyond what an order of sums changes
 
 
 def test_masks_are_named_only_where_they_are_and_go_on_to_branches(tmp_path, monkeypatch):
