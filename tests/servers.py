@@ -84,7 +84,7 @@ class Servers:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120  # a busy machine starts it late
         while self.ssh(name, "true").returncode:
             assert time.monotonic() < deadline, (self.folder / f"{name}.log").read_text()
             time.sleep(0.1)
