@@ -10,13 +10,17 @@ generate = $(BIN)/python workflow/scripts/generate_jobs.py --configfile '$(STUDY
 again = $(MAKE) --no-print-directory
 install_task = task=$$($(generate) --task) && { $(again) --question .venv/installed-$$task || $(again) .venv/installed-$$task; }
 extras = $(wildcard requirements-*.txt)
-TARGETS := run check test test-kill bench studies docs lint clean-venv
+TARGETS := help run check test test-kill bench studies docs lint clean-venv
 
 # A study named without STUDY= would be a target of its own, and the default study would run in its place.
 odd = $(firstword $(filter-out $(TARGETS) .venv/%,$(MAKECMDGOALS)))
 $(if $(odd),$(error $(odd) is no target; a study is named by STUDY=: make $(firstword $(filter $(TARGETS),$(MAKECMDGOALS)) run) STUDY=$(odd)))
 
 .PHONY: $(TARGETS)
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 run: .venv/installed
 	@$(install_task)

@@ -185,6 +185,13 @@ def test_make_check_takes_what_make_run_takes():
         assert f"--configfile '{study}' --check --config store=x train_bases=false" in shown.stdout, shown.stderr
 
 
+def test_make_alone_says_what_there_is_and_starts_nothing():
+    shown = subprocess.run(["make", "-n"], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0 and "snakemake" not in shown.stdout
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert all(f"make {target}" in said for target in ("run", "check", "test", "docs")) and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "goals", [("check", "my.yaml"), ("run", "config/config.yaml"), ("my.json", "run"), ("run", "my")]
 )
