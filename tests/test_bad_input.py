@@ -66,7 +66,7 @@ def faults(**study) -> list[str]:
         ({"prefix": "{mode.__class__}", "finetune": {}}, "prefix:"),
         ({"run": {"device": "gpu; rm -rf"}}, "run.device:"),
         ({"run": {"threads": 0}}, "run.threads: 0 needs a number of at least 1"),
-        ({"run": {"shard": True}}, "run.shard: true needs a network of blocks, which task activity has not; remove it"),
+        ({"run": {"shard": True}}, "run.shard: true needs a network of blocks, which task activity does not have; remove it"),
         ({"run": {"activation_checkpointing": True}}, "run.activation_checkpointing: true needs a network of blocks"),
         ({"models": {"m": {"preset": "tset"}}, "base": {"model": "m"}}, 'models.m.preset: "tset" unknown; did you mean test?'),
         ({"models": {"m": {"preset": "test", "chanels": 3}}, "base": {"model": "m"}}, "models.m.chanels: unknown key"),

@@ -28,7 +28,7 @@ from .pulse import Pulse, gradient_norm
 from .recompute import recompute
 from .schedule import make_schedule
 from .seeding import seed_step
-from .sharding import is_spread, load_weights, shard, whole
+from .sharding import is_model_spread, load_weights, shard, whole
 from .stopping import EarlyStopping
 from .whole_batch import require_whole_batches
 
@@ -182,9 +182,7 @@ def _update(
     if clip is not None:
         scaler.unscale_(optimizer)
         norm = whole(nn.utils.clip_grad_norm_(trainable(model), clip))
-    elif looks and not any(
-        map(is_spread, model.parameters())
-    ):  # their norm takes all processes, which look at other times
+    elif looks and not is_model_spread(model):  # its norm takes all processes, which look at other times
         norm = gradient_norm(model, scaler.get_scale())
     scaler.step(optimizer)
     scaler.update()

@@ -16,7 +16,7 @@ from ..study.run import Run
 from .checkpoint import Checkpoints, to_cpu
 from .distributed import World
 from .epoch_line import Beat, EpochLine, Stretch
-from .sharding import is_spread, load_weights, spread_state
+from .sharding import is_model_spread, load_weights, spread_state
 from .stopping import EarlyStopping
 from .tracker import Tracker
 
@@ -144,7 +144,7 @@ class Progress:
         """Rank 0 writes; the running loss of the epoch is the sum over ranks."""
         whole = self._whole_loss(world)
         self.loss_sum = whole if world.is_first else 0.0
-        asks = world.is_first or any(map(is_spread, self.model.parameters()))  # of weights that are spread all must
+        asks = world.is_first or is_model_spread(self.model)  # of weights that are spread all must
         state = self.state() if asks else {}
         if world.is_first:
             how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}

@@ -42,6 +42,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_spread(tensor) else tensor
 
 
+def is_model_spread(model: nn.Module) -> bool:
+    """Whether this process holds a part of its weights only."""
+    return any(map(is_spread, model.parameters()))
+
+
 def is_spread(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Whether this process holds a part of it only."""
     return hasattr(tensor, "full_tensor")

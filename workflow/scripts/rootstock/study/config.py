@@ -119,7 +119,7 @@ def _check_run(study: Study, problems: Problems) -> None:
     for name in ("activation_checkpointing", "shard"):
         if getattr(run, name) and not study.task.has_blocks:
             problems.add(
-                f"run.{name}", True, f"needs a network of blocks, which task {study.task.name} has not; remove it"
+                f"run.{name}", True, f"needs a network of blocks, which task {study.task.name} does not have; remove it"
             )
     if run.shard and run.compile is True:
         problems.add("run.shard", True, "does not work with compile: true; remove one of them")
