@@ -54,6 +54,9 @@ ROOT = Path(__file__).parent.parent
 # What a shell starts in the background ignores Ctrl-C, and so does all that it starts; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+for variable in [name for name in os.environ if name.startswith("MAKE")]:  # below a `make`, another one says more
+    del os.environ[variable]
+
 
 def plan(**study):
     """The plan of a study given as keywords."""

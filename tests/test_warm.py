@@ -436,6 +436,16 @@ def test_a_supervisor_outlives_the_signals_that_slurm_sends_to_all(project, own_
     assert status == 75 and "resum" not in out and list(checkpoints.glob("*.json"))
 
 
+@pytest.mark.parametrize("start", ["--no-warm", "--warm"])
+def test_told_to_stop_again_and_again_it_still_ends_as_one_that_resumes(project, start):
+    process, checkpoints = one_that_trains(project, start)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    status, _, err = ended(process)
+    assert status == 75 and "run again to resume" in err and list(checkpoints.glob("*.json"))
+
+
 def test_a_process_with_another_thread_is_not_forked():
     """The copy would lack it, and wait for ever for what it holds."""
     over = threading.Event()

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..study.fields import NAME_RULE, PATH_RULE, Section, at_home, is_name, is_p
 from ..study.jobs import fields_of
 from ..study.own import name_own
 from ..study.parts import section_of
-from ..study.problems import EXIT_INTERRUPTED, Interrupted, Problems, Refusal, StudyError, nearest, show
+from ..study.problems import EXIT_INTERRUPTED, STOP_SIGNALS, Interrupted, Problems, Refusal, StudyError, nearest, show
 from ..study.run import Run
 from ..study.task import Task
 from ..study.told import printable, told
@@ -45,6 +46,8 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return 130
     except Interrupted as reason:
+        for number in STOP_SIGNALS:  # told again, it still ends as one that was interrupted
+            signal.signal(number, signal.SIG_IGN)
         if os.environ.get("RANK", "0") == "0":  # of several processes of a training all are stopped, and one says so
             print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -205,7 +205,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Listen while a training runs; only a main thread can."""
+        """Listen while a training runs; only a main thread can. Once asked, it listens on: Slurm tells a job and its parts, and whoever
+        hears of it twice would die of the second while it ends."""
         before = {}
         for number in STOP_SIGNALS:
             try:
@@ -216,7 +217,8 @@ class StopRequest:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if not self.asked or number == signal.SIGINT:
+                    signal.signal(number, handler)
 
     def _ask(self, number: int, _: object) -> None:
         self.asked = True
