@@ -190,5 +190,7 @@ def test_pairs_that_would_not_be_read_are_named(tmp_path, name):
 
 
 def test_a_name_is_no_formula_of_the_figure(tmp_path):
-    dots_by_row([(r"a $\frac$ b", pd.Series([1.0, 2.0]))], "accuracy", tmp_path / "figure.svg")
-    assert (tmp_path / "figure.svg").stat().st_size
+    figure, elsewhere = tmp_path / "figure.svg", tmp_path / "elsewhere"
+    figure.symlink_to(elsewhere)
+    dots_by_row([(r"a $\frac$ b", pd.Series([1.0, 2.0]))], "accuracy", figure)
+    assert figure.stat().st_size and not elsewhere.exists()  # a link that was there is replaced, not followed

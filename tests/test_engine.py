@@ -101,6 +101,15 @@ def test_a_killed_training_ends_as_an_undisturbed_one(undisturbed, monkeypatch, 
         assert not (resumed.folder / "checkpoints").exists()
 
 
+def test_so_does_one_that_keeps_its_last_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = prepared_tiny(tmp_path, "activity", {"base": {"early_stopping_metric": "last"}})
+    for training in (*study.bases.values(), *study.experiments.values()):
+        straight, _ = obtain(tmp_path, "undisturbed", training, monkeypatch)
+        resumed, _ = obtain(tmp_path, "killed", training, monkeypatch, (5, 5))
+        assert straight.model.read_bytes() == resumed.model.read_bytes()
+
+
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
 def test_a_signal_saves_and_exits_with_try_again(project, people, number, processes):
     flags = ("--fold", "0", "--data_path", "data/tiny", "--max_epochs", "400", "--checkpoint_seconds", "1000")

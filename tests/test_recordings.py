@@ -189,16 +189,19 @@ def test_nothing_of_a_person_takes_part_in_the_choice_of_their_settings(monkeypa
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import select_settings
 
-    jobs = select_settings.base_jobs("recording")
+    protocol = select_settings.RECORDING
+    candidates, jobs = list(protocol.bases.values()), select_settings.base_jobs(protocol)
     rows = pd.DataFrame(jobs)[["fold", "base_participants", "prefix", "mode"]]
     rows["target"] = [select_settings.PEOPLE[fold] for fold in rows["fold"]]
     rows["base_participants"] = rows["base_participants"].str.join(" ")
     rows["candidate"] = rows["prefix"].str[-1].astype(int)
     rows["base_all_accuracy"] = torch.rand(len(rows), generator=torch.Generator().manual_seed(0)).numpy()
     for pair in select_settings.PAIRS:
-        spoiled, chosen = rows.copy(), select_settings.chosen_by(pair, rows)
+        spoiled, chosen = rows.copy(), select_settings.chosen_by(pair, rows, protocol.bases)
         saw = rows["base_participants"].str.split().map(set(pair).intersection).astype(bool)
-        spoiled.loc[rows["target"].isin(pair) | saw, "base_all_accuracy"] = 1.0 * (rows["candidate"] != chosen)
-        assert select_settings.chosen_by(pair, spoiled) == chosen
+        spoiled.loc[rows["target"].isin(pair) | saw, "base_all_accuracy"] = 1.0 * (
+            rows["candidate"] != candidates.index(chosen)
+        )
+        assert select_settings.chosen_by(pair, spoiled, protocol.bases) == chosen
         spoiled.loc[~(rows["target"].isin(pair) | saw), "base_all_accuracy"] = 1.0 * (rows["candidate"] == 0)
-        assert select_settings.chosen_by(pair, spoiled) == 0  # what counts is that of the others
+        assert select_settings.chosen_by(pair, spoiled, protocol.bases) == {}  # what counts is that of the others

@@ -1,5 +1,6 @@
 """One picture of a study: a row a setting, a dot a unit, a bar for the mean."""
 
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +10,8 @@ matplotlib.rcParams["svg.hashsalt"] = "rootstock"  # the same results draw the s
 
 import pandas as pd
 from matplotlib import pyplot as plt
+
+from ..store.files import write_atomically
 
 MOST_ROWS = 40
 
@@ -26,5 +29,7 @@ def dots_by_row(rows: list[tuple[str, pd.Series]], label: str, path: Path) -> No
     axes.grid(axis="x", color="#dddddd")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    drawn = BytesIO()
+    figure.savefig(drawn, metadata={"Date": None})
     plt.close(figure)
+    write_atomically(path, drawn.getvalue())
