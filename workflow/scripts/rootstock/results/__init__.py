@@ -1,1 +1,1 @@
-"""What was published becomes tables and figures. Reads files only; trains nothing."""
+"""Tables, figures and pages from published results. Reads files only; trains nothing."""

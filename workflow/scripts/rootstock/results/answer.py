@@ -1,4 +1,4 @@
-"""What a study answers, in sentences written from its comparisons. Knows no task; the words are the question's."""
+"""The answer of a study in sentences, written from its comparisons. Knows no task: the words come from the question."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ NOTHING = "No fine-tune of this study has a result to compare it with, so there 
 
 
 def chosen(comparisons: Sequence[Comparison], question: Question) -> Comparison | None:
-    """The comparison that the answer speaks of, see `RULE`; against the base where the study has that."""
+    """The comparison that the answer speaks of, see `RULE`: one against the base, if the study has any."""
     candidates = _main(comparisons)
     shown = [one for one in candidates if one.helps]
     if shown:
@@ -26,7 +26,7 @@ def chosen(comparisons: Sequence[Comparison], question: Question) -> Comparison 
 
 
 def sentences(comparisons: Sequence[Comparison], question: Question, is_partial: bool = False) -> list[str]:
-    """Two: what the setting that `chosen` takes does, and whether that is chance. One where nothing is compared."""
+    """Two sentences: the effect of the chosen setting, and whether it may be chance. One if nothing is compared."""
     one = chosen(comparisons, question)
     if one is None:
         return [NOTHING]
@@ -39,26 +39,26 @@ def sentences(comparisons: Sequence[Comparison], question: Question, is_partial:
 
 
 def besides(comparisons: Sequence[Comparison], question: Question) -> list[str]:
-    """A sentence for each other thing that the chosen setting is compared with, such as training from scratch."""
+    """A sentence for everything else that the chosen setting is compared with, such as training from scratch."""
     main = chosen(comparisons, question)
     others = [one for one in comparisons if main and one is not main and one.setting == main.setting]
     return [f"{_beside(one, question)}." for one in others]
 
 
 def number(value: float, digits: int) -> str:
-    """A number in a sentence, with a minus sign that is one; zero has none."""
+    """A number for a sentence, with a true minus sign; zero has no sign."""
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
 def p_text(one: Comparison) -> str:
-    """Its p as a sentence has it, with what it was corrected for."""
+    """The p of a comparison for a sentence, with the number of comparisons that it is corrected for."""
     p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.2g}"
     return p if one.n_tested == 1 else f"{p} after Holm's correction for {one.n_tested} comparisons"
 
 
 def interval_text(one: Comparison, measure: Measure) -> str:
-    """The interval of the gain; empty where there is none, as where all gains are equal."""
+    """The interval of the gain; empty if there is none or if all gains are equal."""
     if not one.high - one.low > TIE:
         return ""
     low, high = (number(end, measure.digits) for end in (one.low, one.high))
@@ -66,7 +66,7 @@ def interval_text(one: Comparison, measure: Measure) -> str:
 
 
 def _main(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Those that the answer may speak of: against the base, or else of the first kind that there is."""
+    """The comparisons that the answer may speak of: those against the base, else those of the first kind."""
     kinds = [one.kind for one in comparisons]
     return [one for one in comparisons if one.kind == ("base" if "base" in kinds else kinds[0])]
 
@@ -80,7 +80,7 @@ def _change_unit(measure: Measure) -> str:
 
 
 def _change(one: Comparison, question: Question) -> str:
-    """What becomes of the base model, in a verb no stronger than what is shown."""
+    """How the result of the base model changes, with a verb no stronger than what is shown."""
     who, measure = phrase_of(one.setting, question), question.measure
     before, after = (number(value, measure.digits) for value in (one.before, one.after))
     if one.gained == one.lost == 0:
@@ -115,7 +115,7 @@ def _beside(one: Comparison, question: Question) -> str:
 
 
 def _counts(one: Comparison, question: Question) -> str:
-    """ "7 of 10 people gain, 1 loses, 2 stay"."""
+    """How many gain and lose: "7 of 10 people gain, 1 loses, 2 stay the same"."""
     if one.n == 1:
         return f"{_better(one, question)} on one {question.words[0]}"
     if one.gained == one.lost == 0:
@@ -177,7 +177,7 @@ def _why_this(main: list[Comparison], question: Question) -> str:
 
 
 def _too_few(one: Comparison, question: Question) -> str:
-    """What no result of those who differ could have shown: so few, or so many comparisons, leave no p that is small enough."""
+    """The smallest p that was possible, if too few units differ, or comparisons are too many, to show anything."""
     if one.smallest_p_holm <= ALPHA:
         return ""
     floor, differ = f"{one.smallest_p_holm:.2g}", one.gained + one.lost

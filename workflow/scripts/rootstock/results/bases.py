@@ -1,4 +1,4 @@
-"""The results of a study that trains base models alone: a row each, in the tables and the figure of any study. Knows no task."""
+"""Results of a study that trains only base models: one row per model, in a table and a figure. Knows no task."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from ..study.problems import Refusal
 from .figure import dots_by_row
 from .summary import RESULTS_START, columns_of, swept_columns, tabulated
 
-MEASURED = "val_"  # how the numbers begin that chose an epoch
+MEASURED = "val_"  # prefix of what is measured on the data that chooses the epoch
 
 
 def summary_of_bases(plan: Plan) -> pd.DataFrame:
-    """A row a base model that stands alone: the settings of its spec, `base_hash`, what its best epoch has on the data that chose
-    it, then how it went."""
+    """One row per base model that nothing starts from: the settings of its spec, `base_hash`, the values of its best
+    epoch on the data that chose it, then steps, seconds and path."""
     rows = [_row(plan.bases[name]) for name in plan.lone_bases]
     settings = list(dict.fromkeys(name for own, _ in rows for name in own))
     table = pd.DataFrame([own | found for own, found in rows])
@@ -26,7 +26,7 @@ def summary_of_bases(plan: Plan) -> pd.DataFrame:
 
 
 def render_bases(summary: pd.DataFrame) -> str:
-    """A table for a terminal: what differs, and what came of it."""
+    """A table for a terminal: the settings that differ, and the results."""
     shown = pd.DataFrame({name: summary[name].map(_cell) for name in swept_columns(summary)})
     shown["base model"] = summary[RESULTS_START].str[:8]
     for name in [*_measured(summary), "steps", "seconds"]:
@@ -35,7 +35,7 @@ def render_bases(summary: pd.DataFrame) -> str:
 
 
 def draw_bases(summary: pd.DataFrame, path: Path) -> None:
-    """The loss of each."""
+    """Draw the loss of each base model."""
     losses = zip(summary[RESULTS_START], summary[f"{MEASURED}loss"], strict=True)
     rows = [(str(name)[:8], pd.Series([loss])) for name, loss in losses]
     dots_by_row(rows, "loss on the data that chose the weights", path)
@@ -54,7 +54,7 @@ def _row(base: BaseTraining) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _settings(spec: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """The settings of a spec in columns, those of a section as `model.d_model`; a list as text."""
+    """The settings of a spec as columns; one of a section is named like `model.d_model`, and a list becomes text."""
     columns: dict[str, Any] = {}
     for name, value in spec.items():
         if isinstance(value, dict):

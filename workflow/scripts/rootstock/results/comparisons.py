@@ -1,6 +1,6 @@
-"""What a study compares, unit by unit: each setting with its base, from scratch, and what else its task names. Nothing else.
+"""What a study compares, unit by unit: each setting with its base, training from scratch and the task's rivals.
 
-Values are in the units that are shown, and a gain is positive where it is better. A result that is not finite is none.
+Values are in the units that are shown, and a positive gain is better. A result that is not finite counts as missing.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ Kind = Literal["base", "scratch", "rival", "study"]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One setting against one other thing, over the units that have both. NaN stands for what cannot be told."""
+    """One setting against one other thing, over the units that have both results. NaN marks an unknown number."""
 
     kind: Kind
-    setting: dict[str, Any]  # the columns that tell it apart, without those it does not use
+    setting: dict[str, Any]  # the columns that distinguish it, without those it does not use
     label: str
     against: str
     units: pd.DataFrame  # index: units; columns: before, after (means over seeds), gain
-    left_out: int  # units that have one of the two results and not both
+    left_out: int  # units that have only one of the two results
     probability_of_improvement: float
     n_seeds: int
     seed_sd: float  # of the mean gain between seeds, over the units that have all seeds
@@ -35,7 +35,7 @@ class Comparison:
     high: float = np.nan
     p: float = np.nan
     p_holm: float = np.nan  # p corrected for all comparisons that are tested
-    n_tested: int = 0  # how many those are
+    n_tested: int = 0  # the number of comparisons that are tested
 
     @property
     def gains(self) -> pd.Series:
@@ -72,17 +72,17 @@ class Comparison:
 
     @property
     def can_tell(self) -> bool:
-        """Whether there are units enough for an interval and a test."""
+        """Whether there are enough units for an interval and a test."""
         return self.n >= statistics.MIN_UNITS
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p that so many units can give."""
+        """The smallest p that this number of units can give."""
         return statistics.smallest_p(self.n)
 
     @property
     def smallest_p_holm(self) -> float:
-        """The smallest p after Holm that those can give who differ at all, were this the smallest of all that are tested."""
+        """The smallest p after Holm that the units that differ can give, if it is the smallest of all tested p."""
         of_those = max(self.smallest_p, 2 / 2 ** (self.gained + self.lost))
         return min(1.0, max(self.n_tested, 1) * of_those)
 
@@ -92,7 +92,7 @@ class Comparison:
 
     @property
     def helps(self) -> bool:
-        """A gain that neither the test, after Holm, nor the interval takes for chance."""
+        """Whether both the test, after Holm, and the interval show a gain."""
         return self.is_beyond_chance and self.low > 0
 
     @property
@@ -101,7 +101,7 @@ class Comparison:
 
 
 def compare(summary: pd.DataFrame, question: Question) -> list[Comparison]:
-    """Each setting against its base, then against from scratch on as much data, then against the question's rivals."""
+    """Each setting against its base, then against training from scratch on as much data, then against the rivals."""
     rows = question.rows(summary)
     if rows.empty:
         return []
@@ -113,7 +113,7 @@ def compare(summary: pd.DataFrame, question: Question) -> list[Comparison]:
 def paired(
     kind: Kind, setting: dict[str, Any], against: str, after: pd.DataFrame, before: pd.DataFrame, question: Question
 ) -> Comparison:
-    """Two tables of `runs_of` as one comparison, not tested yet."""
+    """The comparison of two tables from `runs_of`, not tested yet."""
     sign = question.measure.sign
     means = [side.groupby(question.unit, sort=False)["value"].mean() for side in (before, after)]
     units = pd.concat(means, axis=1, keys=["before", "after"], sort=False)
@@ -135,7 +135,7 @@ def paired(
 
 
 def tested(comparisons: list[Comparison]) -> list[Comparison]:
-    """The same with interval and p, where there are units enough; Holm's correction is over all of them."""
+    """The same comparisons, with interval and p if they have enough units. Holm's correction covers all of these."""
     found = dict(enumerate(comparisons))
     for n in sorted({one.n for one in comparisons if one.can_tell}):
         places = [place for place, one in found.items() if one.n == n]
@@ -152,8 +152,8 @@ def tested(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def runs_of(rows: pd.DataFrame, column: str, question: Question) -> pd.DataFrame:
-    """A row a run: the unit, its seeds, and `value` as shown; rows without a finite number are left out, and all where there
-    is no such column."""
+    """One row per run: the unit, its seeds, and `value` as shown. Rows without a finite number are left out, and all
+    rows if there is no such column."""
     values = pd.to_numeric(rows.reindex(columns=[column])[column], errors="coerce") * question.measure.scale
     seeds = [name for name in question.seeds if name in rows]
     runs = rows[[question.unit, *seeds]].assign(value=values.astype(float))
@@ -176,7 +176,7 @@ def _with_columns(rows: pd.DataFrame, question: Question) -> Iterator[Comparison
 
 
 def _with_scratch(rows: pd.DataFrame, question: Question) -> Iterator[Comparison]:
-    """Fine-tunes against from scratch with as much data, alike in everything that the study varies from scratch."""
+    """Fine-tunes against training from scratch on as much data, equal in every setting that varies from scratch."""
     grouped = settings_of(rows, question) if question.scratch else []
     tuned = [one for one in grouped if one[0].get("mode") not in (UNTRAINED, *question.scratch)]
     for mode in question.scratch:
@@ -195,7 +195,7 @@ def _varied(settings: list[dict[str, Any]]) -> set[str]:
 
 
 def _between_seeds(after: pd.DataFrame, before: pd.DataFrame, question: Question) -> tuple[int, float]:
-    """How many seeds there are, and the sd between them of the mean gain over the units that have them all."""
+    """The number of seeds, and the sd between seeds of the mean gain over the units that have all seeds."""
     sides = (after, before)
     seeds = [name for name in question.seeds if all(name in side and side[name].notna().any() for side in sides)]
     if not seeds or len(after.drop_duplicates(seeds)) < 2:
@@ -209,6 +209,6 @@ def _between_seeds(after: pd.DataFrame, before: pd.DataFrame, question: Question
 
 
 def _runs_by_unit(runs: pd.DataFrame, units: pd.Index, question: Question) -> list[np.ndarray]:
-    """The runs of each unit, larger is better."""
+    """The runs of each unit, with the sign that makes larger better."""
     by_unit = dict(list((question.measure.sign * runs["value"]).groupby(runs[question.unit])))
     return [by_unit[unit].to_numpy() for unit in units]

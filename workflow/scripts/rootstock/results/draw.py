@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from .svg import COLOURS, GREY, INK, PAPER, STYLE
 
-WIDTH = 5.0  # inches: with letters of 9 points it is read at 400 pixels and beside another
-MARKS = ("o", "s", "^", "D", "v", "P")  # a second sign beside the colour
+WIDTH = 5.0  # inches: letters of 9 points are readable at 400 pixels, and with two drawings side by side
+MARKS = ("o", "s", "^", "D", "v", "P")  # a second cue beside the colour
 DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
-MOST_NAMES = 24  # units that are named in a drawing; more are drawn without names
+MOST_NAMES = 24  # labels beside the ends of lines; a drawing that needs more has none
 
 
 @contextmanager
@@ -31,19 +31,19 @@ def styled() -> Iterator[None]:
 
 
 def drawing(height: float, columns: int = 1, rows: int = 1, **how: Any) -> tuple[Drawing, list[Axes]]:
-    """A drawing of one width, and its axes row by row. To be called inside `styled`, as all here are."""
+    """A drawing of the common width, and its axes row by row. Call it inside `styled`, as all functions here do."""
     figure = Drawing(figsize=(WIDTH, height), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(rows, columns, **how)).ravel())
 
 
 def cut(name: Any, most: int = 24) -> str:
-    """A user's name, short enough for an axis; control letters shown as a box."""
+    """A user's name, short enough for an axis; each unprintable character is replaced."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def pairs(values: pd.DataFrame, measure: str, higher: bool = True) -> Drawing:
-    """A line a unit (row) through its columns, from what it had to what it has; dashed where the last is worse than the first."""
+    """One line per unit (row) through its columns, from before to after; dashed if the last is worse than the first."""
     places = range(values.shape[1])
     with styled():
         figure, (axes,) = drawing(3.6)
@@ -62,7 +62,7 @@ def pairs(values: pd.DataFrame, measure: str, higher: bool = True) -> Drawing:
 
 
 def _name_ends(axes: Axes, ends: pd.Series) -> None:
-    """The names of the units beside the ends of their lines, those of one end together, moved apart where they would overlap."""
+    """Write the names of units beside the ends of their lines: one label per end, moved apart if they would overlap."""
     groups = [(float(end), together(list(units.index))) for end, units in ends.groupby(ends)]
     if not 0 < len(groups) <= MOST_NAMES:
         return
@@ -81,7 +81,7 @@ def together(names: Sequence[Any], most: int = 3) -> str:
 
 
 def spread(values: Sequence[float], step: float, high: float) -> list[float]:
-    """Sorted places, at least `step` apart, near their values; none above `high`, where there is room below it."""
+    """Places near the sorted values, at least `step` apart and none above `high`."""
     places = list(values)
     for k in range(1, len(places)):
         places[k] = max(places[k], places[k - 1] + step)
@@ -93,7 +93,7 @@ def spread(values: Sequence[float], step: float, high: float) -> list[float]:
 
 
 def bars(values: pd.Series, label: str, interval: tuple[float, float] | None = None) -> Drawing:
-    """A bar a unit, the largest first; dashed outline below nothing; the interval of the mean as a band."""
+    """One bar per unit, the largest on top, in another colour below zero; the interval of the mean as a band."""
     ordered = values.sort_values()
     with styled():
         figure, (axes,) = drawing(0.9 + 0.24 * max(3, min(len(ordered), 60)))
@@ -119,8 +119,8 @@ def against(
     beside: Mapping[str, pd.DataFrame] | None = None,
     levels: Sequence[tuple[str, float]] = (),
 ) -> Drawing:
-    """Scores against an amount: a line a setting (columns x, mean, low, high), thin ones for units (columns x, unit, value), dashed
-    ones `beside` them (columns x, mean), and levels that know no amount."""
+    """Scores against an amount: one line per setting (columns x, mean, low, high), `thin` lines for units (columns x,
+    unit, value), dashed lines `beside` them (columns x, mean), and `levels` of what has no amount."""
     with styled():
         figure, (axes,) = drawing(4.2)
         for place, (name, line) in enumerate(lines.items()):
@@ -152,7 +152,7 @@ def against(
 
 
 def _log_where_wide(axes: Axes, lines: Mapping[str, pd.DataFrame]) -> None:
-    """Amounts that span a decade stand on a logarithmic axis, named as they are."""
+    """Put amounts that span a factor of 8 or more on a logarithmic axis, each with a tick."""
     amounts = sorted({float(x) for line in lines.values() for x in line["x"]})
     if len(amounts) < 2 or amounts[0] <= 0:
         return
@@ -167,7 +167,7 @@ def _legend_below(figure: Drawing) -> None:
 
 
 def effects(rows: pd.DataFrame, label: str) -> Drawing:
-    """A row a comparison (columns name, mean, low, high): its mean gain as a mark, its interval as a line where it has one."""
+    """One row per comparison (columns name, mean, low, high): the mean gain as a mark, any interval as a line."""
     with styled():
         names = [textwrap.fill(cut(name, 80), 42) for name in rows["name"]]
         figure, (axes,) = drawing(0.9 + (0.36 if any("\n" in name for name in names) else 0.25) * max(2, len(rows)))
@@ -187,7 +187,7 @@ def effects(rows: pd.DataFrame, label: str) -> Drawing:
 def curves(
     lines: Mapping[str, pd.DataFrame], label_x: str, label_y: str, stops: Mapping[str, float] | None = None
 ) -> Drawing:
-    """A curve a name (columns x, y), its kept point marked where `stops` has one."""
+    """One curve per name (columns x, y), with its kept point marked if `stops` has one."""
     with styled():
         figure, (axes,) = drawing(3.6)
         for place, (name, line) in enumerate(lines.items()):
@@ -205,7 +205,7 @@ def curves(
 
 
 def matrices(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
-    """Counts, rows and columns alike; each row shaded by its shares, so that the diagonal is what was right."""
+    """Square tables of counts, each cell shaded by its share of the row; the diagonal is what was right."""
     size = max(len(frame) for frame in named.values())
     with styled():
         figure, all_axes = drawing(3.0 if size <= 12 else 4.2, columns=len(named))
@@ -232,7 +232,7 @@ def matrices(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> D
 
 
 def scatters(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
-    """Points (columns x, y, group), a colour and a sign a group; panels side by side, on one scale."""
+    """Points (columns x, y, group), one colour and mark per group, in panels side by side on one scale."""
     groups = sorted({group for frame in named.values() for group in frame["group"]}, key=str)
     with styled():
         figure, all_axes = drawing(3.2, columns=len(named), sharex=True, sharey=True)
@@ -250,7 +250,7 @@ def scatters(named: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> D
 
 
 def boxes(stages: Sequence[tuple[str, str]]) -> Drawing:
-    """Boxes from left to right with arrows between: a name and what stands below it."""
+    """Boxes from left to right with arrows between them; each holds a name and the text below it."""
     with styled():
         figure, (axes,) = drawing(0.95)
         axes.set(xlim=(0, len(stages)), ylim=(0, 1))

@@ -1,4 +1,4 @@
-"""More drawings, of things that have names: rows of marks, labelled points, a shaded table of numbers, panels of curves. See `draw`."""
+"""More drawings, of named things: rows of marks, labelled points, a shaded table, panels of curves. See `draw`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,11 +12,11 @@ from .draw import MARKS, cut, drawing, styled
 from .svg import COLOURS, INK
 
 LINES = ("-", "--", ":", "-.")
-FEW_CELLS = 12  # rows of a table whose numbers can be read
+FEW_CELLS = 12  # rows and columns of a table whose numbers can be read
 
 
 def shorter(names: Sequence[str]) -> list[str]:
-    """The names without the parts, between commas, that all of them have; as they are where that would leave two alike."""
+    """The names without the parts, between commas, that all share; unchanged if one would be empty or two equal."""
     parts = [name.split(", ") for name in names]
     common = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
     short = [", ".join(part for part in own if part not in common) for own in parts]
@@ -24,7 +24,7 @@ def shorter(names: Sequence[str]) -> list[str]:
 
 
 def rows(values: pd.DataFrame, label: str, references: Sequence[tuple[str, float]] = ()) -> Drawing:
-    """A row a name, a mark a column of `values`, joined by a line; dashed levels with their names."""
+    """One row per name, with a mark per column of `values`, joined by a line; `references` are dashed, named lines."""
     with styled():
         figure, (axes,) = drawing(1.3 + 0.34 * max(2, len(values)))
         heights = np.arange(len(values))
@@ -48,7 +48,7 @@ def rows(values: pd.DataFrame, label: str, references: Sequence[tuple[str, float
 
 
 def points(series: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Drawing:
-    """A mark and colour a series (columns x, y, name); a name stands beside its point unless it is empty."""
+    """One mark and colour per series (columns x, y, name); a name that is not empty stands beside its point."""
     with styled():
         figure, (axes,) = drawing(3.8)
         for place, (name, frame) in enumerate(series.items()):
@@ -67,7 +67,7 @@ def points(series: Mapping[str, pd.DataFrame], label_x: str, label_y: str) -> Dr
 
 
 def shaded(values: pd.DataFrame, changes: pd.DataFrame, label_x: str, label_y: str, digits: int = 2) -> Drawing:
-    """A table of numbers, each cell shaded by its change: one colour above nothing, with a dot in the corner, another below."""
+    """A table of numbers, each cell shaded by its change: one colour and a corner dot above zero, another below."""
     most = np.nanmax(np.abs(changes.to_numpy()), initial=1e-12)
     is_named = max(values.shape) <= FEW_CELLS
     with styled():
@@ -91,7 +91,8 @@ def shaded(values: pd.DataFrame, changes: pd.DataFrame, label_x: str, label_y: s
 def panels(
     named: Mapping[str, Mapping[str, pd.DataFrame]], label_x: str, label_y: str, kept: Mapping[tuple[str, str], float]
 ) -> Drawing:
-    """A panel a name, in it a curve a name (columns x, y) of one look in all panels, its kept point marked; own scales."""
+    """One panel per name, each on its own scale; in it one curve per name (columns x, y), with its kept point marked. A
+    curve looks the same in all panels."""
     looks = {
         name: place for place, name in enumerate(dict.fromkeys(name for lines in named.values() for name in lines))
     }
@@ -120,7 +121,7 @@ def _curve(axes: Axes, line: pd.DataFrame, place: int, kept: float | None) -> No
 
 
 def _legend(figure: Drawing, axes: Axes, looks: Mapping[str, int]) -> None:
-    """One for all panels: a panel may lack a curve."""
+    """One legend for all panels, because a panel may lack a curve."""
     handles = [
         axes.plot([], [], marker=MARKS[place % len(MARKS)], color=COLOURS[place % len(COLOURS)],
                   linestyle=LINES[place // len(COLOURS) % len(LINES)], label=cut(short, 60))[0]

@@ -1,4 +1,4 @@
-"""One picture of a study: a row a setting, a dot a unit, a bar for the mean."""
+"""The figure of a study: one row per setting, one dot per unit, a bar for the mean."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ MOST_ROWS = 40
 
 
 def dots_by_row(rows: list[tuple[str, pd.Series]], label: str, path: Path) -> None:
-    """Draw each row's values and their mean; rows without a value are left out, and rows beyond `MOST_ROWS`."""
+    """Draw each row's values and their mean. Rows without a value and rows beyond `MOST_ROWS` are left out."""
     rows = [row for row in rows if len(row[1])][:MOST_ROWS]
     figure, axes = plt.subplots(figsize=(7.5, 0.9 + 0.32 * len(rows)), layout="constrained")
     for height, (_, values) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""What the page says of a question: one figure, the comparisons, who gained and who lost, and how much data it takes."""
+"""The page's answer to a question: one figure, the comparisons, who gained and lost, and how much data it takes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from .question import Measure, Question
 from .sections import Figure, Material, Section, Table
 from .tables import NUMBERS, comparison_table, share_of_room
 
-MOST_EFFECTS = 30  # rows of a figure; the table has all
+MOST_EFFECTS = 30  # rows of the figure; the table has all
 ROOM = "share of the room left"
 EVIDENCE = (
     "interval", "sign-flip test", "p", "Holm's correction", "smallest p", "probability of improvement", "sd between seeds", "best of many",
@@ -22,7 +22,7 @@ EVIDENCE = (
 
 
 def lead(chosen: Comparison, question: Question, now: str = "after") -> Figure:
-    """A line a unit, from what it had to what it has `now`, in the comparison that the answer speaks of."""
+    """One line per unit, from before to `now`, in the comparison that the answer speaks of."""
     measure, (one, many) = question.measure, question.words
     values = chosen.units[["before", "after"]].set_axis([chosen.against, now], axis=1)
     over = f"{chosen.n} {many if chosen.n > 1 else one}"
@@ -38,7 +38,7 @@ def lead(chosen: Comparison, question: Question, now: str = "after") -> Figure:
 
 
 def evidence(comparisons: Sequence[Comparison], chosen: Comparison, question: Question) -> Section:
-    """Effect and interval of every comparison before any p."""
+    """Effect and interval of every comparison, before any p."""
     frame = comparison_table(comparisons)
     frame.insert(0, "answer", [one is chosen for one in comparisons])
     digits = dict.fromkeys(("before", "after", "gain", "low", "high", "seed_sd"), question.measure.digits)
@@ -51,7 +51,7 @@ def evidence(comparisons: Sequence[Comparison], chosen: Comparison, question: Qu
 
 
 def _only_in_file(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
-    """Columns of the comparisons that would be the same in all rows, and those that other columns tell as well."""
+    """Columns for the csv alone: those with the same value in all rows, and those that repeat other columns."""
     told = [
         "kind",
         "tied",
@@ -87,7 +87,7 @@ def _effects(comparisons: Sequence[Comparison], question: Question) -> Figure:
 
 
 def who(comparisons: Sequence[Comparison], chosen: Comparison, question: Question) -> Section:
-    """The gain of each unit in the answer's comparison, its share of the room that was left, and who loses how often."""
+    """Each unit's gain in the answer's comparison, its share of the room left, and how often the unit loses."""
     measure, (one, many) = question.measure, question.words
     units = with_room(chosen, measure).join(losses(comparisons)).reset_index(names=question.unit)
     frame = units.sort_values("gain", ignore_index=True)
@@ -121,14 +121,15 @@ def _bars(chosen: Comparison, question: Question) -> Figure:
 
 
 def with_room(chosen: Comparison, measure: Measure) -> pd.DataFrame:
-    """Beside each gain its share, in %, of the most that there was to gain; absent where that is not known."""
+    """The units with each gain also as a share, in %, of the room left. Without that column if the measure has no best
+    value, or if the comparison is not with the base."""
     if measure.best is None or chosen.kind != "base":
         return chosen.units
     return chosen.units.assign(**{f"{ROOM}, %": 100 * share_of_room(chosen, measure.best)})
 
 
 def losses(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """How many comparisons of the first kind each unit is worse off in, of how many, and its largest loss."""
+    """For each unit: in how many comparisons of the first kind it is worse off, of how many, and its largest loss."""
     kind = comparisons[0].kind
     gains = pd.concat([one.gains for one in comparisons if one.kind == kind])
     by = gains.groupby(level=0, sort=False)
@@ -139,8 +140,8 @@ def losses(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 def amounts(
     material: Material, beside: Mapping[str, pd.DataFrame] | None = None, levels: Sequence[tuple[str, float]] = ()
 ) -> list[Figure]:
-    """Scores against the amount of data: a line a mode, settings besides as the answer's comparison has them. `beside` and `levels`
-    as `draw.against` takes them; nothing where the study has one amount."""
+    """Scores against the amount of data: one line per mode, with all other settings as in the answer's comparison.
+    `beside` and `levels` are as `draw.against` takes them. Empty if the study has only one amount."""
     question = material.question
     lines, thin = _lines(material) if question and question.amount else ({}, {})
     if len({x for line in lines.values() for x in line["x"]}) < 2:
@@ -162,7 +163,7 @@ def amounts(
 
 
 def _long(kinds: Mapping[str, Mapping[str, pd.DataFrame]], levels: Sequence[tuple[str, float]]) -> pd.DataFrame:
-    """All that is drawn, a row a point."""
+    """Everything that is drawn, one row per point."""
     frames = [frame.assign(line=name, kind=kind) for kind, named in kinds.items() for name, frame in named.items()]
     return pd.concat(
         [*frames, pd.DataFrame([{"line": name, "kind": "level", "mean": level} for name, level in levels])]
@@ -187,7 +188,7 @@ def _lines(material: Material) -> tuple[dict[str, pd.DataFrame], dict[str, pd.Da
 
 
 def _interval(values: pd.Series) -> dict[str, float]:
-    """Of the mean, where there are units enough."""
+    """The interval of the mean; NaN if there are too few units."""
     if len(values) < statistics.MIN_UNITS:
         return {"low": np.nan, "high": np.nan}
     low, high = statistics.intervals(values.to_numpy()[None])
@@ -195,7 +196,7 @@ def _interval(values: pd.Series) -> dict[str, float]:
 
 
 def _as_chosen(setting: dict[str, Any], material: Material) -> bool:
-    """Whether a setting is the answer's but for its mode and amount, in what both have."""
+    """Whether a setting agrees with the answer's in all columns that both have, except mode and amount."""
     apart = ("mode", material.question.amount)
     chosen = material.chosen.setting if material.chosen else {}
     return all(chosen[name] == value for name, value in setting.items() if name in chosen and name not in apart)

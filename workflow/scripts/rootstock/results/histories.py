@@ -1,4 +1,4 @@
-"""How trainings went, epoch by epoch, read from what they published. What is missing or odd is an empty history."""
+"""How trainings went, epoch by epoch, read from what they published. An unreadable file gives an empty history."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Overf
 
 @dataclass(frozen=True)
 class History:
-    """A row an epoch, and the epoch whose weights were kept; 0 where none was trained."""
+    """One row per epoch, and the epoch whose weights were kept; 0 if there was none."""
 
     epochs: pd.DataFrame = field(default_factory=pd.DataFrame)  # epoch, train_loss, val_loss and what else was measured
     kept: int = 0
@@ -27,7 +27,7 @@ class History:
 
 
 def history_of_experiment(experiment: Experiment) -> History:
-    """Of a fine-tune's published folder."""
+    """The history in a fine-tune's published folder."""
     folder = Path(experiment.path)
     try:
         return _history(json.loads(read_small(folder / "losses.json")), read_json(folder / "metrics.json"))
@@ -36,7 +36,7 @@ def history_of_experiment(experiment: Experiment) -> History:
 
 
 def history_of_base(name: str) -> History:
-    """Of a published base model, by its hash."""
+    """The history of a published base model, found by its hash."""
     try:
         metadata = read_json(Path(paths.BASE_METADATA.format(hash=name)))
         return _history(metadata["history"], metadata)

@@ -1,4 +1,4 @@
-"""Settings of a study as its question tells them apart: grouped, and named for people."""
+"""Settings of a study, grouped by the columns that its question names, and labelled for people."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ FROM_SCRATCH = "Training from scratch"
 
 
 def settings_of(rows: pd.DataFrame, question: Question) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """Each setting, without the columns that it does not use, and its rows; in the order of the study."""
+    """Each setting, without the columns that it does not use, with its rows, in the order of the study."""
     columns = setting_columns(rows, question)
     if not columns:
         return [({}, rows)]
-    groups: Any = rows.groupby(columns, sort=False, dropna=False)  # a key is a tuple, which its type stubs do not know
+    groups: Any = rows.groupby(columns, sort=False, dropna=False)  # a key is a tuple, which the type stubs do not know
     return [({n: v for n, v in zip(columns, key, strict=True) if not pd.isna(v)}, group) for key, group in groups]
 
 
 def setting_columns(rows: pd.DataFrame, question: Question) -> list[str]:
-    """The columns that tell settings apart, the amount of data among them."""
+    """The columns that distinguish settings, including the amount of data."""
     return [name for name in dict.fromkeys((*question.settings, question.amount)) if name is not None and name in rows]
 
 
 def label_of(setting: dict[str, Any], question: Question) -> str:
-    """A setting in a table or figure: its mode, the amount of data, the rest by name."""
+    """A setting in a table or figure: its mode, the amount of data, then the rest by name."""
     amount = setting.get(question.amount) if question.amount else None
     first = [str(setting["mode"])] if "mode" in setting else []
     share = [f"{percent(amount)} %"] if amount is not None else []

@@ -12,7 +12,7 @@ from .comparisons import Comparison
 from .question import Question
 
 NUMERALS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-NONE = "--"  # what cannot be told
+NONE = "--"  # an unknown number
 NOTHING = "% nothing is compared in this study\n"
 
 
@@ -34,7 +34,8 @@ def tables_tex(comparisons: Sequence[Comparison], question: Question | None) -> 
 def values_tex(
     comparisons: Sequence[Comparison], question: Question | None, study: str, main: Comparison | None
 ) -> str:
-    """A command for each number, named by study, comparison and what it is: `\\smartwatchAnswerGain`. `main` is the answer's."""
+    """One command per number, named by study, comparison and quantity: `\\smartwatchAnswerGain`. `main` is the
+    comparison that the answer speaks of."""
     if question is None or main is None:
         return NOTHING
     named = [("Answer", main)]
@@ -49,12 +50,12 @@ def values_tex(
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX shows it, in one line."""
+    """Text escaped for LaTeX, in one line."""
     return _in_one_line(text).translate(str.maketrans(LATEX_ESCAPE_RULES))
 
 
 def command_name(*names: str) -> str:
-    """Names as one that a command may have: letters alone, digits as words, each word but the first with a capital."""
+    """The name of a LaTeX command from several names: letters only, digits as words, later words capitalised."""
     plain = unicodedata.normalize("NFKD", " ".join(names).replace("%", " percent ")).encode("ascii", "ignore").decode()
     found: list[str] = re.findall("[A-Za-z]+|[0-9]", plain)
     first, *rest = [NUMERALS[int(word)] if word.isdigit() else word for word in found] or ["study"]
@@ -62,7 +63,7 @@ def command_name(*names: str) -> str:
 
 
 def _unused(stem: str, taken: set[str]) -> str:
-    """The stem, with a letter behind it where another comparison has it."""
+    """The stem, with as many x at its end as keep it from being taken."""
     free = (f"{stem}{'x' * count}" for count in range(len(taken) + 1))
     name = next(name for name in free if name not in taken)
     taken.add(name)
@@ -103,7 +104,7 @@ def _values(one: Comparison, question: Question) -> Iterator[tuple[str, str]]:
 
 
 def _number(value: float, digits: int) -> str:
-    """A number with a minus sign that is one; zero has none."""
+    """A number with a true minus sign; zero has no sign."""
     text = f"{value:.{digits}f}"
     if math.isnan(value):
         return NONE

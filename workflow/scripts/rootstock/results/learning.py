@@ -12,7 +12,7 @@ MOST_PANELS, MOST_CURVES = 12, 8
 
 
 def curve(history: History, x: Callable[[int], float] = float) -> pd.DataFrame:
-    """A row an epoch: `x` of it, `val_loss`, `train_loss`, and `is_kept` where its weights were kept."""
+    """One row per epoch: its `x`, `val_loss`, `train_loss`, and `is_kept`, which says whether its weights were kept."""
     epochs = history.epochs
     if not len(history):
         return pd.DataFrame(columns=["x", "val_loss", "train_loss", "is_kept"])
@@ -23,8 +23,8 @@ def curve(history: History, x: Callable[[int], float] = float) -> pd.DataFrame:
 def learning_curves(
     name: str, title: str, caption: str, panels: Mapping[str, Mapping[str, pd.DataFrame]], label_x: str, label_y: str
 ) -> list[Figure]:
-    """Validation loss by `label_x`: a panel a name, a line a training. A panel in which nothing was evaluated twice is absent;
-    where no panel is left, so is the figure."""
+    """Validation loss by `label_x`: one panel per name, one line per training. A panel in which no training was
+    evaluated twice is left out; without any panel there is no figure."""
     told = {panel: lines for panel, lines in panels.items() if any(len(line) > 1 for line in lines.values())}
     shown = {panel: dict(list(lines.items())[:MOST_CURVES]) for panel, lines in list(told.items())[:MOST_PANELS]}
     if not shown:
@@ -45,7 +45,7 @@ def learning_curves(
 
 
 def _ends(frame: pd.DataFrame) -> str:
-    """What one sees of a curve: where it begins, its kept point, where it ends."""
+    """A curve in words: where it begins, where it ends, and its kept point."""
     losses = frame["val_loss"]
     kept = losses[frame["is_kept"]]
     lowest = f", {kept.iloc[0]:.3g} kept" if len(kept) else ""

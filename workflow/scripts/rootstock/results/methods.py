@@ -1,4 +1,4 @@
-"""A paragraph for the methods of a paper, with every number from the specs and the statistics as they were done."""
+"""A paragraph for the methods section of a paper. Every number comes from the specs or the statistics as computed."""
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -23,7 +23,7 @@ OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 
 
 def methods_text(plan: Plan, question: Question | None, comparisons: Sequence[Comparison], own: Sequence[str]) -> str:
-    """One paragraph; `own` are the sentences of the task. Where it has none, the trainings are told by what all specs have."""
+    """One paragraph. `own` are the task's sentences; without them, trainings are described by what all specs have."""
     sentences = [*_counts(plan), *(own or _trainings(plan))]
     if question and comparisons:
         sentences += _statistics(question, comparisons)
@@ -44,7 +44,7 @@ def _counts(plan: Plan) -> list[str]:
 
 
 def _trainings(plan: Plan) -> list[str]:
-    """A sentence on the base models, and one for all modes that are trained alike."""
+    """A sentence on the base models, and one for each group of modes that are trained alike."""
     by_mode: dict[str, list[FinetuneSpec]] = {}
     for one in plan.fine_tunes:
         by_mode.setdefault(one.spec.mode, []).append(one.spec)
@@ -57,7 +57,7 @@ def _trainings(plan: Plan) -> list[str]:
 
 
 def _settings(specs: Sequence[BaseSpec | FinetuneSpec]) -> str:
-    """What optimised them; a setting that differs between them with all its values."""
+    """How the trainings were optimised; a setting that differs between them is given with all its values."""
     courses = [spec.course() for spec in specs]
     parts = [_values(OPTIMIZERS.get(course.optimizer, course.optimizer) for course in courses)]
     parts += [
@@ -76,7 +76,7 @@ def _settings(specs: Sequence[BaseSpec | FinetuneSpec]) -> str:
 
 
 def _values(values: Iterable[Any]) -> str:
-    """Distinct values in order; empty where none is set."""
+    """Distinct values in order; empty if none is set."""
     found = sorted({value for value in values if value is not None}, key=lambda value: (isinstance(value, str), value))
     return listed(found) if found else ""
 

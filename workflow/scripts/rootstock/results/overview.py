@@ -1,6 +1,6 @@
-"""What the page shows of any study, whatever its task: what is there, what sharing saved, what took how long, what it was made of.
+"""What the page shows of every study: coverage, what sharing saved, time and memory, experiments, and provenance.
 
-Everything comes in as plain values: what a plan, a store and records of jobs hold is read elsewhere.
+Everything comes in as plain values: plans, stores and records of jobs are read elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Sharing:
-    """Trainings of base models: how many there are, how many there would be if none were shared, and what those took whose
-    time was recorded, in seconds."""
+    """Base trainings: how many there are, how many there would be without sharing, and how many seconds those took
+    whose time was recorded."""
 
     trained: int
     alone: int
@@ -30,7 +30,8 @@ class Sharing:
 
 
 def coverage(grid: pd.DataFrame, missing: pd.DataFrame) -> Section:
-    """How much of the grid is there. `grid`: a row a setting, with columns wanted, done, failed, missing. `missing`: who, path, why."""
+    """How much of the grid is done. `grid`: one row per setting, with columns wanted, done, failed, missing. `missing`:
+    one row per missing experiment: who, path, why."""
     total = grid[["wanted", "done", "failed", "missing"]].sum()
     if total["done"] == total["wanted"] and missing.empty:
         are_there = f"All {total['wanted']} experiments of the study are there."
@@ -52,7 +53,7 @@ def coverage(grid: pd.DataFrame, missing: pd.DataFrame) -> Section:
 
 
 def sharing(saved: Sharing, stages: Sequence[tuple[str, int]]) -> Section:
-    """What was trained once instead of many times, and the stages of the study in small."""
+    """What was trained once instead of many times, and the stages of the study at a glance."""
     boxes = [(name, f"{count}") for name, count in stages if count]
     told = ", then ".join(f"{count} × {name}" for name, count in boxes)
     drawn = Figure(
@@ -78,15 +79,15 @@ def _saved(saved: Sharing) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """A duration in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
 
 
 def costs(records: pd.DataFrame) -> Section:
-    """Time and memory by stage, where they were recorded. `records`: a row a training or job, with `stage` and, each NaN where it
-    was not recorded, `training seconds`, `job seconds`, `memory MB`, `GPU memory MB`."""
+    """Time and memory by stage, as far as recorded. `records`: one row per training or job, with `stage`, `training
+    seconds`, `job seconds`, `memory MB` and `GPU memory MB`; NaN is not recorded."""
     measured = [name for name in records.columns if name != "stage" and records[name].notna().any()]
     if not measured:
         return Section("Time and memory", [])
@@ -111,7 +112,7 @@ def costs(records: pd.DataFrame) -> Section:
 
 
 def experiments(summary: pd.DataFrame) -> Section:
-    """Every experiment: what tells them apart as a table, the rest as a list."""
+    """All experiments: what differs between them as a table, the rest as a list."""
     settings = list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
     apart = set(swept_columns(summary)) if len(summary) > 1 else set(summary.columns)
     apart |= {
@@ -130,7 +131,7 @@ def experiments(summary: pd.DataFrame) -> Section:
 
 
 def _values(summary: pd.DataFrame, name: str) -> str:
-    """The value of a column; by mode where it differs."""
+    """The value of a column; by mode if it differs."""
     if summary[name].nunique(dropna=False) == 1:
         return _value(summary[name].iloc[0])
     if "mode" not in summary:
@@ -146,7 +147,7 @@ def _value(value: object) -> str:
 
 
 def provenance(facts: Mapping[str, str], models: pd.DataFrame) -> Section:
-    """Where all this comes from. `models`: a row a trained model."""
+    """Where the results come from. `models`: one row per trained model."""
     table = pd.DataFrame(list(facts.items()), columns=["what", "value"])
     parts = [Table("provenance", "Made by and from", "What the models' own records say.", table)]
     about = "Base models and experiments by the hash of their spec; their specs and checksums are in the csv."
@@ -167,7 +168,7 @@ def provenance(facts: Mapping[str, str], models: pd.DataFrame) -> Section:
 
 
 def differences(summaries: tuple[pd.DataFrame, pd.DataFrame], names: tuple[str, str]) -> pd.DataFrame:
-    """The settings in which two studies differ: a row a setting, the values of each."""
+    """The settings in which two studies differ: one row per setting, with the values of each study."""
     rows = []
     for column in dict.fromkeys([*_settings(summaries[0]), *_settings(summaries[1])]):
         values = [_all_values(summary, column) for summary in summaries]

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file that needs nothing else, and beside it each figure and the numbers of each figure and table."""
+"""The page of a study: one self-contained HTML file; beside it all figures, and the numbers of figures and tables."""
 
 import base64
 import math
@@ -21,41 +21,41 @@ from .svg import as_text, svg_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES, TABLES = "figures", "tables"
-WIDE = 60  # letters; a longer text is broken into lines
+WIDE = 60  # characters; a longer text is broken into lines
 LISTING = "figures.json"  # titles and captions, for Snakemake's report
 OURS = re.compile(rf"{NAME.pattern}\.(svg|csv)|{re.escape(LISTING)}")
 
 
 @dataclass(frozen=True)
 class Page:
-    """What stands on a page, from the top down."""
+    """The contents of a page, from top to bottom."""
 
     title: str
     description: str
     answer: Sequence[str]  # sentences
     lead: Figure | None
     sections: Sequence[Section]
-    notice: str = ""  # what is missing, where something is
-    words: Mapping[str, str] = field(default_factory=dict)  # of statistics, and what each means
-    files: Sequence[str] = ()  # beside the page, to be linked
+    notice: str = ""  # what is missing, if anything
+    words: Mapping[str, str] = field(default_factory=dict)  # statistical words and their definitions
+    files: Sequence[str] = ()  # files beside the page, which it links
 
 
 class Cell(NamedTuple):
-    """What is shown in a table; `exact` is the number as it is in the csv, where that is another text."""
+    """A cell of a table as shown; `exact` is the number as in the csv, if that is written differently."""
 
     text: str
     is_number: bool = False
-    is_wide: bool = False  # may go over several lines
+    is_wide: bool = False  # may be broken into lines
     exact: str = ""
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write the page to `path`, its figures and tables into folders beside it. What these held before is removed."""
+    """Write the page to `path`, and its figures and tables into folders beside it, whose old content is removed."""
     parts = [part for section in page.sections for part in section.parts]
     figures = [part for part in (page.lead, *parts) if isinstance(part, Figure)]
     tables = [part for part in parts if isinstance(part, Table)]
     _require_ours(path.parent)
-    for folder in (TABLES, FIGURES):  # the listing says whose both are, so it goes last and comes first
+    for folder in (TABLES, FIGURES):  # the listing marks both as ours: removed last, written first
         shutil.rmtree(path.parent / folder, ignore_errors=True)
     about = {figure.name: {"title": figure.title, "caption": figure.caption} for figure in figures}
     write_json(path.parent / FIGURES / LISTING, about)
@@ -70,7 +70,7 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def rendered(page: Page) -> str:
-    """The page as HTML. Everything that is no markup of the templates is escaped."""
+    """The page as HTML. Everything except the templates' own markup is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -111,7 +111,7 @@ def is_number(table: Table, name: str) -> bool:
 
 
 def breakable(name: Any) -> Markup:
-    """The head of a column, which may go on below after an underscore."""
+    """The name of a column, in which a line may break after an underscore."""
     return Markup("_<wbr>").join(as_text(name).split("_"))
 
 
@@ -120,7 +120,8 @@ def slug(title: str) -> str:
 
 
 def _require_ours(folder: Path) -> None:
-    """`Refusal` where what a page replaces is a link or holds what no page of ours wrote: `--output` may be in any folder."""
+    """Raise `Refusal` if a folder that the page replaces is a link or holds other files than a page writes: `--output`
+    may be in any folder."""
     is_listed = (folder / FIGURES / LISTING).is_file()
     for place in (folder / FIGURES, folder / TABLES):
         is_other = place.is_symlink() or (place.exists() and not place.is_dir())
@@ -152,7 +153,7 @@ def _cell(value: Any, digits: int | None) -> Cell:
 
 
 def _bundle() -> dict[str, str]:
-    """DataTables, as itables ships it: a module in base 64, which no `</script>` in it can end, and its style."""
+    """DataTables, as itables ships it: its style, and its module in base64, so that no `</script>` in it has effect."""
     html = files("itables") / "html"
     script = (html / "dt_bundle.js").read_bytes()
     style = (html / "dt_bundle.css").read_text(encoding="utf-8").replace("</", "<\\/")

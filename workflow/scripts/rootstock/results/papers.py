@@ -27,8 +27,8 @@ def write_papers(
     comparisons: Sequence[Comparison],
     own: Sequence[str] = (),
 ) -> None:
-    """Write `FILES` into `folder`, each whole; `own` are the task's sentences for the methods. Where nothing is compared,
-    they say that."""
+    """Write `FILES` into `folder`, each atomically; `own` are the task's sentences for the methods. If nothing is
+    compared, the LaTeX files say so, and the csv files hold only their headers."""
     main = chosen(comparisons, question) if question else None
     contents = {
         "comparisons.csv": comparison_table(comparisons).to_csv(index=False),
@@ -43,7 +43,7 @@ def write_papers(
 
 
 def as_parquet(table: pd.DataFrame) -> bytes:
-    """A table as parquet. A column of several types, which parquet has none of, becomes text; what is missing stays missing."""
+    """A table as parquet. A column of several types, which parquet cannot hold, becomes text, except missing values."""
     plain = table.copy()
     for name in plain:
         if pd.api.types.is_object_dtype(plain[name]) and len({type(v) for v in plain[name] if not pd.isna(v)}) > 1:

@@ -1,4 +1,4 @@
-"""What a task shows of a study, as plain values: the page draws them, files are written of them. Knows no task."""
+"""What a task shows of a study, as plain values from which the page and its files are made. Knows no task."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from matplotlib.figure import Figure as Drawing
 if TYPE_CHECKING:
     from ..study.plan import Plan
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")  # becomes the name of a file, so it is ours and no user's
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # becomes the name of a file, so a task chooses it and never a user
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing and its numbers. Written as `figures/<name>.svg` and `figures/<name>.csv`; one name a page."""
+    """A drawing and its numbers, written as `figures/<name>.svg` and `figures/<name>.csv`. A page has a name once."""
 
     name: str
     title: str
     caption: str  # a sentence or two: what is drawn, and what a dot, line or band is
-    alt: str  # what one sees, for who does not see it
+    alt: str  # what the drawing shows, for readers who cannot see it
     drawing: Drawing
     data: pd.DataFrame  # every number that is drawn
 
@@ -38,8 +38,8 @@ class Table:
     caption: str
     frame: pd.DataFrame
     digits: Mapping[str, int] = field(default_factory=dict)
-    is_long: bool = False  # sorts, filters and turns pages
-    only_in_file: tuple[str, ...] = ()  # columns that are too long for the page
+    is_long: bool = False  # can be sorted, filtered and paged
+    only_in_file: tuple[str, ...] = ()  # columns that the page leaves out
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -54,8 +54,8 @@ Part = Figure | Table | str  # a text is a paragraph
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it. `words` are keys of `results.words`, whose definitions stand behind it. A section
-    without parts is left out."""
+    """A heading and what stands below it. `words` are keys of `results.words`, whose definitions can be opened below
+    the heading. A section without parts is left out."""
 
     title: str
     parts: Sequence[Part]
@@ -67,7 +67,7 @@ class Material:
     """What a task's `sections` may look at."""
 
     plan: "Plan"
-    summary: pd.DataFrame  # a row an experiment, see `results.summary`
+    summary: pd.DataFrame  # one row per experiment, see `results.summary`
     baselines: list[dict[str, Any]]  # rows of all classical models
     question: Any = None  # results.question.Question, or None
     comparisons: Sequence[Any] = ()  # results.comparisons.Comparison

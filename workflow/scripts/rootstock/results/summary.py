@@ -1,4 +1,4 @@
-"""`summary.csv`: a row an experiment, its settings and its results; read from the published folders. Knows no task."""
+"""`summary.csv`: one row per experiment, its settings and results, read from published folders. Knows no task."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ RESULTS_START = "base_hash"  # settings stand before this column, results after 
 
 
 def summary_of(plan: Plan, columns: Callable[[dict], dict]) -> pd.DataFrame:
-    """One row an experiment: settings under their spec names, `base_hash`, the task's `columns`, then how it went.
+    """One row per experiment: settings by their spec names, `base_hash`, the task's `columns`, epochs, seconds, path.
 
     A setting that no experiment has is left out.
     """
@@ -26,7 +26,7 @@ def summary_of(plan: Plan, columns: Callable[[dict], dict]) -> pd.DataFrame:
 
 
 def swept_columns(summary: pd.DataFrame, apart: Sequence[str] = ()) -> list[str]:
-    """The settings that differ between experiments and are not set `apart`; mode, where there is one, always first."""
+    """The settings that differ between experiments, except those set `apart`; the mode, if any, comes first."""
     settings = list(summary.columns[: summary.columns.get_loc(RESULTS_START)])
     varying = [
         name
@@ -37,20 +37,20 @@ def swept_columns(summary: pd.DataFrame, apart: Sequence[str] = ()) -> list[str]
 
 
 def as_text(table: pd.DataFrame, exact: Sequence[str] = ()) -> str:
-    """A table for a terminal, numbers with one digit but in the `exact` columns; empty columns are left out."""
+    """A table for a terminal: numbers with one decimal, `exact` columns with three digits, empty columns left out."""
     shown = table.dropna(axis="columns", how="all").astype(object).where(table.notna(), "")
     formats = [".3g" if name in exact else ".1f" for name in shown]
     return tabulated(shown, floatfmt=tuple(formats))
 
 
 def tabulated(table: pd.DataFrame, **how: Any) -> str:
-    """A table as it is, under its column names; `how` as tabulate takes it."""
-    frame: Any = table  # tabulate takes a DataFrame, which its type stubs do not know
+    """A table as text under its column names; `how` as tabulate takes it."""
+    frame: Any = table  # tabulate takes a DataFrame, which the type stubs do not know
     return tabulate(frame, headers="keys", showindex=False, tablefmt="simple", **how)
 
 
 def columns_of(table: pd.DataFrame) -> list[str]:
-    """The names of its columns, which are text in every table here."""
+    """The names of a table's columns, which are text in every table here."""
     return [str(name) for name in table.columns]
 
 
@@ -72,7 +72,7 @@ def _row(experiment: Experiment, columns: Callable[[dict], dict]) -> dict[str, A
 
 
 def _require_numbers(row: dict[str, Any]) -> None:
-    """`TypeError` or `ValueError` names the first value that is no number that a table can hold."""
+    """Raise `TypeError` or `ValueError` for the first value that is not a number that a table can hold."""
     for name, value in row.items():
         if not isinstance(value, int | float | None):
             raise TypeError(f"{name} is {type(value).__name__}, not a number")
@@ -92,9 +92,9 @@ def _follows_mode(summary: pd.DataFrame, name: str) -> bool:
 
 
 def _mirrors_base(summary: pd.DataFrame, name: str) -> bool:
-    """Whether a fine-tune's value is only the one inherited from its base: then the base's column tells it."""
+    """Whether all fine-tunes have the value of their base, so that the base's column already shows it."""
     base = f"base_{name}"
     if base not in summary:
         return False
     given = summary[summary[name].notna()]
-    return bool((given[name] == given[base]).all())  # a value without a base (target_only) is nobody's mirror
+    return bool((given[name] == given[base]).all())  # a value without a base (target_only) mirrors none

@@ -1,4 +1,4 @@
-"""A matplotlib drawing as SVG that fits into a page: its ink is the page's, light or dark, its text is text, its names are its own."""
+"""A matplotlib drawing as SVG for a page: in the page's colours, light or dark, with text as text and its own ids."""
 
 import io
 import re
@@ -14,7 +14,7 @@ SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", LINK)
 
-# Drawn in these, shown in the colours that the page gives the names. Beyond the page the second value holds.
+# Drawings use these colours; `SHOWN` replaces them by the page's variables. Outside a page the second value holds.
 INK, GRID, PAPER, GREY = "#010203", "#040506", "#070809", "#0a0b0c"
 COLOURS = (
     "#0072b2",
@@ -23,7 +23,7 @@ COLOURS = (
     "#cc79a7",
     "#e69f00",
     "#56b4e9",
-)  # Okabe and Ito: told apart by colour-blind readers
+)  # Okabe and Ito: colour-blind readers can distinguish them
 SHOWN = {
     INK: "currentColor",
     GRID: "var(--grid, #d9d9d9)",
@@ -55,12 +55,12 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
 }
-FONTS = "font-family: 'DejaVu Sans', Verdana, sans-serif"  # of one width, so what matplotlib laid out fits
+FONTS = "font-family: 'DejaVu Sans', Verdana, sans-serif"  # equally wide, so that matplotlib's layout fits
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def as_text(value: Any) -> str:
-    """What somebody named, without letters that a page cannot hold or that turn the direction of the rest."""
+    """A user's text, without characters that XML cannot hold, and with unprintable ones replaced."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
     )
@@ -88,13 +88,13 @@ def svg_of(drawing: Drawing, name: str, title: str, alt: str) -> str:
 def _drawn(drawing: Drawing) -> ET.Element:
     drawn = io.StringIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # letters that matplotlib has no font for: the reader's has
+        warnings.filterwarnings("ignore", message="Glyph")  # letters that matplotlib has no font for; the reader has
         drawing.savefig(drawn, format="svg", metadata={"Date": None})
     return ET.fromstring(NO_XML.sub("", drawn.getvalue()))
 
 
 def _name_ids(root: ET.Element, name: str) -> None:
-    """Several drawings stand in one page: keep the ids that are referred to, with the drawing's name before them."""
+    """Keep only the ids that are referred to, with the drawing's name before them: a page holds several drawings."""
     used = set()
     for element in root.iter():
         for key, value in element.attrib.items():
@@ -111,7 +111,7 @@ def _name_ids(root: ET.Element, name: str) -> None:
 
 
 def _colour(root: ET.Element) -> None:
-    """Colours by name, as styles: an attribute takes no variable."""
+    """Set the page's variables for colours, as styles: an attribute takes no variable."""
     for element in root.iter():
         style = element.get("style", "")
         for key in ("fill", "stroke"):

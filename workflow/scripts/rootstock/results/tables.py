@@ -1,4 +1,4 @@
-"""Comparisons as tables: a row a comparison, and a row a unit of each. The page, csv and LaTeX all show these numbers."""
+"""Comparisons as tables: one row per comparison, and one per unit of each. Page, csv and LaTeX show these numbers."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ import pandas as pd
 from .comparisons import Comparison
 from .question import Question
 
-NUMBERS = (  # effect and interval stand before chance
+NUMBERS = (  # effect and interval come before p
     "before", "after", "gain", "low", "high", "n", "gained", "lost", "tied", "left_out", "probability_of_improvement",
     "p", "p_holm", "n_tested", "smallest_p", "n_seeds", "seed_sd",
 )  # fmt: skip
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """A row a comparison: what it is, `NUMBERS` as shown, and the columns of its setting. Empty cells cannot be told."""
+    """One row per comparison: what it compares, `NUMBERS` as shown, the columns of its setting. Empty is unknown."""
     names = list(dict.fromkeys(name for one in comparisons for name in one.setting if name not in NUMBERS))
     rows = [
         {"setting": one.label, "against": one.against, "kind": one.kind}
@@ -27,7 +27,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 def gains_table(comparisons: Sequence[Comparison], question: Question | None) -> pd.DataFrame:
-    """A row a unit of a comparison, as shown; with `share_of_room` where the measure has a best value."""
+    """One row per unit of each comparison, as shown; with `share_of_room` if the measure has a best value."""
     unit = question.unit if question else "unit"
     best = question.measure.best if question else None
     columns = ["setting", "against", unit, "before", "after", "gain", *(["share_of_room"] if best is not None else [])]
@@ -39,7 +39,7 @@ def gains_table(comparisons: Sequence[Comparison], question: Question | None) ->
 
 
 def share_of_room(one: Comparison, best: float) -> pd.Series:
-    """Each unit's gain as a share of what there was to gain, from before to the best that can be had; NaN where that is
-    nothing, and against anything but the base, which a setting does not start from."""
+    """Each unit's gain as a share of the room left, from its value before to the best possible one. NaN if no room is
+    left, or if the comparison is not with the base: a setting starts from nothing else."""
     room = (best - one.units["before"]).abs()
     return one.gains / room.where((room > 0) & (one.kind == "base"), np.nan)

@@ -1,4 +1,4 @@
-"""Two studies of one task, unit by unit: what both have, the second against the first."""
+"""Two studies of one task, compared unit by unit in what both have: the second against the first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,8 +27,9 @@ class Studied:
 
 
 def compare_studies(first: Studied, second: Studied) -> list[Comparison]:
-    """The gain of the second over the first: of each setting that both have, alike in all that either varies; where they have
-    none in common, of the settings that their answers speak of; and of their base models. Only units that both have count.
+    """The gain of the second over the first: for each setting that both have, equal in all that either varies, or,
+    without such a setting, for the settings that their answers speak of; and for their base models. Only units that
+    both have count. Raise `Refusal` if the two measure different things or have no unit in common.
     """
     if first.question.measure != second.question.measure:
         raise Refusal(
@@ -56,12 +57,12 @@ def _shared(first: Studied, second: Studied) -> Iterator[Comparison]:
 
 
 def _trained(study: Studied, asked: Question) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The settings of a study in terms of what either study varies; a column that it lacks is one that it does not use."""
+    """The settings that a study trained, in the columns that either study varies; a column it lacks is not used."""
     return [one for one in settings_of(study.rows, asked) if one[0].get("mode") != UNTRAINED]
 
 
 def _answers(first: Studied, second: Studied) -> Iterator[Comparison]:
-    """The settings that the answers of the two speak of."""
+    """The settings that the answers of the two studies speak of."""
     before, after = (_main_of(study) for study in (first, second))
     if before and after:
         one = _paired(after[0].setting, first, before[1], after[1], second.question)
@@ -76,7 +77,7 @@ def _main_of(study: Studied) -> tuple[Comparison, pd.DataFrame] | None:
 
 
 def _bases(first: Studied, second: Studied) -> Iterator[Comparison]:
-    """The base models of the two, the mean over all of a unit's."""
+    """The base models of the two studies; the value of a unit is the mean over all its rows."""
     column = first.question.measure.before
     if column is not None:
         sides = [runs_of(study.rows, column, study.question) for study in (second, first)]

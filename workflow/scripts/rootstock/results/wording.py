@@ -1,11 +1,11 @@
-"""Words for values that specs hold: what the methods of a paper say of them."""
+"""Values of specs in words, for the methods section of a paper."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 def listed(values: Iterable[Any], joined_by: str = "or") -> str:
-    """Different values as text in their order: "0.1, 0.25 or 1"; "none" where there are none."""
+    """Distinct values as text in their order: "0.1, 0.25 or 1"; "none" if there are none."""
     return joined(dict.fromkeys(shown(value) for value in values if value is not None), joined_by) or "none"
 
 
@@ -15,18 +15,18 @@ def joined(texts: Iterable[str], joined_by: str) -> str:
 
 
 def values_of(specs: Iterable[Any], name: str, joined_by: str = "or") -> str:
-    """What the specs have under a name, as `listed`."""
+    """The values of one field of the specs, as `listed` writes them."""
     return listed((getattr(spec, name) for spec in specs), joined_by)
 
 
 def numbered(specs: Iterable[Any], name: str, one: str, many: str) -> str:
-    """What the specs have under a name, a count of things: "1 epoch", "10 or 20 epochs"."""
+    """The values of one field of the specs that counts things: "1 epoch", "10 or 20 epochs"."""
     told = values_of(specs, name)
     return f"{told} {one if told == '1' else many}"
 
 
 def shown(value: Any) -> str:
-    """A number without needless digits; several as a list."""
+    """A value as text: a number without needless digits, several values as a list."""
     if isinstance(value, tuple | list):
         return listed(value, "and")
     if isinstance(value, bool):

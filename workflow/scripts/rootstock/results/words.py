@@ -1,4 +1,4 @@
-"""What each word on the page means, in a sentence or two; the numbers are those that are used."""
+"""What each word on the page means, in a sentence or two. The numbers in them are those that the statistics use."""
 
 from .statistics import ALPHA, LEVEL, MIN_UNITS, RESAMPLES
 

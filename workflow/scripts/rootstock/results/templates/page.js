@@ -1,10 +1,10 @@
-// Without this script the page is whole: tables are in its HTML. It adds sorting, filtering and pages to the long ones.
+// The page is complete without this script: tables are in its HTML. It adds sorting, filtering and paging to long ones.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches); // the class that DataTables looks for
 follow();
 dark.addEventListener("change", follow);
 
-// On paper what is closed is opened, and a table is made to fit: a page on its side has some 1000 pixels, an upright one 660.
+// For printing, open what is closed and shrink tables to 660 pixels, the width of an upright page, wide ones to 1000.
 const opened = [];
 addEventListener("beforeprint", () => {
   for (const table of document.querySelectorAll("table")) {
