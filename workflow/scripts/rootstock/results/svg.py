@@ -60,7 +60,7 @@ NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def as_text(value: Any) -> str:
-    """A user's text, without characters that XML cannot hold, and with unprintable ones replaced."""
+    """A user's text without what XML cannot hold; unprintable characters, which may turn direction, are replaced."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in NO_XML.sub("", str(value))
     )

@@ -1,1 +1,1 @@
-"""What is trained: one folder a task. `registry` names them; each `spec` module is light, the rest loads torch."""
+"""What is trained: one folder per task, listed in `registry`. Modules that call themselves light load no torch."""

@@ -1,4 +1,4 @@
-"""Whether a trained model was made by the code that is here now: other code may make something else of its weights. Light: no torch."""
+"""Whether the present code made a trained model: other code may compute something else from it. Light: no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ ANEW = "--config retrain=true or base_models.py forget {name} trains it anew"
 
 
 def other_code(content: Mapping[str, Any]) -> str | None:
-    """Why a model, from the content of its file or of its metadata, is not of the code that is here now; None where it is.
+    """Why the present code did not make a model, from the content of its file or metadata; None if it did.
 
-    What was made before code was recorded counts as made by this one.
+    A model from before code was recorded counts as made by the present code.
     """
     if content.get("code") is None:
         return None
@@ -30,7 +30,7 @@ def other_code(content: Mapping[str, Any]) -> str | None:
 
 
 def require_code(content: Mapping[str, Any], where: object) -> None:
-    """`Refusal` where a model was made by other code, or where that is not found; `where` names its file."""
+    """Raise `Refusal` if other code made a model, or if its code is not found; `where` names the model's file."""
     try:
         if (reason := other_code(content)) is None:
             return
@@ -43,12 +43,12 @@ def require_code(content: Mapping[str, Any], where: object) -> None:
 
 
 def _is_named_by_code(content: Mapping[str, Any]) -> bool:
-    """Whether the code that is here now would give the training another name."""
+    """Whether the present code would give the training another name."""
     task, spec, base = _training_of(content)
     return task.is_renamed_by_code(spec, base)
 
 
 def _training_of(content: Mapping[str, Any]) -> tuple[Task, Any, Any]:
-    """The task, the spec and the base model's spec of a model."""
+    """A model's task, its spec and the spec of its base model."""
     spec, base = spec_of(content.get("spec") or {}), content.get("base_spec")
     return TASKS.of_file(spec.task), spec, base and spec_of(base)

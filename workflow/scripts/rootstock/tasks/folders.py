@@ -1,4 +1,4 @@
-"""Folders of pretrained models, as far as all tasks read them alike. What is in one is not trusted, and never run. Light: no torch."""
+"""Folders of pretrained models: what all tasks read alike. Their content is not trusted, never run. Light: no torch."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ def folder_of(given: str) -> Path:
 
 
 def config_of(folder: Path) -> dict[str, Any] | None:
-    """Its config.json; None where there is none that can be read."""
+    """The folder's config.json; None if it is missing or cannot be read."""
     try:
         return read_json(folder / "config.json")
     except (OSError, ValueError, Refusal):
@@ -27,7 +27,7 @@ def is_count(value: Any) -> bool:
 
 
 def odd_counts(config: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
-    """What is wrong with each of these sizes in a config.json that is no size, a phrase each."""
+    """A phrase for each of the named sizes in a config.json that is not a valid size."""
     for name in names:
         if not is_count(config.get(name)):
             yield f"has in config.json {name}: {show(config.get(name))}, which is no whole number of at least 1"
@@ -36,12 +36,12 @@ def odd_counts(config: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
 def unchanged_folder(
     given: str | None, content: str | None, fingerprint: Callable[[Path, Fingerprints], str], key: str
 ) -> Path:
-    """The folder that a plan knew by its content; `Refusal`, in the words of the setting `key`, where it is gone or holds another
-    model now."""
+    """The folder that a plan identified by its content. Raise `Refusal`, which names the setting `key`, if the folder
+    is gone or holds another model now."""
     folder = folder_of(given or "")
     try:
         is_same = bool(given) and folder.is_dir() and fingerprint(folder, Fingerprints()) == content
-    except (OSError, ValueError):  # a file of it is gone
+    except (OSError, ValueError):  # one of its files is gone
         is_same = False
     if not is_same:
         raise Refusal(f"{key}: {given or 'a model in a folder'} is gone or changed since it was planned; plan again")

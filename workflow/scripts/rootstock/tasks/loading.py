@@ -21,11 +21,12 @@ from .registry import TASKS
 def load_model(
     what: str | Path, store: str | Path = paths.STORE, task: str | None = None, own_class: str | None = None
 ) -> nn.Module:
-    """A trained model, ready to be called, with what it learned about its data (see the task's `train.load_model`).
+    """Return a trained model, ready to call, with what it learned about its data (see the task's `train.load_model`).
 
-    `what` is a file (`base_models/<hash>.pt`, `best_model.pt`, `model.pt`, a checkpoint), an experiment's folder, or the
-    hash of a model in `store`, or its beginning. Nothing in a file is ever run, nor is a module imported that only a file
-    names: a `task` and the network's `own_class`, both `package.module:Class`, are named here. Raises `Refusal` in one line.
+    `what` is a file (`base_models/<hash>.pt`, `best_model.pt`, `model.pt`, a checkpoint), an experiment's folder, or
+    the hash of a model in `store` or its beginning. Nothing in a file is ever run, and no module is imported that only
+    a file names: name a task of your own and the network's `own_class` here, both as `package.module:Class`. Raise
+    `Refusal` with one line if the model cannot be loaded.
     """
     if task is not None:
         TASKS.find(task)
@@ -36,7 +37,8 @@ def load_model(
 
 
 def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:
-    """The whole content of a file whose sha256 is the one written down, where one is, and that this code made."""
+    """The whole content of a model file that has the recorded sha256, if there is one, and that the present code
+    made."""
     with opened(*in_store(path, store)) as file:
         content = content_of(file)
         require_recorded(path, sha256_of(file), recorded_sha256(path, content["hash"], store))
@@ -45,7 +47,7 @@ def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, A
 
 
 def content_of(file: BinaryIO) -> dict[str, Any]:
-    """The tensors and plain values of an open model file or checkpoint. `Refusal` where it is none."""
+    """The tensors and plain values of an open model file or checkpoint. Raise `Refusal` if the file is neither."""
     content = load(file)
     spec = content.get("spec") if isinstance(content, dict) else None
     if not isinstance(spec, dict) or not isinstance(spec.get("task"), str) or "hash" not in content:
@@ -54,10 +56,10 @@ def content_of(file: BinaryIO) -> dict[str, Any]:
 
 
 def whole(content: dict[str, Any], path: Path, store: str | Path) -> dict[str, Any]:
-    """A model file's content with all of its weights: where it holds only what changed of its base model, with those of that.
+    """A model file's content with all weights: if the file holds only what changed, the base model supplies the rest.
 
-    The base model is looked for in `store`, in the store where the file lies, and in base_models/. `Refusal` where it is in none,
-    damaged, or has other weights than those that the file's model learned on.
+    The base model is looked for in `store`, in the store where the file lies, and in base_models/. Raise `Refusal` if
+    the base model is in none of them, is damaged, or has other weights than those that the file's model learned on.
     """
     wanted = content.get("base_weights")
     if wanted is None:
@@ -74,7 +76,7 @@ def whole(content: dict[str, Any], path: Path, store: str | Path) -> dict[str, A
 
 
 def _base_model(name: str, stores: tuple[Path, ...]) -> dict[str, Any] | None:
-    """The content of a base model, verified; None where it is nowhere."""
+    """The verified content of a base model; None if it is neither in the stores nor published."""
     for kept in (stored(store, name) for store in stores):
         if kept.is_whole():
             with kept.opened() as files:

@@ -1,6 +1,6 @@
 """The biomedical ontologies that the package cellxgene-ontology-guide ships: terms with names and definitions. Light.
 
-Read by two tasks. The package is read as files and never imported; each ontology has a licence of its own.
+Two tasks use them. The package is read as files and never imported; each ontology has its own licence.
 """
 
 import json
@@ -16,7 +16,7 @@ IDENTITY = f"{PACKAGE}-{VERSION}"  # as a spec names the data
 
 
 class Ontology(NamedTuple):
-    """One ontology of the package: its release, what it is about, whose it is and under which licence."""
+    """One ontology of the package: its release, its subject, and its full name with its licence."""
 
     release: str
     subject: str
@@ -34,7 +34,7 @@ ONTOLOGIES = {
 
 
 class Term(NamedTuple):
-    """A living term that has a definition."""
+    """A term that has a definition and is not deprecated."""
 
     label: str
     synonyms: tuple[str, ...]

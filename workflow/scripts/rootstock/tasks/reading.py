@@ -9,7 +9,7 @@ from ..study.problems import Refusal, StudyError
 from ..study.spec import BaseSpec, FinetuneSpec, TrainingSpec
 from .registry import TASKS
 
-KINDS = {  # of a spec: the attribute of its task that holds its type
+KINDS = {  # each kind of spec, with the attribute of its task that holds its type
     "base": "base_spec_type",
     "fine-tune": "finetune_spec_type",
     "prepared": "prepared_spec_type",
@@ -18,7 +18,7 @@ KINDS = {  # of a spec: the attribute of its task that holds its type
 
 
 def spec_of(content: dict[str, Any]) -> BaseSpec | FinetuneSpec:
-    """The spec of a model or checkpoint from its plain form: a fine-tune's has a mode. `Refusal` where it is none."""
+    """The spec of a model or checkpoint from its plain form; a fine-tune's has a mode. Raise `Refusal` if invalid."""
     try:
         kind = "fine-tune" if "mode" in content else "base"
         return read_spec(json.dumps(content), kind, TASKS.of_file(content.get("task")).name)

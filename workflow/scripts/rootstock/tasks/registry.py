@@ -1,4 +1,4 @@
-"""Names to tasks. A task's folder is imported when the task is asked for, so planning one never loads another."""
+"""Tasks by name. A task's folder is imported only when the task is asked for, so planning one never loads another."""
 
 from functools import cache
 from importlib import import_module
@@ -9,7 +9,7 @@ from ..study.own import imported, is_own_path
 from ..study.problems import Refusal, StudyError, nearest, show
 from ..study.task import Task
 
-# The first is meant where a study names none.
+# The first is the default for a study that names none.
 BUILT_IN = {
     "activity": "rootstock.tasks.activity.task:Activity",
     "distillation": "rootstock.tasks.distillation.task:Distillation",
@@ -18,15 +18,15 @@ BUILT_IN = {
 
 
 class Registry:
-    """Every task that a study may name: those above, and any class `package.module:Class` in the project's folder."""
+    """Every task that a study may name: built-in ones, and any class `package.module:Class` in the project's folder."""
 
     names = tuple(BUILT_IN)
 
     def __init__(self):
-        self.named: set[str] = set()  # by this program's user: in a study, a spec or a flag
+        self.named: set[str] = set()  # classes that the user of this program named in a study, a spec or a flag
 
     def find(self, name: Any) -> Task:
-        """The task of that name, one object for each; `StudyError` in one line where there is none."""
+        """The task of that name, one object per name. Raise `StudyError` with one line if there is none."""
         if isinstance(name, str) and name in BUILT_IN:
             return _made(name, BUILT_IN[name])
         if is_own_path(name):
@@ -37,8 +37,8 @@ class Registry:
         raise StudyError([f"task: {show(name)} {fix}"])
 
     def of_file(self, name: Any) -> Task:
-        """The task that a file names: to name a class is to run its module, and a file may be anybody's. So it is one that is
-        built in, or one that this program's user named before. `Refusal` for any other."""
+        """The task that a file names, if it is built in or the user of this program named it before. Raise `Refusal`
+        for any other: to import a class is to run its module, and a file may be anybody's."""
         if isinstance(name, str) and (name in BUILT_IN or name in self.named):
             return self.find(name)
         raise Refusal(f"task {show(name)}: is not built in; if it is your own and you trust it, name it by --task")
@@ -57,6 +57,6 @@ def _made(name: str, path: str) -> Task:
             raise  # the task is there, a package that it needs is not
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise StudyError([f"task: {show(name)} cannot be loaded ({reason}); check the path"]) from None
-    if name == path and (faults := faults_of(found)):  # those that are built in are held to it by tests
+    if name == path and (faults := faults_of(found)):  # tests check the built-in ones
         raise StudyError(f"task: {show(name)} {fault}" for fault in faults)
     return found(name)

@@ -1,4 +1,4 @@
-"""What a fine-tune learns from of the person it is about: their recordings, as a study names them. Light: no torch."""
+"""The recordings of its target that a fine-tune learns from, as a study names them. Light: no torch."""
 
 from ...study.problems import Problems
 from .people import Asked
@@ -9,7 +9,7 @@ SMARTWATCH_RECORDINGS = {"left": 0, "right": 1}  # the arms
 
 
 def recordings_of(request: Asked, problems: Problems) -> tuple[int, ...] | None:
-    """The numbers of the recordings that a fine-tune learns from, sorted; None where it learns from a part of each."""
+    """The numbers of the recordings that a fine-tune learns from, sorted; None if it learns from a part of each."""
     wish = request.finetune
     if wish is None or not request.is_founded:
         return None

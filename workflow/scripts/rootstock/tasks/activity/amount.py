@@ -1,4 +1,4 @@
-"""How much of a person's training windows a fine-tune sees: a share, or so many of each class. Loads torch."""
+"""How much of a person's training windows a fine-tune sees: a share, or a number per class. Loads torch."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from .specs import FinetuneSpec
 
 
 def own_windows(spec: FinetuneSpec, train: Windows, n_classes: int, say: Callable[[str], None]) -> Windows:
-    """The target's windows that it learns from; a class of which there are too few is told."""
+    """The target's windows that a fine-tune learns from; `say` reports classes with too few windows."""
     if spec.target_shots is None:
-        assert spec.target_data_pct is not None  # of every mode that trains
+        assert spec.target_data_pct is not None  # every mode that trains has one
         return take_share(train, spec.target_data_pct, spec.seed)
     counts = torch.bincount(train.y.long(), minlength=n_classes).tolist()
     if short := [f"{count} of class {label}" for label, count in enumerate(counts) if count < spec.target_shots]:
@@ -20,7 +20,7 @@ def own_windows(spec: FinetuneSpec, train: Windows, n_classes: int, say: Callabl
 
 
 def take_shots(windows: Windows, shots: int, seed: int) -> Windows:
-    """So many windows of each class, or all where there are fewer: seeded, nested, spread over the order in the file."""
+    """`shots` windows of each class, or all if there are fewer: seeded, nested, spread over the order in the file."""
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for label in windows.y.unique():

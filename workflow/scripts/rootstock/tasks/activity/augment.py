@@ -1,4 +1,4 @@
-"""Random changes of windows. Every choice is a hash of (seed, epoch, sample): batches and processes don't matter."""
+"""Random changes of windows. Every choice is a hash of (seed, epoch, sample), so batches and processes don't matter."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...study.problems import Refusal
 
-TAPE = 2**21  # numbers, 8 MB: two million places for noise to begin
+TAPE = 2**21  # numbers, 8 MB: two million places where noise can begin
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the step of splitmix64 (Steele et al. 2014)
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
@@ -18,7 +18,7 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be done to a window [C, T], each change with probability `prob`."""
+    """Changes that may be made to a window [C, T], each with probability `prob`."""
 
     prob: float
     jitter_std: float
@@ -27,11 +27,11 @@ class Augmentation:
     rotation_std: float
 
     def __call__(self, x: Tensor, scale: Tensor, samples: Tensor, key: int) -> Tensor:
-        """Change windows x [N, C, T] of the given sample numbers [N], in place; `scale` [C, 1] is each channel's deviation.
+        """Change windows x [N, C, T] with sample numbers [N] in place; `scale` [C, 1] is the sd of each channel.
 
-        Only windows that a change happens to are computed.
+        Rotation, time warp and noise are computed only for the windows that they change.
         """
-        chosen = keyed_uniform(key, samples, 4) < self.prob  # (n, 4): which change happens to which window
+        chosen = keyed_uniform(key, samples, 4) < self.prob  # (n, 4): which window gets which change
         turned, warped, _, noisy = (column.nonzero().squeeze(1) for column in chosen.T)
         if self.rotation_std > 0:
             x[turned] = rotate(x[turned], samples[turned], key + 1, self.rotation_std)
@@ -69,8 +69,8 @@ def keyed_normal(key: int, samples: Tensor, draws: int) -> Tensor:
 
 
 def keyed_noise(key: int, samples: Tensor, draws: int, device: torch.device) -> Tensor:
-    """White noise, float32 [N, draws] on a device: for each sample a stretch of one tape of standard normal numbers, which begins
-    at a place that key and sample number choose. Numbers of its own for each would cost as much as a step of a small network."""
+    """White noise, float32 [N, draws] on a device: each sample gets a stretch of one tape of standard normal numbers,
+    which begins where key and sample number say. New numbers for each would cost as much as a small network's step."""
     tape = _tape(max(TAPE, 8 * draws), device)
     places = (keyed_uniform(key, samples, 1)[:, 0].double() * (len(tape) - draws + 1)).long()
     return tape.unfold(0, draws, 1)[places.to(device)]
@@ -82,7 +82,8 @@ def _tape(length: int, device: torch.device) -> Tensor:
 
 
 def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
-    """Turn the sensor: all triads of channels by one rotation a window, whose vector has components ~ N(0, std) radians."""
+    """Turn the sensor: rotate all triads of channels alike, by a vector per window with components ~ N(0, std)
+    radians."""
     n, channels, length = x.shape
     if channels % 3:
         raise Refusal(f"rotation_std: the data has {channels} channels, not triads of axes; set rotation_std: 0")
@@ -100,7 +101,7 @@ def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
 
 
 def warp_time(x: Tensor, samples: Tensor, key: int, strength: float) -> Tensor:
-    """Speed a window up here and down there, by at most `strength`; its ends stay where they are."""
+    """Speed a window up here and slow it down there, by at most `strength`; its ends stay where they are."""
     n, channels, length = x.shape
     draw = keyed_uniform(key, samples, 3).to(x.device)
     speed = (2 * draw[:, 0:1] - 1) * strength

@@ -22,10 +22,10 @@ from .train import parts_of
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
-    """A row for each training set: others only (measured on all of the target), and others with a share of the target,
-    and that share alone (measured on its test set).
+    """One row per training set and what it is measured on: the others alone (all windows of the target, and its test
+    set), the others with an amount of the target's windows, and that amount alone (the target's test set).
 
-    Classical models need no early stopping, so they learn from all parts of the others, the test set too.
+    Classical models need no early stopping, so they learn from all parts of the others, including the test set.
     """
     others = Table.of(read_people(folder, spec.participants, SPLITS))
     train, val, test = parts_of(spec.target, spec.adapt_on, partial(read_people, folder)).values()
@@ -60,7 +60,7 @@ def features(windows: torch.Tensor) -> np.ndarray:
     """Simple features of windows [N, C, T]: moments, quantiles, slopes, spectrum of each channel, and correlations."""
     x = windows.double().numpy()
     step = np.diff(x, axis=2)
-    spectrum = np.abs(np.fft.rfft(x - x.mean(2, keepdims=True), axis=2))[:, :, 1:25]  # up to 6 Hz at 4 s windows
+    spectrum = np.abs(np.fft.rfft(x - x.mean(2, keepdims=True), axis=2))[:, :, 1:25]  # up to 6 Hz in windows of 4 s
     parts = [x.mean(2), x.std(2), x.min(2), x.max(2), np.abs(step).mean(2), step.std(2)]
     parts += list(np.quantile(x, [0.1, 0.25, 0.5, 0.75, 0.9], axis=2))
     parts += [(x**2).mean(2), np.log1p(spectrum).reshape(len(x), -1), _correlations(x)]

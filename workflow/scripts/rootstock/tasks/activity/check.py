@@ -1,5 +1,5 @@
-"""What trainings would refuse of windows and networks, told before the first one: each file is read once, each network built
-once and shown two windows."""
+"""Find before the first training what trainings would refuse: each file is read once, and each network is built once
+and shown two windows."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -23,13 +23,13 @@ from .models import Standardised, build_model, last_layer, try_out
 from .specs import BaseSpec, DataIdentity, FinetuneSpec, Model
 from .train import base_windows, require_kind, target_windows
 
-MOST_COUNTED = 12  # classes that still fit beside each other
+MOST_COUNTED = 12  # classes whose counts fit side by side
 
 Place = tuple[str, str, str]  # folder, person, part
 
 
 def check(plan: Plan, missing: Collection[str]) -> Checked:
-    """Every file that a training of the plan reads, as far as it is there, and every network."""
+    """Check every file that a training of the plan reads, except in the `missing` folders, and every network."""
     trainings = [*plan.bases.values(), *plan.experiments.values()]
     samples: dict[Place, Windows] = {}
     places = {place: one.spec.data for one in trainings for place in _places(one)}
@@ -38,7 +38,7 @@ def check(plan: Plan, missing: Collection[str]) -> Checked:
     table = _table(samples)
     samples |= {place: _stand_in(data) for place, data in places.items() if place[0] in missing}
     trial = _Trial(samples)
-    whole = [training for training in trainings if samples.keys() >= set(_places(training))]  # else its fault is told
+    whole = [training for training in trainings if samples.keys() >= set(_places(training))]  # else: reported above
     return Checked(of_files + refusals(partial(trial.of, training) for training in whole), table)
 
 
@@ -50,14 +50,14 @@ def _places(training: BaseTraining | Experiment) -> Iterator[Place]:
 
 
 def _read(samples: dict[Place, Windows], place: Place) -> None:
-    """Keep all labels of a file that holds what it must, and its first window, which stands for all."""
+    """Read and check a file; keep all of its labels, and its first window, which stands for all."""
     windows = read_windows(*place)
     first = windows.x.between(0, 1).clone().expand(len(windows), -1, -1)
     samples[place] = Windows(Rows([first]), windows.y, windows.name, recording=windows.recording)
 
 
 def _stand_in(data: Section) -> Windows:
-    """Windows of the shape that the built-in data will have, to try networks on before it is prepared."""
+    """Windows of the shape that built-in data will have, so that networks can be tried before it is prepared."""
     assert isinstance(data, DataIdentity) and data.window_size
     y = torch.arange(SMARTWATCH_CLASSES).repeat(2)  # of two arms
     x = torch.zeros(1, SMARTWATCH_CHANNELS, data.window_size).expand(len(y), -1, -1)
@@ -65,11 +65,11 @@ def _stand_in(data: Section) -> Windows:
 
 
 class _Trial:
-    """Does with samples what `train` does with all windows, but for the training."""
+    """Does with samples what `train` does with all windows, except the training."""
 
     def __init__(self, windows: Mapping[Place, Windows]):
         self.windows = windows
-        self.bases: dict[str, dict[str, Any]] = {}  # what the file of a base model will say of it, by hash
+        self.bases: dict[str, dict[str, Any]] = {}  # what the file of a base model will say about it, by hash
         self.tried: dict[tuple, Standardised] = {}
 
     def of(self, training: BaseTraining | Experiment) -> None:
@@ -83,7 +83,7 @@ class _Trial:
 
     def _base(self, name: str, spec: BaseSpec, train: Windows, test: Windows) -> None:
         if spec.parent and spec.parent not in self.bases:
-            return  # it was refused itself
+            return  # the parent itself was refused
         known = self.bases[spec.parent] if spec.parent else _described(spec, spec.model, train)
         if spec.parent:
             require_kind(known, spec.parent, train, "the base windows")
@@ -128,7 +128,7 @@ def _described(spec: BaseSpec | FinetuneSpec, model: Model, train: Windows) -> d
 
 
 def _table(windows: Mapping[Place, Windows]) -> list[str]:
-    """A row a person: the windows of each part, and how many are of each class."""
+    """One row per person: the number of windows of each part, and how many are of each class."""
     lines: list[str] = []
     for folder in dict.fromkeys(folder for folder, _, _ in windows):
         here = {place[1:]: sample.y for place, sample in windows.items() if place[0] == folder}
@@ -142,7 +142,7 @@ def _table(windows: Mapping[Place, Windows]) -> list[str]:
 
 
 def _gap(folder: str, labels: Mapping[tuple[str, str], torch.Tensor], n_classes: int) -> list[str]:
-    """A line where nobody has a class below the highest: it may be a stray label, for which the network gets outputs."""
+    """A note if nobody has some class below the highest: the highest may be a stray label, which adds outputs."""
     counts = torch.stack([torch.bincount(y.long(), minlength=n_classes) for y in labels.values()]).sum(dim=0)
     if not (gaps := torch.nonzero(counts == 0).flatten().tolist()):
         return []

@@ -23,13 +23,13 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of some people. y is int64 class indices, or float 0/1 where there are two classes and one logit."""
+    """Windows of some people. y holds int64 class indices, or float 0/1 for two classes and one logit."""
 
     x: Rows  # float32 [N, channels, samples], as recorded
     y: Tensor  # [N]
     name: str = "the data"
-    files: tuple[tuple[Path, Stamp], ...] = ()  # that they are read from while they are used
-    recording: Tensor | None = None  # int64 [N]: which recording of the person each is from, where that is known
+    files: tuple[tuple[Path, Stamp], ...] = ()  # from which windows are read while they are used
+    recording: Tensor | None = None  # int64 [N]: which recording of the person each is from, if known
 
     def __len__(self) -> int:
         return len(self.y)
@@ -43,7 +43,7 @@ class Windows:
         return Windows(Rows([self.x.take(index)]), self.y[index], self.name, recording=recording)
 
     def require_unchanged(self) -> None:
-        """`Refusal` where a file was written while its windows were used."""
+        """Raise `Refusal` if a file changed while its windows were used."""
         for path, stamp in self.files:
             if _stamp(path) != stamp:
                 raise Refusal(f"{path}: changed while it was read; run again, and leave data alone that is trained on")
@@ -52,9 +52,9 @@ class Windows:
 def read_windows(
     folder: str | Path, participant: str, split: str, say: Callable[[str], None] = lambda _: None
 ) -> Windows:
-    """One file, checked: shape, dtype, finite values, labels, at least one window. `Refusal` gives the reason.
+    """The windows of one file. Raise `Refusal` if shape, dtype, values or labels are wrong, or if there is no window.
 
-    Its windows stay on disk until they are used, where its form allows that.
+    The windows stay on disk until they are used, if the file's format allows that.
     """
     path = file_of(Path(folder), participant, split)
     stamp = _stamp(path)
@@ -65,7 +65,7 @@ def read_windows(
         raise Refusal(
             f"{path}: needs a tuple (X, y) of two tensors, not {_kind_of(content)}; save torch.tensor(…) of each"
         )
-    x, y, *more = (tensor.detach() for tensor in content)  # what a user computed it with is no part of it
+    x, y, *more = (tensor.detach() for tensor in content)  # without the graph that computed them
     fault = _fault(x, y) or (fault_of_recording(more[0], y) if more else None)
     if fault:
         raise Refusal(f"{path}: {fault}")
@@ -75,12 +75,12 @@ def read_windows(
 def read_people(
     folder: str | Path, people: tuple[str, ...], splits: tuple[str, ...], say: Callable[[str], None] = lambda _: None
 ) -> Windows:
-    """The windows of several people and splits in one, in the order given; all must be of one kind."""
+    """The windows of several people and splits as one set, in the order given; all must be of one kind."""
     return join(*(read_windows(folder, person, split, say) for person in people for split in splits))
 
 
 def join(*parts: Windows) -> Windows:
-    """All windows of several sets in one, none copied; `Refusal` where they are not of one shape and kind of label."""
+    """All windows of several sets as one set, not copied. Raise `Refusal` if their shapes or kinds of label differ."""
     first = parts[0]
     for part in parts[1:]:
         if part.x.shape[1:] != first.x.shape[1:] or part.y.dtype != first.y.dtype:
@@ -94,25 +94,25 @@ def join(*parts: Windows) -> Windows:
 
 
 def stratified_order(y: Tensor, seed: int) -> Tensor:
-    """An order of all windows of which every beginning is stratified, so that a larger share contains a smaller one.
+    """An order of all windows whose every beginning is stratified, so that a larger share contains a smaller one.
 
-    Within its class each window gets a rank; windows are sorted by rank / class size. Ranks spread over the
+    Each window gets a rank within its class; windows are sorted by rank / class size. Ranks spread over the
     order in the file, which is the order of recordings and of time: the second window of a class lies half a class away
-    from the first, so that few windows still come from several recordings.
+    from the first, so that even a few windows come from several recordings.
     """
     generator = torch.Generator().manual_seed(seed)
     position = torch.empty(len(y), dtype=torch.float64)
     for label in y.unique():
         members = torch.nonzero(y == label).squeeze(1)
         start = torch.rand(1, generator=generator).item()
-        tie = torch.rand(1, generator=generator).item()  # classes of one size do not always come in the same order
+        tie = torch.rand(1, generator=generator).item()  # varies the order of classes of equal size
         for rank, member in enumerate(spread_order(len(members), start)):
             position[members[member]] = (rank + tie) / len(members)
     return torch.argsort(position, stable=True)
 
 
 def spread_order(n: int, start: float) -> list[int]:
-    """The numbers 0 … n-1 in an order whose every beginning is spread evenly: van der Corput's sequence, begun at `start`."""
+    """The numbers 0 … n-1, ordered so that every beginning is spread evenly: van der Corput's sequence from `start`."""
     order: dict[int, None] = {}
     for k in range(1 << max(n - 1, 1).bit_length() + 1):
         fraction = int(f"{k:b}"[::-1], 2) / (1 << k.bit_length())
@@ -121,7 +121,7 @@ def spread_order(n: int, start: float) -> list[int]:
 
 
 def take_share(windows: Windows, share: float, seed: int) -> Windows:
-    """The nearest whole number of windows to `share` of them, at least one, stratified, nested and seeded."""
+    """A `share` of the windows, rounded to a whole number, at least one: stratified, nested and seeded."""
     count = max(1, round(share * len(windows)))
     if count == len(windows):
         return windows
@@ -129,7 +129,7 @@ def take_share(windows: Windows, share: float, seed: int) -> Windows:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What tells a changed file; nothing where there is none."""
+    """What changes when a file changes; empty if there is no file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -158,7 +158,7 @@ def _fault(x: Tensor, y: Tensor) -> str | None:
 
 
 def _fault_of_values(x: Tensor) -> str | None:
-    """Which windows hold no numbers, where some do; each piece is looked at once, and closer only where something is wrong."""
+    """Which windows hold NaN or infinite values, if any. All are scanned once; only a fault needs a closer look."""
     if all(torch.isfinite(torch.stack(torch.aminmax(piece))).all() for piece in Rows([x]).pieces()):
         return None
     is_odd = ~torch.isfinite(x).all(dim=2)  # (windows, channels)
@@ -181,7 +181,7 @@ def _fault_of_labels(y: Tensor) -> str | None:
 
 
 def _stray(y: Tensor, is_odd: Tensor, rule: str) -> str | None:
-    """Which label breaks a rule, where one does."""
+    """Which label breaks the rule, if one does."""
     if not is_odd.any():
         return None
     first, count = int(torch.nonzero(is_odd)[0]), int(is_odd.sum())
@@ -189,7 +189,7 @@ def _stray(y: Tensor, is_odd: Tensor, rule: str) -> str | None:
 
 
 def _kind_of(content: Any) -> str:
-    """What a file holds in place of two tensors, in words."""
+    """What a file holds instead of two tensors, in words."""
     if not isinstance(content, tuple | list) or len(content) > 4:
         return type(content).__name__
     return f"{type(content).__name__} of {', '.join(type(part).__name__ for part in content) or 'nothing'}"

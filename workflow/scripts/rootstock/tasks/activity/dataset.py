@@ -14,7 +14,7 @@ from .specs import BaseSpec, DataIdentity, FinetuneSpec
 
 SMARTWATCH_VERSION = "seglearn-1.2.5"
 SMARTWATCH_CHANNELS, SMARTWATCH_CLASSES = 6, 7
-SMARTWATCH_NAMES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")  # of classes, as the data set has them
+SMARTWATCH_NAMES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")  # of classes, as in the data set
 SMARTWATCH_PEOPLE = tuple(f"s{n:02d}" for n in range(1, 11))
 SMARTWATCH_DEFAULTS = {
     "window_size": 200,  # 4 s at 50 Hz
@@ -24,13 +24,11 @@ SMARTWATCH_DEFAULTS = {
     "mirror": False,
     "split_by": "time",
 }
-BY_RECORDING = {
-    "split": (0.6, 0.15, 0.25)
-}  # train and val both train: three quarters in all, as the issue of it has it
+BY_RECORDING = {"split": (0.6, 0.15, 0.25)}  # train and val both train: three quarters in all
 
 
 def complete_data(data: Data, key: str, problems: Problems) -> Data:
-    """The data section with its defaults: the smartwatch recordings where no folder is named."""
+    """The data section with its defaults: the smartwatch recordings if no folder is named."""
     if data.path is not None:
         for name in ("name", *SMARTWATCH_DEFAULTS):
             if name not in ("window_size", "split_by") and getattr(data, name) is not None:
@@ -46,7 +44,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
-    """The scope with its participants: all of the data where none are listed; each one's files must exist."""
+    """The scope with its participants: everyone in the data if none are listed; the files of each must exist."""
     check_presets(scope.models, problems)
     if data.path is not None and not Path(data.path).is_dir():
         problems.add("data.path", data.path, "no such folder; check the path")
@@ -62,14 +60,14 @@ def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Sc
 
 
 def _everyone(data: Data, problems: Problems) -> tuple[str, ...]:
-    """All people of the data."""
+    """Everyone in the data."""
     if data.path is None:
         return SMARTWATCH_PEOPLE
     return people_in(Path(data.path), problems) if Path(data.path).is_dir() else ()
 
 
 def location(data: Data) -> Artefact | str:
-    """The user's folder, or the windows that are prepared of a built-in data set."""
+    """The user's folder, or the prepared windows of a built-in data set."""
     if data.path is not None:
         return data.path
     identity = identity_of(data, (), Fingerprints())
@@ -86,7 +84,8 @@ def identity_of(data: Data, people: tuple[str, ...], fingerprints: Fingerprints)
 
 
 def identity_at(folder: Path, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
-    """The identity of what lies in `folder` now, seen as the spec describes its data."""
+    """The identity of the data in `folder` now, for the people of the spec. Raise `Refusal` if files are missing, or
+    changed since they were prepared."""
     people = spec.participants if isinstance(spec, BaseSpec) else (spec.target,)
     try:
         if spec.data.name == "folder":
@@ -102,6 +101,6 @@ def identity_at(folder: Path, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
 
 
 def class_names(data: DataIdentity, n_classes: int) -> list[str]:
-    """What the classes of data are called: by the data set's own names, else by their numbers."""
+    """The names of classes: the data set's own, else their numbers."""
     own = SMARTWATCH_NAMES if data.name == "smartwatch" else ()
     return [*own, *map(str, range(len(own), n_classes))]

@@ -1,4 +1,4 @@
-"""What the last layer of a network sees of windows, before and after a fine-tune, drawn by their two main components. Loads torch."""
+"""What a last layer sees of windows, before and after a fine-tune, by two principal components. Loads torch."""
 
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,12 @@ from .gradient_free import last_layer_inputs
 from .specs import BaseSpec, FinetuneSpec
 from .train import parts_of
 
-MOST_WINDOWS = 60  # of a person
-MOST_PEOPLE = 6  # the person that it is about, and the first others
+MOST_WINDOWS = 60  # per person
+MOST_PEOPLE = 6  # the target and the first others
 
 
 def features_figures(experiment: Experiment, plan: Plan, label: str) -> list[Figure | str]:
-    """Two drawings for one person, by class and by person; a sentence says why there is none."""
+    """A sentence and two drawings for one person, by class and by person; or one sentence on why there is none."""
     try:
         table, explained = _table(experiment, plan)
     except (Refusal, OSError) as reason:
@@ -49,7 +49,7 @@ def _figure(table: pd.DataFrame, by: str) -> Figure:
 
 
 def _table(experiment: Experiment, plan: Plan) -> tuple[pd.DataFrame, list[float]]:
-    """A row a window and model: where it lies, its class, whose it is; and the shares of variance of the two components."""
+    """One row per window and model: its place, class and person; and the shares of variance of the two components."""
     assert isinstance(experiment.spec, FinetuneSpec) and experiment.base
     base = plan.bases[experiment.base].spec
     assert isinstance(base, BaseSpec)
@@ -81,13 +81,13 @@ def _few(windows: Windows) -> Windows:
 
 
 def _published(path: str, name: str, plan: Plan) -> nn.Module:
-    """A published model, verified; where it is not there, the store's own."""
+    """A published model, verified; if it is not there, the one in the store."""
     file = Path(path) if Path(path).exists() else stored(plan.study.store, name).model
     return load_model(file, plan.study.store, own_class=_own_class(plan, name))
 
 
 def _own_class(plan: Plan, name: str) -> str | None:
-    """The class of the user's own that a model has, as this study names it."""
+    """The user's own class of a model, as this study names it; None if the model has none."""
     specs = (
         [plan.bases[name].spec]
         if name in plan.bases

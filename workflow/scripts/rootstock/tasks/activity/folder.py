@@ -1,4 +1,4 @@
-"""A user's folder of windows: whose files lie there, however their names are spelt. Light."""
+"""A user's folder of windows: which people have files there, however the names are spelt. Light."""
 
 import os
 import re
@@ -17,19 +17,19 @@ NEARLY_SPLIT_FIRST = re.compile(rf"{_SPLIT}[\s._-]+(?P<person>.+?){_FORM}", re.I
 
 
 def file_of(folder: Path, person: str, split: str) -> Path:
-    """The file of one part of a person's windows, there or not."""
+    """The file of one part of a person's windows, whether or not it exists."""
     there = [file for file in _spellings(folder, person, split) if os.path.isfile(file)]
     return (there or _spellings(folder, person, split))[0]
 
 
 def files_of(folder: Path, person: str) -> list[Path]:
-    """The files of all parts."""
+    """The files of all parts of a person's windows."""
     return [file_of(folder, person, split) for split in SPLITS]
 
 
 def people_in(folder: Path, problems: Problems) -> tuple[str, ...]:
-    """Everyone of whom a folder has a part, sorted. A file whose name no person can have is reported, and one that looks like a part of
-    somebody who would be left out; a hidden one is nobody's, as everywhere."""
+    """Everyone of whom a folder has a part, sorted; hidden files do not count. Report a part whose name no person can
+    have, and a file that looks like a part of somebody who would be left out."""
     files = _listed(folder, problems)
     for file in files:
         if file.endswith(ENDINGS) and not file.startswith(".") and not is_label(_person(file)):
@@ -45,7 +45,7 @@ def people_in(folder: Path, problems: Problems) -> tuple[str, ...]:
 
 
 def check_files(folder: Path, person: str, key: str, problems: Problems) -> None:
-    """Report a person, listed below `key`, of whom a folder has nothing; parts of one that are not there, and that are there twice."""
+    """Report a person, listed under `key`, of whom a folder has nothing, and parts that are missing or there twice."""
     is_there = any(os.path.lexists(file) for split in SPLITS for file in _spellings(folder, person, split))
     if not is_there and _report_nobody(folder, person, key, problems):
         return
@@ -60,7 +60,7 @@ def check_files(folder: Path, person: str, key: str, problems: Problems) -> None
 
 
 def _report_nobody(folder: Path, person: str, key: str, problems: Problems) -> bool:
-    """Say what may be meant by a person of whom a folder has no file; whether anything is near."""
+    """Report what may be meant by a person of whom a folder has no file. Return whether anything was reported."""
     files = _listed(folder, problems)
     mine = [stray for stray in _strays(folder, files) if stray.person == person]
     for stray in mine:
@@ -73,7 +73,7 @@ def _report_nobody(folder: Path, person: str, key: str, problems: Problems) -> b
 
 @dataclass(frozen=True)
 class _Stray:
-    """A file that looks like a part of a person's windows and is not read."""
+    """A file that looks like a part of a person's windows but is not read."""
 
     file: str
     person: str
@@ -86,7 +86,7 @@ class _Stray:
 
 
 def _strays(folder: Path, files: list[str]) -> list[_Stray]:
-    """Such files of a folder: of another spelling or form, or in a folder of the person's own."""
+    """The stray files of a folder: of another spelling or format, or in a subfolder named after a person."""
     found = []
     for file in files:
         if file.startswith(".") or file.endswith(ENDINGS):
@@ -101,7 +101,7 @@ def _strays(folder: Path, files: list[str]) -> list[_Stray]:
 
 
 def _people(files: list[str]) -> set[str]:
-    """Everyone of whom a part is among some files."""
+    """Everyone who has a part among some files."""
     return {
         name
         for file in files
@@ -126,6 +126,6 @@ def _listed(folder: Path, problems: Problems) -> list[str]:
 
 
 def _spellings(folder: Path, person: str, split: str) -> list[Path]:
-    """macOS writes letters of a file's name decomposed (NFD), others mostly composed (NFC): both mean the same person."""
+    """The paths that a part may have: macOS writes letters of names decomposed (NFD), others mostly composed (NFC)."""
     names = dict.fromkeys(unicodedata.normalize(form, person) for form in ("NFC", "NFD"))
     return [folder / f"{name}_{split}.pt" for name in names]

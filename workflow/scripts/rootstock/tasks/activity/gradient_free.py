@@ -1,4 +1,4 @@
-"""Fine-tunes without a gradient: class means in the last features, and statistics of the target's windows. Loads torch."""
+"""Fine-tunes without a gradient: class means of the last features, statistics of the target's windows. Loads torch."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,8 +9,8 @@ from ...study.problems import Refusal
 from .data import Windows
 from .models import Standardised, last_layer
 
-NUMBERS_AT_ONCE = 2**20  # that go through the network at a time
-LEAST_SPREAD = 1e-4  # of a feature that never changes
+NUMBERS_AT_ONCE = 2**20  # values that go through the network at a time
+LEAST_SPREAD = 1e-4  # variance of a feature that never changes
 NEVER = -1e6  # the logit of a class that nobody has
 
 
@@ -31,7 +31,7 @@ def calibrate(
 
 @torch.no_grad()
 def normalise(model: Standardised, own: Windows) -> None:
-    """Mean and deviation of each channel, and running statistics of BatchNorm layers, of these windows; labels are not looked at."""
+    """Set mean and sd of each channel and running statistics of BatchNorm layers from these windows, without labels."""
     model.learn_statistics(own.x.two_alike().to(model.mean.device))
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not layers:
@@ -40,9 +40,9 @@ def normalise(model: Standardised, own: Windows) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over what it is shown
+        layer.momentum = None  # None: the plain mean over what it is shown
         layer.train()
-    model(own.x.all().to(model.mean.device))  # all at once: a mean of parts is not the deviation of all
+    model(own.x.all().to(model.mean.device))  # all at once: the parts' mean deviation is not that of all
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     model.eval()
@@ -52,10 +52,12 @@ def normalise(model: Standardised, own: Windows) -> None:
 def set_prototypes(
     model: Standardised, own: Windows, others: Windows, prior: float, say: Callable[[str], None]
 ) -> None:
-    """Let the last layer tell which class mean is nearest (Snell et al. 2017), features in units of their deviation inside a class.
+    """Let the last layer find the nearest class mean (Snell et al. 2017), with features in units of their sd within a
+    class.
 
-    The nearest mean in squared distance is the largest of w · x + b with w = mean / variance and b = -mean² / (2 variance), so the
-    network stays one of its architecture. A class mean is that of the target's n windows and, as `prior` further ones, that of the others.
+    The mean nearest in squared distance has the largest w · x + b with w = mean / variance and b = -mean² / (2
+    variance), so the network keeps its architecture. A class mean is that of the target's n windows, together with the
+    mean of the others, which counts as `prior` windows.
     """
     layer = last_layer(model)
     x, x_others = (features(model, windows) for windows in (own, others))
@@ -79,14 +81,14 @@ def set_prototypes(
 
 
 def _means(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Mean features of each class [classes, features], zeros where it has no window, and its windows [classes]."""
+    """Mean features of each class [classes, features], zeros without windows, and its number of windows [classes]."""
     one_hot = torch.nn.functional.one_hot(y.long(), n_classes).to(x)
     counts = one_hot.sum(0)
     return one_hot.T @ x / counts.clamp(min=1)[:, None], counts
 
 
 def features(model: Standardised, windows: Windows) -> Tensor:
-    """What the last layer is given for each window, [N, features] float64 on the CPU."""
+    """The input of the last layer for each window, [N, features] float64 on the CPU."""
     return last_layer_inputs(model, _batches(model, windows))
 
 
@@ -97,7 +99,7 @@ def _batches(model: Standardised, windows: Windows) -> Iterator[Tensor]:
 
 
 def last_layer_inputs(model: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """What the last layer is given for each window, one vector a window [N, features]; over time the mean."""
+    """The input of the last layer, one vector per window [N, features]; an input over time is averaged."""
     seen: list[Tensor] = []
     layer = last_layer(model)
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().cpu()))

@@ -1,4 +1,4 @@
-"""What of a fine-tune is kept: a share, the base model where nothing was gained, of most modes only what changed. Loads torch."""
+"""What is kept of a fine-tune: a mix with its base, the base itself if nothing was gained, or changes. Loads torch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +14,10 @@ from .specs import FinetuneSpec
 
 
 def mixed_with_base(fitted: Fitted, model: nn.Module, base: dict[str, Tensor], share: float) -> Fitted:
-    """Put `share` of the base model's weights and the rest of the fine-tune's into `model` (WiSE-FT, Wortsman et al. 2022).
+    """Put `share` of the base model's weights plus the rest of the fine-tune's into `model` (WiSE-FT, Wortsman et al.
+    2022).
 
-    An update of low rank counts so much less.
+    A low-rank update is scaled by 1 - `share`.
     """
     state = {name: _mixed(name, one, base.get(name), 1 - share) for name, one in fitted.state.items()}
     model.load_state_dict(state)
@@ -24,7 +25,7 @@ def mixed_with_base(fitted: Fitted, model: nn.Module, base: dict[str, Tensor], s
 
 
 def _mixed(name: str, tuned: Tensor, base: Tensor | None, weight: float) -> Tensor:
-    if base is None:  # a part of an update, which its base does not have
+    if base is None:  # a part of an update, which the base does not have
         return weight * tuned if name.endswith(".up") else tuned
     return torch.lerp(base, tuned, weight) if tuned.is_floating_point() else tuned
 
@@ -36,7 +37,7 @@ def keep_base_if_asked(
     base_val: dict[str, Any],
     say: Callable[[str], None],
 ) -> None:
-    """Put the base model in place of a fine-tune that is not better on the target's val part; metrics say `kept_base`."""
+    """Replace a fine-tune by its base model if it is not better on the target's val set; metrics say `kept_base`."""
     if not spec.keep_base_if_worse:
         return
     found = outcome.metrics["val"]
@@ -50,12 +51,13 @@ def keep_base_if_asked(
 
 
 def is_better(found: dict[str, Any], base: dict[str, Any]) -> bool:
-    """More windows right, or as many with a lower loss."""
+    """Whether more windows are right, or as many with a lower loss."""
     return (found["accuracy"], -found["loss"]) > (base["accuracy"], -base["loss"])
 
 
 def keep_changes_only(spec: FinetuneSpec, outcome: Outcome, base: dict[str, Tensor]) -> None:
-    """Of modes that change a part of the base model only that part, and which weights it belongs to."""
+    """If the mode changes a part of the base model, keep only that part, and the digest of the weights it belongs
+    to."""
     if not spec.is_update:
         return
     weights = outcome.model["model"]

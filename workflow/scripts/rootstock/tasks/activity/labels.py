@@ -1,4 +1,4 @@
-"""What windows and labels must be for a model: faults of a user's data that only show when it is read."""
+"""What a model needs of windows and labels: faults of a user's data that show only when it is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from .specs import BaseSpec, FinetuneSpec
 
 
 def n_classes_of(windows: Windows, spec: BaseSpec | FinetuneSpec) -> int:
-    """Classes of the model; settings for the other kind of labels are refused, not ignored."""
+    """The number of classes of the model. Raise `Refusal` for settings that are for the other kind of labels."""
     given, found = spec.data.n_classes, int(windows.y.max()) + 1
     if windows.is_binary:
         if given is not None:
@@ -35,7 +35,7 @@ def check_expectations(windows: Windows, expect: Mapping[str, Any]) -> None:
 
 
 def check_parts(parts: Mapping[str, Windows], n_classes: int, whose: str) -> None:
-    """`Refusal` where a part of the data has a class that the model does not know."""
+    """Raise `Refusal` if a part of the data has a class that the model does not know."""
     for split, windows in parts.items():
         if int(windows.y.max()) >= n_classes:
             raise Refusal(

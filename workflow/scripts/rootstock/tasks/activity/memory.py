@@ -1,4 +1,4 @@
-"""What a training on windows takes of memory: files that it maps, and a step of its network. Light: no torch."""
+"""The memory that a training on windows takes: files that it maps, and a step of its network. Light: no torch."""
 
 import os
 from pathlib import Path
@@ -13,19 +13,20 @@ from .settings import Data
 from .specs import BaseSpec, FinetuneSpec, Model
 
 NUMBER = 4  # bytes of a float32
-SMARTWATCH_SAMPLES = 30_000  # of one person, recorded
-EVALUATED = 2**20  # numbers that are evaluated at a time, see `trainee`
+SMARTWATCH_SAMPLES = 30_000  # recorded per person
+EVALUATED = 2**20  # values that are evaluated at a time, see `trainee`
 KEPT, FROZEN = (
     8,
     2,
-)  # tensors as large as what a layer gives: itself, its norm, what is kept for the gradient, gradients
+)  # tensors as large as a layer's output: itself, its norm, what is kept for the gradient, gradients
 INPUTS, CHANGED = 4, 14  # copies of a batch of windows, without and with augmentation and mixup
-DEEP = 64  # blocks, after which nothing is left of a window: a study may ask for any number
-OWN_WIDTH, OWN_PARAMETERS = 1024, 10_000_000  # of a user's own class: more than any preset has
+DEEP = 64  # blocks that count: a study may ask for any number, but nothing is left of a window after these
+OWN_WIDTH, OWN_PARAMETERS = 1024, 10_000_000  # assumed for a user's own class: more than any preset has
 
 
 def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints) -> Memory:
-    """Of a base training, or of a fine-tune on it. Files that cannot be looked at are told when they are read."""
+    """Memory of a base training, or of a fine-tune on it. Files that cannot be looked at are reported when they are
+    read."""
     spec = finetune or base
     channels, samples = _shape(data, base.participants[0], fingerprints)
     width, parameters = _network(base.model, channels)
@@ -43,7 +44,7 @@ def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerp
 
 
 def _people(base: BaseSpec, finetune: FinetuneSpec | None) -> tuple[str, ...]:
-    """Whose windows are read; a share of the target's is copied."""
+    """The people whose windows are read; the target counts twice, because a share of its windows is copied."""
     if finetune is None:
         return base.participants
     is_beside_others = finetune.mode in ("full_fine_tuning", "prototypes") or finetune.target_batch_pct
@@ -62,7 +63,7 @@ def _size(data: Data, person: str, fingerprints: Fingerprints) -> float:
 
 
 def _shape(data: Data, person: str, fingerprints: Fingerprints) -> tuple[int, int]:
-    """Channels and samples of a window. A file whose header says nothing is read whole, whatever is in it."""
+    """Channels and samples of a window; an assumption if the header of a person's file does not say."""
     if data.path is None:
         assert data.window_size
         return SMARTWATCH_CHANNELS, data.window_size
@@ -72,7 +73,7 @@ def _shape(data: Data, person: str, fingerprints: Fingerprints) -> tuple[int, in
 
 
 def _network(model: Model, channels: int) -> tuple[float, float]:
-    """What its layers give for each sample of a window, summed up, and how many parameters it has."""
+    """The outputs of a network's layers for each sample of a window, summed, and how many parameters it has."""
     told: Any = model.settings
     if model.architecture == "ConvBlocks":
         width, blocks = told["base_channels"], told["num_blocks"]

@@ -1,4 +1,4 @@
-"""Sentences for the methods of a paper about activity recognition; every number is from the specs."""
+"""Sentences for the methods section of a paper about activity recognition; every number comes from the specs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -80,7 +80,7 @@ def _of_bases(bases: Sequence[BaseSpec]) -> list[str]:
 
 
 def _of_modes(tuned: Sequence[FinetuneSpec]) -> list[str]:
-    """A sentence a mode."""
+    """One sentence per mode."""
     told = []
     for mode in dict.fromkeys(spec.mode for spec in tuned):
         own = [spec for spec in tuned if spec.mode == mode]
@@ -99,7 +99,7 @@ def _of_modes(tuned: Sequence[FinetuneSpec]) -> list[str]:
 
 
 def _amount(specs: Sequence[FinetuneSpec]) -> str:
-    """How much of a person's windows, as shares or windows a class."""
+    """How much of a person's windows, as shares or as windows per class."""
     shares = _percent(spec.target_data_pct for spec in specs)
     shots = sorted({spec.target_shots for spec in specs if spec.target_shots is not None})
     found = [f"{shares} of these"] if shares else []
@@ -107,13 +107,13 @@ def _amount(specs: Sequence[FinetuneSpec]) -> str:
 
 
 def _percent(shares: Iterable[float | None]) -> str:
-    """Shares as percentages; empty where none is set."""
+    """Shares as percentages; empty if none is set."""
     given = sorted({share for share in shares if share is not None})
     return f"{listed(round(100 * share, 6) for share in given)} %" if given else ""
 
 
 def _course(specs: Specs) -> str:
-    """How a training went."""
+    """How trainings were optimised."""
     rate, schedule, decay = (values_of(specs, name) for name in ("lr", "schedule", "weight_decay"))
     epochs, size = numbered(specs, "max_epochs", "epoch", "epochs"), values_of(specs, "batch_size")
     told = f"with AdamW (learning rate {rate}, schedule {schedule}, weight decay {decay}) for at most {epochs} in batches of {size}"
