@@ -37,8 +37,7 @@ def load_model(
 
 
 def verified_content(path: Path, store: str | Path = paths.STORE) -> dict[str, Any]:
-    """The whole content of a model file that has the recorded sha256, if there is one, and that the present code
-    made."""
+    """The whole content of a model file that has the recorded sha256, if any, and that the present code made."""
     with opened(*in_store(path, store)) as file:
         content = content_of(file)
         require_recorded(path, sha256_of(file), recorded_sha256(path, content["hash"], store))

@@ -22,7 +22,7 @@ def calibrate(
     prior: float | None,
     say: Callable[[str], None],
 ) -> None:
-    """Change `model` as the mode says, from the target's windows and, for prototypes, from those of the base model's people."""
+    """Change `model` as the mode says, from the target's windows and, for prototypes, those of the base's people."""
     if mode == "normalise":
         normalise(model, own)
     else:
@@ -40,7 +40,7 @@ def normalise(model: Standardised, own: Windows) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # None: the plain mean over what it is shown
+        layer.momentum = None  # the plain mean over all that it is shown
         layer.train()
     model(own.x.all().to(model.mean.device))  # all at once: the parts' mean deviation is not that of all
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -52,8 +52,7 @@ def normalise(model: Standardised, own: Windows) -> None:
 def set_prototypes(
     model: Standardised, own: Windows, others: Windows, prior: float, say: Callable[[str], None]
 ) -> None:
-    """Let the last layer find the nearest class mean (Snell et al. 2017), with features in units of their sd within a
-    class.
+    """Let the last layer find the nearest class mean (Snell et al. 2017), features in units of their sd within a class.
 
     The mean nearest in squared distance has the largest w · x + b with w = mean / variance and b = -mean² / (2
     variance), so the network keeps its architecture. A class mean is that of the target's n windows, together with the

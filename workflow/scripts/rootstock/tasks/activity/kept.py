@@ -14,9 +14,7 @@ from .specs import FinetuneSpec
 
 
 def mixed_with_base(fitted: Fitted, model: nn.Module, base: dict[str, Tensor], share: float) -> Fitted:
-    """Put `share` of the base model's weights plus the rest of the fine-tune's into `model` (WiSE-FT, Wortsman et al.
-    2022).
-
+    """Put `share` of the base's weights plus the rest of the fine-tune's into `model` (WiSE-FT, Wortsman et al. 2022).
     A low-rank update is scaled by 1 - `share`.
     """
     state = {name: _mixed(name, one, base.get(name), 1 - share) for name, one in fitted.state.items()}
@@ -56,8 +54,7 @@ def is_better(found: dict[str, Any], base: dict[str, Any]) -> bool:
 
 
 def keep_changes_only(spec: FinetuneSpec, outcome: Outcome, base: dict[str, Tensor]) -> None:
-    """If the mode changes a part of the base model, keep only that part, and the digest of the weights it belongs
-    to."""
+    """If the mode changes a part of the base model, keep only that part, with a digest of the base model's weights."""
     if not spec.is_update:
         return
     weights = outcome.model["model"]

@@ -25,8 +25,7 @@ OWN_WIDTH, OWN_PARAMETERS = 1024, 10_000_000  # assumed for a user's own class: 
 
 
 def memory_of(data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints) -> Memory:
-    """Memory of a base training, or of a fine-tune on it. Files that cannot be looked at are reported when they are
-    read."""
+    """Memory of a base training, or of a fine-tune on it. Faults of files are reported when the files are read."""
     spec = finetune or base
     channels, samples = _shape(data, base.participants[0], fingerprints)
     width, parameters = _network(base.model, channels)

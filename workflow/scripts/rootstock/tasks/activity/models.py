@@ -45,14 +45,14 @@ class ConvBlocks(nn.Module):
         self.classifier = nn.Linear(widths[-1], n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, c, t)
-        x = x.transpose(1, 2).contiguous()  # the channels of a time step side by side: nothing is copied between layers
+        x = x.transpose(1, 2).contiguous()  # channels last, so that nothing is copied between layers
         for block in self.blocks:
             x = block(x)
         return self.classifier(self.dropout(x).mean(dim=1))
 
 
 class ChannelNormBlock(nn.Module):
-    """Conv1d k3 of the same length, LayerNorm over the channels of each time step (no affine), ReLU, maybe MaxPool2."""
+    """Conv1d k3 of the same length, LayerNorm over the channels of a time step (no affine), ReLU, optional MaxPool2."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, residual: bool, pool: bool):
         super().__init__()
@@ -73,7 +73,7 @@ class ChannelNormBlock(nn.Module):
     def _convolved(
         self, x: Tensor
     ) -> Tensor:  # (n, t, c) to (n, t, 1, k), or to (n, t / 2, 2, k) where pairs are pooled
-        """The convolution less the mean of its channels: the mean of its weights is taken off instead."""
+        """The convolution minus the mean over its output channels, computed by centring its weights and bias."""
         assert self.conv.bias is not None
         weight, bias = (value - value.mean(0, keepdim=True) for value in (self.conv.weight, self.conv.bias))
         if not self.in_pairs:
@@ -83,9 +83,9 @@ class ChannelNormBlock(nn.Module):
 
 
 class CentredNormReLU(torch.autograd.Function):
-    """LayerNorm without affine of centred values [N, T, P, C] over their channels, ReLU, and the larger of P = 1 or 2 time steps.
+    """LayerNorm (no affine) of centred values [N, T, P, C] over channels, ReLU, and the maximum over P (1 or 2 steps).
 
-    Written out for few channels, over which torch's LayerNorm, ReLU and pooling take three times as long.
+    Written out because torch's LayerNorm, ReLU and pooling take three times as long with few channels.
     """
 
     @staticmethod
@@ -111,7 +111,7 @@ class CentredNormReLU(torch.autograd.Function):
 
 
 def _mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """The mean of a product over the last dimension, which is kept; over few numbers torch's own reduction is slower."""
+    """The mean of a product over the last dimension, which is kept; torch's own is slower over few numbers."""
     n = a.shape[-1]
     return torch.mv((a * b).reshape(-1, n), a.new_full((n,), 1 / n)).view(*a.shape[:-1], 1)
 
@@ -119,7 +119,7 @@ def _mean_product(a: Tensor, b: Tensor) -> Tensor:
 def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 0, dilation: int = 1, stride: int = 1
 ) -> Tensor:
-    """Conv1d of (n, t, c): in two dimensions, for which there are kernels that take the channels last."""
+    """Conv1d of (n, t, c), computed in two dimensions, for which there are kernels that take channels last."""
     x, weight = x.transpose(1, 2)[:, :, None], weight[:, :, None]
     y = F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation))
     return y.squeeze(2).transpose(1, 2)
@@ -186,7 +186,7 @@ class PooledConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (n, c, t)
         x = F.avg_pool1d(x, self.downsample)[:, :, None].contiguous(memory_format=torch.channels_last)
-        for layer in self.blocks:  # in two dimensions: those kernels take the channels last, and two thirds of the time
+        for layer in self.blocks:  # in two dimensions: those kernels take channels last, and two thirds of the time
             if isinstance(layer, nn.Conv1d):
                 x = F.conv2d(x, layer.weight[:, :, None], padding=(0, 1))
             else:
@@ -195,7 +195,7 @@ class PooledConvNet(nn.Module):
 
 
 class Standardised(nn.Module):
-    """A network behind the normalisation of its base training data; the statistics stay with the weights."""
+    """A network behind a normalisation by the statistics of its base training data, which stay with the weights."""
 
     mean: Tensor  # [C, 1]
     std: Tensor  # [C, 1]
@@ -207,7 +207,7 @@ class Standardised(nn.Module):
         self.register_buffer("std", torch.ones(in_channels, 1))
 
     def learn_statistics(self, windows: Tensor) -> None:
-        """Mean and standard deviation of each channel over all windows [N, C, T]; a constant channel is only centred."""
+        """Set mean and sd of each channel from all windows [N, C, T]; a constant channel is only centred."""
         mean, std = windows.mean(dim=(0, 2)), windows.std(dim=(0, 2), correction=0)
         self.mean.copy_(mean[:, None])
         self.std.copy_(torch.where(std > 1e-8, std, 1.0)[:, None])
@@ -259,7 +259,7 @@ def last_layer(network: nn.Module) -> nn.Module:
 
 
 def _network_class(model: Model) -> type[nn.Module]:
-    """One of those above, or a user's own of the code that its spec names."""
+    """The class of a preset, or a user's own class with the code that its spec names."""
     if model.architecture in PRESET_CLASSES:
         return globals()[model.architecture]
     require_source(model)

@@ -5,7 +5,7 @@ from .settings import AUGMENTATION_DEFAULTS
 
 
 def without_augmentation(request: Asked, key: str) -> list[str]:
-    """Settings of augmentation that a section gives though its training does not augment."""
+    """Notes on settings of augmentation that a section gives although its training does not augment."""
     wish = request.base if key == "base" else request.finetune
     own = wish and wish.use_augmentation
     if not wish or (request.base.use_augmentation if own is None else own):

@@ -37,7 +37,7 @@ def checked_unit(scope: Scope, values: dict[str, Any], key: str, problems: Probl
 
 
 def earlier_stage(request: Asked, problems: Problems) -> Asked | None:
-    """The stage that a base training starts from, as a request of its own; None where it starts from scratch."""
+    """The stage that a base training starts from, as a request of its own; None if it starts from scratch."""
     if request.base.parent is None:
         return None
     own = {name: value for name, value in request.base if name not in request.base.parent and name != "parent"}
@@ -52,7 +52,7 @@ def saw_target(request: Asked) -> bool:
 
 
 def check_test_set(request: Asked, problems: Problems) -> None:
-    """That no stage of a base training, all of whose windows train, learns from the target's test set."""
+    """Report a base training with a stage that trains on all windows and so learns from the target's test set."""
     if any(stage.base.early_stopping_metric == "last" and _learns_target(stage) for stage in _stages(request)):
         fix = "trains on the test set of a target that is among the base's people; set loss, or participants: others"
         problems.add("base.early_stopping_metric", "last", fix)
@@ -71,7 +71,7 @@ def _stages(request: Asked) -> Iterator[Asked]:
 
 
 def null_patience(request: Asked) -> list[str]:
-    """What a patience of null means for a fine-tune, where the base has one; it has a name of its own there."""
+    """A note on what a patience of null means for a fine-tune, where it has a name of its own, if the base has one."""
     wish, name = request.finetune, "early_stopping_patience_target"
     if wish is None or name not in wish.model_fields_set or getattr(wish, name) is not None:
         return []
@@ -80,7 +80,7 @@ def null_patience(request: Asked) -> list[str]:
 
 
 def base_people(request: Asked, problems: Problems) -> tuple[str, ...]:
-    """The sorted set of people of a base training; empty where a fault was reported."""
+    """The sorted set of people of a base training; empty if a fault was reported."""
     people, wanted = _named_people(request, problems), request.base.n_base_participants
     if wanted != "all":
         if people and wanted > len(people):
@@ -107,7 +107,7 @@ def _named_people(request: Asked, problems: Problems) -> tuple[str, ...]:
 
 
 def _whole(value: Any) -> int:
-    """A position as people and programs write it: 1, "1", or 1.0 as pandas does; -1 where it is none."""
+    """A position as people and programs write it: 1, "1", or 1.0 as pandas does; -1 if it is not a whole number."""
     try:
         return -1 if isinstance(value, bool) or float(value) % 1 else int(float(value))
     except (TypeError, ValueError, OverflowError):
@@ -115,7 +115,7 @@ def _whole(value: Any) -> int:
 
 
 def people_wanted(request: Asked) -> dict[str, Any]:
-    """Whom a setting asks for, whichever person is left out."""
+    """The people that a setting asks for, whoever is left out."""
     listed, first_n = request.base.participants, request.base.n_base_participants
     n_people = len(everyone(request.scope))
     available = {"all": n_people, "others": n_people - 1}[listed] if isinstance(listed, str) else len(listed)

@@ -1,4 +1,4 @@
-"""What only some fine-tunes have: how much of the target, and what their mode needs. Light: no torch."""
+"""What only some fine-tunes have: an amount of the target's windows, and what their mode needs. Light: no torch."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from .settings import ADAPTER_DEFAULTS, GRADIENT_FREE, PROTOTYPE_DEFAULTS, Base,
 from .specs import FinetuneSpec
 
 OF_MODE = {"adapters": ADAPTER_DEFAULTS, "prototypes": PROTOTYPE_DEFAULTS}
-OTHERS = ("target_only", "base_only")  # modes that cannot keep the base model in place of what they make
+OTHERS = ("target_only", "base_only")  # modes that cannot keep the base model instead of their result
 
 
 def check(base: Base, wish: Finetune | None, problems: Problems) -> None:
-    """Settings of a fine-tune that do not go together."""
+    """Report settings of a fine-tune that do not go together."""
     if wish is None:
         return
     for mode, own in OF_MODE.items():
@@ -34,7 +34,7 @@ def check(base: Base, wish: Finetune | None, problems: Problems) -> None:
 
 
 def amount_of(wish: Finetune) -> dict[str, Any]:
-    """Windows a class, or a share of all."""
+    """The number of windows per class, or a share of all."""
     if wish.target_shots is not None:
         return {"target_shots": wish.target_shots}
     return {"target_data_pct": wish.target_data_pct}
@@ -48,7 +48,7 @@ def of_mode(wish: Finetune) -> dict[str, Any]:
 
 
 def columns(finetune: FinetuneSpec) -> dict[str, Any]:
-    """Of these settings those that a fine-tune has."""
+    """Those of these settings that a fine-tune has."""
     names = ("target_shots", *ADAPTER_DEFAULTS, *PROTOTYPE_DEFAULTS)
     found = {name: value for name in names if (value := getattr(finetune, name)) is not None}
     found |= {"base_share": finetune.base_share} if finetune.base_share else {}

@@ -1,4 +1,4 @@
-"""The smartwatch recordings of seglearn become windows: 10 people, 7 shoulder exercises, 6 channels at 50 Hz.
+"""Windows from the smartwatch recordings of seglearn: 10 people, 7 shoulder exercises, 6 channels at 50 Hz.
 
 Source: Burns et al., "Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a
 smartwatch", Physiological Measurement 39 (2018); data packaged with seglearn (BSD-3).
@@ -24,7 +24,7 @@ from .folder import SPLITS
 from .specs import DataIdentity
 
 LEFT_ARM = 0.0
-MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # x of the accelerometer; y and z of the gyroscope
+MIRROR = np.array([-1, 1, 1, 1, -1, -1], dtype=np.float32)  # negates x of the accelerometer, y and z of the gyroscope
 
 
 def prepare(spec: DataIdentity, folder: Path, run: Run, say: Callable[[str], None]) -> None:
@@ -84,10 +84,10 @@ def load_recordings() -> list[tuple[np.ndarray, int, str, float]]:
 def windows_of(signal: np.ndarray, spec: DataIdentity) -> list[list[np.ndarray]]:
     """The windows of a recording [T, C] for train, val and test.
 
-    By recording, train and val both train, so no boundary is between them: each takes its share of the windows of one part.
+    By recording, train and val both train, so there is no boundary between them: they share the windows of one part.
     """
     size, stride, shares = spec.window_size, spec.window_stride, spec.split
-    assert size and stride and shares  # a built-in data set has them all
+    assert size and stride and shares  # built-in data has them all
     if spec.split_by is None:
         return [cut_windows(part, size, stride) for part in split_by_time(signal, shares)]
     learn, choose = (cut_windows(part, size, stride) for part in split_by_time(signal, joined_shares(shares)))
@@ -96,12 +96,12 @@ def windows_of(signal: np.ndarray, spec: DataIdentity) -> list[list[np.ndarray]]
 
 
 def joined_shares(shares: tuple[float, ...]) -> tuple[float, float]:
-    """What trains and what chooses the epoch where a whole recording tests."""
+    """The shares that train and that choose the epoch when whole recordings test."""
     return shares[0] + shares[1], shares[2]
 
 
 def short_parts(signal: np.ndarray, spec: DataIdentity) -> list[str]:
-    """The parts of a recording that are shorter than a window, each with its samples."""
+    """The parts of a recording that are shorter than a window, each with its number of samples."""
     assert spec.window_size and spec.split
     shares, names = spec.split, SPLITS
     if spec.split_by:
@@ -117,7 +117,7 @@ def split_by_time(signal: np.ndarray, shares: tuple[float, ...]) -> list[np.ndar
 
 
 def cut_windows(part: np.ndarray, size: int, stride: int) -> list[np.ndarray]:
-    """Windows [C, size] of a part [T, C]; a part shorter than a window gives one, zeros at its end."""
+    """Windows [C, size] of a part [T, C]; a part shorter than a window gives one, with zeros at its end."""
     if len(part) < size:
         part = np.pad(part, ((0, size - len(part)), (0, 0)))
     return [np.ascontiguousarray(part[i : i + size].T) for i in range(0, len(part) - size + 1, stride)]

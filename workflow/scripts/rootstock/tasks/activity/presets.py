@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 PRESET_CLASSES = tuple(architecture for architecture, _ in PRESETS.values())
 
-SAME_CODE = {  # of recipe 2, which computes the same in another order
+SAME_CODE = {  # present code of recipe 2 to earlier code, which computes the same in another order
     "cd725490167b5bdb": "8105b01905472d60",  # ConvBlocks
     "b3caa5eb627b35d8": "4bd36a11bfef6e68",  # PooledConvNet
 }
@@ -34,7 +34,7 @@ WITHOUT_BATCH_NORM = ("ConvBlocks", "PooledConvNet")
 
 
 def sources_of(model: Model) -> tuple[Source, ...]:
-    """The code of an architecture and of what stands before each; of a user's own class all that it imports beside it."""
+    """The code of an architecture and of `Standardised`; for a user's own class also all that it imports beside it."""
     module, _, own = model.architecture.partition(":")
     if own:
         return (Source(MODELS, ("Standardised",)), *with_imports(module))
@@ -42,13 +42,13 @@ def sources_of(model: Model) -> tuple[Source, ...]:
 
 
 def source_now(model: Model) -> str | None:
-    """The hash of the code of a user's own class as it is now, which is part of a model's name; None for a class of ours."""
+    """The hash of the present code of a user's own class, which is part of a model's name; None for built-in ones."""
     module, _, own = model.architecture.partition(":")
     return code_digest(with_imports(module)) if own else None
 
 
 def require_source(model: Model) -> None:
-    """`Refusal` where a user's own class is named without the hash of its code, or by that of other code than is here."""
+    """Raise `Refusal` if a model names no class of a user's own, has no hash of its code, or that of other code."""
     if not is_own_path(model.architecture):
         raise Refusal(
             f"model: {show(model.architecture)} is none of {', '.join(PRESET_CLASSES)}, nor package.module:Class"
@@ -65,12 +65,12 @@ def require_source(model: Model) -> None:
 
 
 def has_batch_norm(model: Model) -> bool:
-    """Whether an architecture may hold BatchNorm layers; of a user's own class it is assumed."""
+    """Whether an architecture may hold BatchNorm layers; for a user's own class this is assumed."""
     return model.architecture not in WITHOUT_BATCH_NORM
 
 
 def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model | None:
-    """The architecture that `base.model` names, with all its settings; None where a fault was reported."""
+    """The architecture that `base.model` names, with all its settings; None if a fault was reported."""
     before = len(problems.lines)
     given = {name: getattr(base, name) for name in OVERRIDES if getattr(base, name) is not None}
     name = _preset_of(base.model)
@@ -90,7 +90,7 @@ def resolve_model(base: Base, own: dict[str, dict], problems: Problems) -> Model
 
 
 def check_presets(own: dict[str, dict], problems: Problems) -> None:
-    """Faults of the user's own presets, also of those that no base uses yet."""
+    """Report faults of the user's own presets, including those that no base uses yet."""
     for name, entry in own.items():
         _own_preset(name, entry, problems)
 
@@ -117,14 +117,14 @@ def _own_preset(name: str, entry: dict, problems: Problems) -> Model | None:
 
 
 def _preset_of(model: str) -> str:
-    """The preset that a class of ours makes, named by its path; what names no such class is as it is."""
+    """The preset of a built-in class that is named by its path; any other name unchanged."""
     module, _, name = model.partition(":")
     ours = {architecture: preset for preset, (architecture, _) in PRESETS.items()}
     return ours.get(name, model) if module == f"{__package__}.models" else model
 
 
 def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
-    """`value` in the type of the default and inside what the study's own field of that name allows."""
+    """`value` as the study's own field of that name allows it, else as a count; the default if a fault was reported."""
     name = key.rpartition(".")[2]
     kind: Any = Base.model_fields[name].rebuild_annotation() if name in OVERRIDES else Count
     try:
@@ -135,8 +135,8 @@ def _typed(key: str, value: Any, default: Any, problems: Problems) -> Any:
 
 
 def _own_class(key: str, path: str, settings: dict, problems: Problems) -> Model | None:
-    """A user's class, found without importing it: its file and those beside it that it imports are read, for the class and for
-    the hash of their code."""
+    """A user's class, found without importing it: its file and those beside it that it imports are read, to find the
+    class and to hash the code."""
     module, _, name = path.partition(":")
     try:
         sources = with_imports(module)

@@ -1,4 +1,4 @@
-"""Which recording a window is from: what a file says of it, and a person's windows split by it. Loads torch."""
+"""Which recording a window is from: what a file says about it, and how it splits a person's windows. Loads torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fault_of_recording(recording: Tensor, y: Tensor) -> str | None:
-    """Why the third tensor of a file cannot say which recording each window is from; None where it can."""
+    """Why the third tensor of a file cannot say which recording each window is from; None if it can."""
     if recording.dtype != torch.int64 or recording.shape != y.shape:
         found = f"{recording.dtype} {list(recording.shape)}"
         return f"recording (the third tensor) is {found} beside {len(y)} windows; needs int64 [N], a number each"
@@ -26,23 +26,24 @@ def fault_of_recording(recording: Tensor, y: Tensor) -> str | None:
 
 
 def together(recordings: list[Tensor | None]) -> Tensor | None:
-    """Of several sets of windows; unknown where it is of one."""
+    """The recordings of several sets of windows as one tensor; None if those of any set are unknown."""
     known = [recording for recording in recordings if recording is not None]
     return torch.cat(known) if known and len(known) == len(recordings) else None
 
 
 def parts_by_recording(parts: dict[str, Windows], joined: Windows, adapt_on: tuple[int, ...]) -> dict[str, Windows]:
-    """A person's windows as a fine-tune may see them: of the recordings `adapt_on` those of the files train and val train, those of
-    test choose the epoch, as with base models; every window of every other recording tests.
+    """A person's windows as a fine-tune may use them. Of the recordings `adapt_on`, windows in the train and val files
+    train and those in the test file choose the epoch, as with base models. All windows of every other recording test.
 
-    `parts` are train and val as one under "train", test under "val"; `joined` is all of them. `Refusal` where a part is empty.
+    `parts` holds the windows of train and val under "train", those of test under "val"; `joined` holds all. Raise
+    `Refusal` if a part is empty.
     """
     wanted = {split: _of(windows, adapt_on, True) for split, windows in parts.items()}
     return wanted | {"test": _of(joined, adapt_on, False)}
 
 
 def _of(windows: Windows, adapt_on: tuple[int, ...], is_in: bool) -> Windows:
-    """The windows of these recordings, or of all others."""
+    """The windows of the recordings `adapt_on`, or of all others."""
     if windows.recording is None:
         fix = "save (X, y, recording), an int64 number for each window, or leave data.split_by out"
         raise Refusal(f"{windows.name}: does not say which recording a window is from; {fix}")

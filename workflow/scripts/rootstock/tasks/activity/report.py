@@ -41,13 +41,13 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
     counts = {"n_test": metrics.get("test", {}).get("n"), "n_test_all": metrics.get("base_all", {}).get("n")}
     measured = {f"{part}_{name}": metrics.get(part, {}).get(name) for part, name in MEASURED}
     kept: dict[str, Any] = {}
-    if "kept_base" in metrics:  # what was measured before the choice stands beside it
+    if "kept_base" in metrics:  # show what was measured before the choice too
         kept = {"kept_base": metrics["kept_base"], "tuned_accuracy": metrics["before_keeping"]["test"]["accuracy"]}
     return {"n_target_train": metrics.get("n_target_train", 0), **measured, **counts, **kept}
 
 
 def question(summary: pd.DataFrame) -> Question:
-    """Does fine-tuning help the person it is for, how much of their data does it take, is it better than from scratch?"""
+    """Does fine-tuning help the target, how much of their data does it take, and is it better than from scratch?"""
     return Question(
         measure=ACCURACY,
         unit="target",
@@ -61,7 +61,7 @@ def question(summary: pd.DataFrame) -> Question:
 
 
 def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
-    """All of it as text for a terminal."""
+    """All results as text for a terminal."""
     table = table_of(summary)
     parts = ["Personalised: accuracy on the target's test set, %" + told_of(table), text_of(table)]
     unseen = unseen_people(summary)
@@ -81,7 +81,7 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
 
 
 def draw(summary: pd.DataFrame, path: Path) -> None:
-    """A dot a person, a bar for the mean, a row a setting; base models first."""
+    """Draw one row per setting, base models first: a dot per person, a bar for the mean."""
     rows = [("base model", 100 * summary.groupby("target")["base_test_accuracy"].mean().dropna())]
     for key, group in summary.groupby(_varied(summary), sort=False, dropna=False):
         label = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in key if v == v and v is not None)
@@ -92,7 +92,7 @@ def draw(summary: pd.DataFrame, path: Path) -> None:
 def table_of(summary: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in % on the target's test set, for each swept setting: mean ± sd over people, worst person, gain.
 
-    With several seeds each person's value is the mean over seeds, and `sd of seeds` is the sd of the mean over people.
+    With several seeds each person's value is the mean over seeds; `sd of seeds` is the sd of the seeds' own means.
     """
     by = _varied(summary)
     rows = []
@@ -120,7 +120,7 @@ def table_of(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def unseen_people(summary: pd.DataFrame) -> pd.DataFrame:
-    """The base models on all windows of the person they never saw, one value a person and base model."""
+    """Base models on all windows of a person they never saw, one value per person and base model."""
     measured = summary.dropna(subset=["base_all_accuracy"])
     if "base_saw_target" in measured:
         measured = measured[measured["base_saw_target"] == False]  # noqa: E712 (None where there is no base)
@@ -128,8 +128,8 @@ def unseen_people(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Classical models over people: accuracy in % by what they learned on, and by how many others where that differs. With
-    several seeds each person's value is the mean over them."""
+    """Classical models over people: accuracy in % by what they learned on, and by the number of others if it differs.
+    With several seeds each person's value is the mean over seeds."""
     frame = pd.DataFrame(rows)
     frame["accuracy"] *= 100
     by = ["method", "learned_on", "target_data_pct", "measured_on"]
@@ -149,7 +149,7 @@ def baseline_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _varied(summary: pd.DataFrame) -> list[str]:
-    """The settings that differ between experiments, other than who it is about and the seed."""
+    """The settings that differ between experiments, apart from the unit and the seed."""
     varied = swept_columns(summary, (*UNIT_COLUMNS, *SEED_COLUMNS, "base_saw_target"))
     return [name for name in varied if not (name == "base_participants" and _follows_target(summary))]
 

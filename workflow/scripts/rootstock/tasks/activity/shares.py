@@ -1,4 +1,4 @@
-"""Tables for a terminal with a row a setting: the shares of a person's windows stand side by side, where a study has several."""
+"""Tables for a terminal with one row per setting; several shares of a person's windows stand side by side."""
 
 import math
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ import pandas as pd
 from ...results.summary import as_text, columns_of, tabulated
 
 SHARE, SHOTS = "target_data_pct", "target_shots"
-OF_A_ROW = (  # what a table over people says of each row beside its setting
+OF_A_ROW = (  # columns of a table over people beside the settings
     "people", "windows", "n train", "mean", "sd", "worst", "gain", "macro F1", "seeds", "sd of seeds",
 )  # fmt: skip
 
 
 def text_of(table: pd.DataFrame) -> str:
-    """A table over people as text. Shares side by side leave room for the mean and the worst person; the page has the rest."""
+    """A table over people as text. Shares side by side leave room only for mean and worst person; the page has more."""
     return tabulated(by_share(table), disable_numparse=True) if has_shares(table) else as_text(table, (SHARE,))
 
 
 def told_of(table: pd.DataFrame) -> str:
-    """What a cell of shares side by side is, and over how many people and windows; nothing where each has a column."""
+    """What the cells of shares side by side are, and over how many people and windows; empty without such shares."""
     if not has_shares(table):
         return ""
     seeds = ", ± sd over seeds" if _has_seeds(table) else ""
@@ -33,8 +33,8 @@ def has_shares(table: pd.DataFrame) -> bool:
 
 
 def by_share(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting, a column a share, in the order of their sizes; who learns nothing from the person stands at 0 %, who learns
-    from so many windows a class in a column behind."""
+    """One row per setting, one column per share, in increasing order. A setting that learns nothing from the person
+    stands at 0 %, one that learns from a number of windows per class in the last column."""
     rows_in = table.to_dict("records")
     shares = sorted({_share(one) for one in rows_in})
     settings = [name for name in columns_of(table) if name not in (SHARE, *OF_A_ROW)]
@@ -51,7 +51,7 @@ def _setting(value: Any) -> str:
 
 
 def _share(one: Mapping[Any, Any]) -> float:
-    """The share of a row; infinite where it is told by shots."""
+    """The share of a row; infinite if the row has shots instead."""
     if not pd.isna(one.get(SHOTS)):
         return math.inf
     return 0.0 if pd.isna(one[SHARE]) else float(one[SHARE])

@@ -1,4 +1,4 @@
-"""What the page of a study shows of activity recognition beside the comparisons: data needed, confusions, curves, features."""
+"""What the page shows of activity recognition besides comparisons: data needed, confusions, curves, features."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ MOST_CURVES = 12
 
 
 def sections(material: Material) -> list[Section]:
-    """In the order of a reader's questions."""
+    """The task's sections, in the order of a reader's questions."""
     return [
         Section(
             "How much data it takes",
@@ -50,13 +50,13 @@ def _classical(material: Material) -> dict[str, pd.DataFrame]:
 
 
 def _levels(material: Material) -> list[tuple[str, float]]:
-    """The base models, over people."""
+    """The mean of the base models over people."""
     base = material.summary.groupby("target")["base_test_accuracy"].mean().dropna()
     return [("base model", 100 * base.mean())] if len(base) else []
 
 
 def _three_ways(material: Material) -> list[Figure]:
-    """Each person without their own data, with nothing else, and with both."""
+    """Each person's score without their own data, with nothing else, and with both."""
     if material.chosen is None or material.chosen.kind != "base":
         return []
     same = [one for one in material.comparisons if one.kind == "scratch" and one.setting == material.chosen.setting]
@@ -72,7 +72,7 @@ def _three_ways(material: Material) -> list[Figure]:
 
 
 def _confusions(material: Material) -> list[Figure]:
-    """Test windows of all people together, as the base models and as the fine-tunes of the answer's setting call them."""
+    """How the base models and the answer's fine-tunes classify the test windows of all people together."""
     chosen = _chosen(material)
     measured = [_metrics(one) for one in chosen]
     sums = {}
@@ -96,7 +96,7 @@ def _confusions(material: Material) -> list[Figure]:
 
 
 def _curves(material: Material) -> list[Figure]:
-    """Loss on what chose the epoch, of base models and of the answer's fine-tunes, with the epoch that was kept."""
+    """Loss on the data that chose the epoch, of base models and the answer's fine-tunes, with the kept epoch marked."""
     chosen = _chosen(material)
     bases = {base[:8]: history_of_base(base) for base in dict.fromkeys(one.base for one in chosen) if base}
     tuned = {one.unit: history_of_experiment(one) for one in chosen}
@@ -124,7 +124,7 @@ def _label(material: Material) -> str:
 
 
 def _features(material: Material) -> list[Figure | str]:
-    """Of the person who gains most, in the answer's setting. Loads torch."""
+    """The features for the person who gains most in the answer's setting. Loads torch."""
     if material.chosen is None or material.chosen.kind != "base":
         return []
     most = material.chosen.gains.idxmax()

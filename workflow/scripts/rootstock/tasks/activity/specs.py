@@ -21,7 +21,7 @@ from .settings import (
 
 
 class DataIdentity(Section):
-    """What data a training read: a built-in set by name, version and preparation, a folder by its content."""
+    """The data that a training reads: a built-in set by name, version and preparation, a folder by its content."""
 
     name: str
     version: str | None = None
@@ -75,7 +75,7 @@ class BaseSpec(Training, spec.BaseSpec):
 
     @property
     def trains_on_all(self) -> bool:
-        """Whether the part that would choose its epoch trains it."""
+        """Whether the set that would choose the epoch trains too."""
         return self.early_stopping_metric == "last"
 
     task: Literal["activity"] = "activity"
@@ -127,7 +127,7 @@ class FinetuneSpec(optional(Training, "null: not used by the mode"), spec.Finetu
     prototype_prior: Annotated[Float | None, Introduced(None)] = None
     base_share: Annotated[Float, Introduced(0.0)] = 0.0
     keep_base_if_worse: Annotated[bool, Introduced(False)] = False
-    model: Model | None = None  # of a training from scratch; else the base's
+    model: Model | None = None  # for a training from scratch; else the base's
 
     @property
     def own_class(self) -> str | None:

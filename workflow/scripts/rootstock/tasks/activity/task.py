@@ -62,7 +62,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return dataset.complete_scope(scope, data, key, problems)
 
     def units(self, scope: Scope, problems: Problems) -> list[Unit]:
-        """A unit a fold: the participant at that position is the target."""
+        """One unit per fold: the participant at that position is the target."""
         if scope.folds == "all":
             return [people.unit(scope, fold) for fold in range(len(everyone(scope)))]
         if not scope.folds:
@@ -114,7 +114,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     def base_spec(
         self, request: Asked, parent: tuple[BaseSpec, str] | None, fingerprints: Fingerprints, problems: Problems
     ) -> BaseSpec | None:
-        """Resolved to the set of people it really trains on."""
+        """The spec, resolved to the set of people that it really trains on; None if a fault was reported."""
         learners = base_people(request, problems)
         model = resolve_model(request.base, request.scope.models, problems)
         if parent and model and parent[0].model != model:
@@ -159,8 +159,8 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return normal.normalised(spec)
 
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
-        """Exact where the learning rate does not depend on it. A patience that a training is too short for is not in its
-        spec; a longer one may have it."""
+        """The epochs; exact if the learning rate does not depend on them. Patience does not count: a training too short
+        for it has none in its spec, a longer one may."""
         common = canonical(spec.model_copy(update={"max_epochs": 0, "early_stopping_patience": None}))
         return Budget(common, spec.max_epochs, "max_epochs", spec.schedule == "constant")
 
@@ -180,7 +180,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return {"window_size": data.window_size} if data.window_size else {}
 
     def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
-        """The fine-tune's under their names, the base's with `base_` before."""
+        """The fine-tune's settings under their names, the base's with `base_` before the name."""
         own = {name: getattr(finetune, name) for name in (*self.own_finetune_fields[:3], *TRAINING_COLUMNS)}
         columns = {**own, "freeze_batch_norm": finetune.freeze_batch_norm, **request.unit.values}
         columns |= {f"data_{k}": v for k, v in finetune.data if k != "content"} | {"data_path": request.data.path}
@@ -203,7 +203,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         self, request: Asked, base: BaseSpec, finetune: FinetuneSpec, fingerprints: Fingerprints
     ) -> dict[str, Any]:
         """What the fine-tunes of one setting share over all folds."""
-        own = {"participants": (), "data": None, "parent": None}  # of this fold
+        own = {"participants": (), "data": None, "parent": None}  # differ between folds
         stages = {"parent": request.base.parent} if finetune.base and request.base.parent else {}
         return stages | {
             "data": dataset.identity_of(request.data, everyone(request.scope), fingerprints),
@@ -235,7 +235,7 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
             others = tuple(person for person in base.participants if person != target)
             for method in request.scope.baselines if others else ():
                 spec = BaselineSpec(
-                    recipe=1,  # of classical models, which no network changes
+                    recipe=1,  # of the classical models, whatever changes in networks
                     method=method,
                     data=dataset.identity_of(request.data, others, fingerprints),
                     participants=others,
@@ -286,5 +286,5 @@ class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
 
 def _can_freeze(mode: str, model: Model) -> bool:
-    """Whether it makes a difference to keep BatchNorm's statistics: not from scratch, and not where all is frozen."""
+    """Whether keeping BatchNorm's statistics makes a difference: not from scratch, and not if everything is frozen."""
     return mode in ("full_fine_tuning", "target_only_fine_tuning") and has_batch_norm(model)

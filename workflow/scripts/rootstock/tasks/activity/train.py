@@ -1,4 +1,4 @@
-"""Activity recognition as a job sees it: windows read, a network trained on them and measured."""
+"""Activity recognition as a job sees it: windows are read, a network is trained on them and measured."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -83,14 +83,14 @@ def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcom
 
 
 def load_model(content: dict[str, Any], where: str) -> Standardised:
-    """The network, normalisation included: it takes windows [N, channels, samples] as recorded; `Refusal` says what does not fit."""
+    """The network with its normalisation. It takes windows [N, channels, samples] as recorded, and refuses others."""
     model = rebuilt(content, lambda: _built(content, Model.model_validate(content["architecture"])), where)
     model.register_forward_pre_hook(require_windows)
     return model
 
 
 def require_windows(model: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-    """`Refusal` where a network is called with something else than windows of its channels."""
+    """Raise `Refusal` if a network is called with anything but windows of its channels."""
     assert isinstance(model, Standardised)
     x, channels = inputs[0], len(model.mean)
     wanted = f"model: takes float32 windows [N, {channels} channels, samples]"
@@ -106,7 +106,8 @@ def require_windows(model: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
 
 
 def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple[Windows, Windows]:
-    """What a base model learns from and what chooses its epoch. `Refusal` where they are not of one kind or not as expected."""
+    """The windows that a base model learns from, and those that choose its epoch. Raise `Refusal` if they are not of
+    one kind or not as expected."""
     train, check = read(spec.participants, _learned(spec)), read(spec.participants, ("test",))
     join(train, check)
     check_expectations(train, expect)
@@ -114,7 +115,7 @@ def base_windows(spec: BaseSpec, read: Read, expect: Mapping[str, Any]) -> tuple
 
 
 def target_windows(spec: FinetuneSpec, read: Read, expect: Mapping[str, Any]) -> dict[str, Windows]:
-    """The parts of the person that a fine-tune is about. `Refusal` where they are not of one kind or not as expected."""
+    """The parts of the target's windows. Raise `Refusal` if they are not of one kind or not as expected."""
     parts = parts_of(spec.target, spec.adapt_on, read)
     join(*parts.values())
     check_expectations(parts["train"], expect)
@@ -122,7 +123,7 @@ def target_windows(spec: FinetuneSpec, read: Read, expect: Mapping[str, Any]) ->
 
 
 def parts_of(person: str, adapt_on: tuple[int, ...] | None, read: Read) -> dict[str, Windows]:
-    """What trains, chooses the epoch and tests of one person: their files, or with `adapt_on` their recordings."""
+    """The windows of one person that train, choose the epoch and test: by files, or with `adapt_on` by recordings."""
     if adapt_on is None:
         return {split: read((person,), (split,)) for split in SPLITS}
     roles = {"train": read((person,), ("train", "val")), "val": read((person,), ("test",))}
@@ -130,7 +131,7 @@ def parts_of(person: str, adapt_on: tuple[int, ...] | None, read: Read) -> dict[
 
 
 def require_kind(base: Mapping[str, Any], name: str, train: Windows, whose: str) -> None:
-    """`Refusal` where windows are not of the kind that the base model `name`, as its file describes it, learned on."""
+    """Raise `Refusal` if windows are not of the kind that a base model learned on; `base` is its file's content."""
     if base["in_channels"] != train.x.shape[1] or base["binary"] != train.is_binary:
         kind = "binary" if base["binary"] else "class"
         raise Refusal(
@@ -140,7 +141,7 @@ def require_kind(base: Mapping[str, Any], name: str, train: Windows, whose: str)
 
 
 class _Target:
-    """The windows of the person that a fine-tune is about, and the model that it starts with, measured on them."""
+    """The target's windows, and the model that a fine-tune starts with, measured on them."""
 
     def __init__(self, spec: FinetuneSpec, inputs: Inputs, context: Context):
         parts = target_windows(spec, partial(read_people, inputs.folder, say=context.say), inputs.expect)
@@ -155,7 +156,7 @@ class _Target:
         self.measured = self._measure(inputs.start, context) if inputs.start else {}
 
     def _measure(self, start: Start, context: Context) -> dict[str, Any]:
-        """The base model as it is: its own loss, whatever is made of it."""
+        """Metrics of the unchanged base model, with its own loss whatever the fine-tune's is."""
         measure = Measure(self.model, self.n_classes, context, _spec_of(start).pos_weight)
         found = [measure.counted(windows) for windows in self.parts.values()]
         self.base_val = measure.together(found[1])
@@ -163,7 +164,7 @@ class _Target:
 
 
 def _prepare_model(spec: FinetuneSpec, model: Standardised, own: Windows) -> None:
-    """Freeze what the mode leaves as it is; from scratch the statistics are those of the target's windows."""
+    """Freeze what the mode does not train, or add low-rank updates; from scratch, learn the target's statistics."""
     if spec.mode == "target_only":
         model.learn_statistics(own.x.two_alike())
     if spec.mode == "last_layer_only":
@@ -175,14 +176,14 @@ def _prepare_model(spec: FinetuneSpec, model: Standardised, own: Windows) -> Non
 
 
 def _training_windows(spec: FinetuneSpec, inputs: Inputs, own: Windows, context: Context) -> tuple[Windows, int]:
-    """What a fine-tune learns from, base windows first, and how many these are."""
+    """The windows that a fine-tune learns from, base windows first, and the number of base windows."""
     is_beside_others = spec.mode == "full_fine_tuning" or spec.target_batch_pct
     shared = _base_windows(spec, inputs, context) if is_beside_others else None
     return (own, 0) if shared is None else (join(shared, own), len(shared))
 
 
 def _base_windows(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Windows | None:
-    """The windows that the base model trained on, but for the target's own: their val part chooses. None where there are no others."""
+    """The base model's training windows, except the target's: their val set chooses. None if there are no others."""
     base = _spec_of(inputs.base)
     others = tuple(person for person in base.participants if person != spec.target)
     return read_people(inputs.folder, others, _learned(base), context.say) if others else None
@@ -209,7 +210,7 @@ def _new_model(spec: BaseSpec | FinetuneSpec, architecture: Model, train: Window
 
 
 def _model_of(start: Start, architecture: Model, train: Windows, whose: str) -> tuple[Standardised, int]:
-    """A base model and how many classes it knows, where the windows `train` are of the kind that it learned on."""
+    """A base model and how many classes it knows. Raise `Refusal` if `train` is not of the kind that it learned on."""
     base = start.content
     model = rebuilt(base, lambda: _built(base, architecture), f"base model {start.hash}")
     require_kind(base, start.hash, train, whose)
@@ -221,7 +222,7 @@ def _built(content: dict[str, Any], architecture: Model) -> Standardised:
 
 
 def _architecture(spec: FinetuneSpec, start: Start | None) -> Model:
-    """That of the base model; from scratch the spec's own."""
+    """The architecture of the base model; from scratch, that of the spec."""
     architecture = _spec_of(start).model if start else spec.model
     assert architecture is not None
     return architecture
@@ -233,7 +234,7 @@ def _spec_of(start: Start) -> BaseSpec:
 
 
 def _measured(spec: BaseSpec | FinetuneSpec, name: str, trainee: WindowTrainee, fitted: Fitted) -> dict[str, Any]:
-    """The kept weights on what chose their epoch, where they were measured when they were the best; nothing where that trained."""
+    """Metrics of the kept weights on the data that chose their epoch, measured anew if unknown; empty if it trained."""
     return {} if spec.trains_on_all else {name: fitted.measured or trainee.evaluate()}
 
 

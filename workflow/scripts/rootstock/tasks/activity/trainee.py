@@ -1,4 +1,4 @@
-"""Windows and a network in the shape that the engine's loop trains, and how a network is measured."""
+"""Windows and a network in the form that the engine's loop trains, and how a network is measured."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from .labels import n_outputs_of
 from .models import Standardised
 from .specs import BaseSpec, FinetuneSpec, Model
 
-NUMBERS_AT_ONCE = (2**20, 2**25)  # that are evaluated at a time on a CPU, on a GPU
+NUMBERS_AT_ONCE = (2**20, 2**25)  # values evaluated at a time: on a CPU, on a GPU
 
 
 class Measure:
@@ -46,19 +46,19 @@ class Measure:
         return counts, loss_sum
 
     def together(self, *found: tuple[Tensor, Tensor]) -> dict[str, Any]:
-        """Metrics of what was counted on several sets of windows as one, over all ranks."""
+        """Metrics of several counted sets of windows as one set, over all ranks."""
         counts, loss_sum = (torch.stack(values).sum(0).cpu() for values in zip(*found, strict=True))
         return classification_metrics(self.world.sum(counts), self.world.sum(loss_sum).item())
 
     def _pieces(self, windows: Windows) -> list[range]:
-        """This rank's windows, as many at a time as are quick: more on a GPU, less than fills a cache on a CPU."""
+        """This rank's windows in pieces of a fast size: large on a GPU, smaller than a cache on a CPU."""
         at_once = max(1, NUMBERS_AT_ONCE[self.device.type == "cuda"] // windows.x.shape[1:].numel())
         mine = self.world.share(torch.arange(len(windows))).tolist()
         return [range(start, min(start + at_once, mine[-1] + 1)) for start in mine[::at_once]]
 
 
 class WindowTrainee:
-    """Windows and a network, in the shape that the engine's loop trains."""
+    """Windows and a network, in the form that the engine's loop trains."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class WindowTrainee:
         self.mixup: tuple[int, Tensor, Tensor] | None = None
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """A new order each epoch, in batches as even as can be; with `target_batch_pct` each is composed."""
+        """Batches in a new order each epoch, as even as possible; `target_batch_pct` mixes base and target in each."""
         generator = torch.Generator().manual_seed(epoch_key(self.spec.seed, epoch))
         share = getattr(self.spec, "target_batch_pct", None)
         if share is None:
@@ -109,7 +109,7 @@ class WindowTrainee:
         return self.measure(self.check)
 
     def train_mode(self) -> None:
-        """Frozen parts, and BatchNorm where the spec says so, keep behaving as in the base model."""
+        """Set train mode; frozen parts, and BatchNorm if the spec says so, keep behaving as in the base model."""
         self.model.train()
         if getattr(self.spec, "mode", None) in ("last_layer_only", "adapters"):
             self.model.eval()
