@@ -177,7 +177,7 @@ def _why_this(main: list[Comparison], question: Question) -> str:
 
 
 def _too_few(one: Comparison, question: Question) -> str:
-    """The smallest p that was possible, if too few units differ, or comparisons are too many, to show anything."""
+    """A clause on the smallest possible p, if too few units differ, or too many comparisons are tested, to show any."""
     if one.smallest_p_holm <= ALPHA:
         return ""
     floor, differ = f"{one.smallest_p_holm:.2g}", one.gained + one.lost

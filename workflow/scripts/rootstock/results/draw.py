@@ -1,4 +1,4 @@
-"""Drawings that any task may use: pairs, gains, scores against an amount, curves, matrices, scattered points. Values are as shown."""
+"""Drawings for any task: pairs, gains, scores against an amount, curves, matrices, points. Values are as shown."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence

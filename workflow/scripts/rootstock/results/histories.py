@@ -1,4 +1,4 @@
-"""How trainings went, epoch by epoch, read from what they published. An unreadable file gives an empty history."""
+"""How trainings went, epoch by epoch, as they published it. A missing or unreadable file gives an empty history."""
 
 import json
 from dataclasses import dataclass, field

@@ -16,7 +16,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")  # becomes the name of a file, so a task c
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing and its numbers, written as `figures/<name>.svg` and `figures/<name>.csv`. A page has a name once."""
+    """A drawing and its numbers, at `figures/<name>.svg` and `figures/<name>.csv`. A name is unique on a page."""
 
     name: str
     title: str
@@ -31,7 +31,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column names; written as `tables/<name>.csv`. `digits` rounds the floats of a column on the page, not in the file."""
+    """Rows under column names, written as `tables/<name>.csv`. `digits` rounds a column's floats on the page only."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""Effect, interval and chance of paired gains, by scipy and statsmodels. Arrays in, arrays out; knows no table and no task.
+"""Effect, interval and chance of paired gains, by scipy and statsmodels. Arrays in, arrays out; knows no task.
 
 Gains are arrays (comparisons, units) without NaN. Randomness starts from `SEED`, and all rows are resampled alike, so a
 row gives the same numbers whatever the other rows are.

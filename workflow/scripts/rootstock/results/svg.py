@@ -14,7 +14,7 @@ SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", LINK)
 
-# Drawings use these colours; `SHOWN` replaces them by the page's variables. Outside a page the second value holds.
+# Drawings use these colours; `SHOWN` replaces them by the page's variables. Elsewhere a variable's second value holds.
 INK, GRID, PAPER, GREY = "#010203", "#040506", "#070809", "#0a0b0c"
 COLOURS = (
     "#0072b2",

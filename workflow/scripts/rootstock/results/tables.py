@@ -15,7 +15,7 @@ NUMBERS = (  # effect and interval come before p
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row per comparison: what it compares, `NUMBERS` as shown, the columns of its setting. Empty is unknown."""
+    """One row per comparison: what it compares, `NUMBERS` as shown, its setting's columns. An empty cell is unknown."""
     names = list(dict.fromkeys(name for one in comparisons for name in one.setting if name not in NUMBERS))
     rows = [
         {"setting": one.label, "against": one.against, "kind": one.kind}

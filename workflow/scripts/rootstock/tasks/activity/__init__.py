@@ -1,1 +1,1 @@
-"""Activity recognition: windows of body-worn sensors. One person is left out, and a model is then adapted to them."""
+"""Activity recognition: windows of body-worn sensors, one person left out of base training and then fine-tuned on."""

@@ -82,8 +82,7 @@ def _tape(length: int, device: torch.device) -> Tensor:
 
 
 def rotate(x: Tensor, samples: Tensor, key: int, std: float) -> Tensor:
-    """Turn the sensor: one rotation vector per window, of components ~ N(0, std) radians, for all triads of
-    channels."""
+    """Turn the sensor: all triads of channels by one rotation vector per window, its components ~ N(0, std) radians."""
     n, channels, length = x.shape
     if channels % 3:
         raise Refusal(f"rotation_std: the data has {channels} channels, not triads of axes; set rotation_std: 0")

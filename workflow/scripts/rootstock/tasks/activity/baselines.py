@@ -22,9 +22,8 @@ from .train import parts_of
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
-    """One row per training set and what it is measured on: the others alone (all windows of the target, and its test
-    set), the others with an amount of the target's windows, and that amount alone (the target's test set).
-
+    """One row per training set and what it is measured on: the others alone on all windows of the target and on its
+    test set; the others with an amount of the target's windows, and that amount alone, on its test set.
     Classical models need no early stopping, so they learn from all parts of the others, including the test set.
     """
     others = Table.of(read_people(folder, spec.participants, SPLITS))

@@ -44,7 +44,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 
 def complete_scope(scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
-    """The scope with its participants: everyone in the data if none are listed; the files of each must exist."""
+    """The scope with its participants: everyone in the data if none are listed. Report faults of people and files."""
     check_presets(scope.models, problems)
     if data.path is not None and not Path(data.path).is_dir():
         problems.add("data.path", data.path, "no such folder; check the path")

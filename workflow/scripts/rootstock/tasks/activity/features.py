@@ -1,4 +1,4 @@
-"""What a last layer sees of windows, before and after a fine-tune, by two principal components. Loads torch."""
+"""What a last layer sees of windows before and after a fine-tune, drawn by two principal components. Loads torch."""
 
 from functools import partial
 from pathlib import Path

@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 PRESET_CLASSES = tuple(architecture for architecture, _ in PRESETS.values())
 
-SAME_CODE = {  # present code of recipe 2 to earlier code, which computes the same in another order
+SAME_CODE = {  # present code to earlier code of recipe 2 that computes the same in another order
     "cd725490167b5bdb": "8105b01905472d60",  # ConvBlocks
     "b3caa5eb627b35d8": "4bd36a11bfef6e68",  # PooledConvNet
 }

@@ -34,7 +34,7 @@ from .specs import BaselineSpec, BaseSpec, DataIdentity, FinetuneSpec, Model
 
 
 class Activity(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
-    """Windows of body-worn sensors: one person is left out and then personalised on."""
+    """Windows of body-worn sensors: one person is left out of base training and then fine-tuned on."""
 
     unit_word = "fold"
     recipe = 2
