@@ -177,7 +177,8 @@ def _why_this(main: list[Comparison], question: Question) -> str:
 
 
 def _too_few(one: Comparison, question: Question) -> str:
-    """A clause on the smallest possible p, if too few units differ, or too many comparisons are tested, to show any."""
+    """A clause on the smallest possible p if that is above `ALPHA`: too few units differ, or comparisons are too
+    many."""
     if one.smallest_p_holm <= ALPHA:
         return ""
     floor, differ = f"{one.smallest_p_holm:.2g}", one.gained + one.lost
