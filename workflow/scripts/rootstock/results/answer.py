@@ -177,8 +177,7 @@ def _why_this(main: list[Comparison], question: Question) -> str:
 
 
 def _too_few(one: Comparison, question: Question) -> str:
-    """A clause on the smallest possible p if that is above `ALPHA`: too few units differ, or comparisons are too
-    many."""
+    """A clause on the smallest possible p, if that is above `ALPHA`: too few units differ or too much is compared."""
     if one.smallest_p_holm <= ALPHA:
         return ""
     floor, differ = f"{one.smallest_p_holm:.2g}", one.gained + one.lost
