@@ -1,4 +1,4 @@
-"""The normal form of specs of distillation: different spellings of one training get the same spec. Light: no torch."""
+"""The normal form of a distillation spec: different spellings of one training get the same. Light: no torch."""
 
 from typing import Any
 

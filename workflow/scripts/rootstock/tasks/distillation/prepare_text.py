@@ -60,7 +60,7 @@ def prepare_text(spec: PreparedSpec, folder: Path, say: Callable[[str], None]) -
 
 
 class Unique:
-    """Texts numbered from 0 in order of arrival. Of texts that differ only in case or punctuation, one is kept."""
+    """Texts numbered from 0 in order of arrival. Texts that differ only in case or punctuation count as the first."""
 
     def __init__(self):
         self.number: dict[str, int] = {}

@@ -158,7 +158,7 @@ class Retrieval(Phase[FinetuneSpec]):
         self._check()
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """With `topic_batches`, a batch has pairs whose passages are alike to the teacher: hard negatives of each other."""
+        """With `topic_batches`, each batch has pairs with passages alike to the teacher, which are hard negatives."""
         batches = super().batches(epoch)
         if not self.spec.topic_batches:
             return batches
