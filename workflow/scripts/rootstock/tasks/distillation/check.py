@@ -1,5 +1,5 @@
-"""Find pairs and models that trainings would reject, before the first training runs: open each file, build each student
-that is on this machine once, and let it encode a text."""
+"""Find pairs and models that trainings would reject, before the first training runs: open each file, and build each
+student that is on this machine once to let it encode a text."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial

@@ -91,7 +91,7 @@ def location(data: Data) -> Artefact | str:
 
 
 def prepared_text(folder: Path) -> Path:
-    """The folder of the text whose vectors lie in `folder`: it lies beside, under the name in the manifest."""
+    """The folder of the text whose vectors lie in `folder`: beside it, named in its manifest."""
     return folder.parent / manifest_of(folder)["text"]
 
 

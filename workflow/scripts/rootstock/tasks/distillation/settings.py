@@ -87,7 +87,7 @@ class Training(Optimisation):
     seed: Natural = Field(0, description="seed of the projection, the order of the pairs and dropout")
 
 
-# Their columns that come first in summary.csv, in this order; the others follow.
+# The fields that come first among the columns of summary.csv, in this order; the others follow.
 FIRST_COLUMNS = ("lr", "warmup_steps", "weight_decay", "batch_size", "max_epochs", "gradient_clip", "max_length")
 TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 

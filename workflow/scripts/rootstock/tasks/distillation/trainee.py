@@ -212,7 +212,7 @@ class Retrieval(Phase[FinetuneSpec]):
         real: np.ndarray,
         hard: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The vectors that each query is compared with beside its own passage, and which of them are allowed.
+        """The vectors that each query is compared with besides its own passage, and which of them are allowed.
 
         Without in-batch negatives, these are its own hard ones; with them, all passages of the global batch except its
         true ones.

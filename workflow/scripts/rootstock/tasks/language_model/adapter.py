@@ -14,7 +14,8 @@ PARTS = {"down": "lora_A", "up": "lora_B"}
 
 
 def write_adapter(weights: dict[str, Tensor], metadata: dict[str, Any], folder: Path) -> int:
-    """Write the updates in `weights` into `folder` and return their number. PEFT looks for the trunk's export beside it."""
+    """Write the updates in `weights` into `folder`; return the number of tensors. PEFT looks for the trunk's export
+    beside it."""
     from safetensors.torch import save
 
     tensors = {peft_name(name): tensor.contiguous() for name, tensor in update_of(weights).items() if is_part(name)}

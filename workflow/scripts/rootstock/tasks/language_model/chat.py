@@ -94,7 +94,8 @@ class Session:
             self.write(f"{fault}\n")
 
     def go_on(self, prompt: str) -> None:
-        """Write the prompt's texts piece by piece; Ctrl-C ends only them. Raise `Refusal` if it cannot be encoded."""
+        """Write a prompt's texts piece by piece; Ctrl-C ends only them. Raise `Refusal` where the prompt cannot be
+        encoded."""
         if reason := beyond_context(self.model, encode_prompt(self.config.tokenizer, prompt)):
             print(reason, file=sys.stderr)
         try:

@@ -1,5 +1,5 @@
-"""Find text and models that trainings would reject, before the first training runs: open each file, build each model
-once, without memory for its weights."""
+"""Find text and models that trainings would reject, before the first training runs: open each file, and build each
+model once, without memory for its weights."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial

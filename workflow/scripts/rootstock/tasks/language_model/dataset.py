@@ -85,7 +85,7 @@ def location(data: Data) -> Artefact | str:
 
 
 def files_by_domain(folder: Path) -> dict[str, list[Path]]:
-    """The text files of a folder by domain: the name of the top subfolder that a file lies in, or else its own name."""
+    """The text files of a folder by domain. A domain is the top subfolder that a file lies in, or else its own name."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix in FORMATS and file.is_file():

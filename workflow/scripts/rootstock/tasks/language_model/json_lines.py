@@ -22,7 +22,7 @@ from .tokenizer import encode_prompt
 
 
 class Line(Section):
-    """What a line may have beside the settings of `Sampling`."""
+    """What a line may have besides the settings of `Sampling`."""
 
     prompt: str = Field("", description="what the model continues")
     id: Any = Field(None, description="comes back with the text")

@@ -34,7 +34,7 @@ def llama_name(name: str) -> str:
 
 
 def sizes_of(shape: Model, vocabulary: int) -> Sizes:
-    """The weights of a model of ours and their sizes."""
+    """The weights of one of our models and their sizes."""
     d, of_queries, of_keys = shape.d_model, shape.n_heads * shape.d_head, shape.n_key_heads * shape.d_head
     block = {
         "attention_norm": (d,),
@@ -74,7 +74,7 @@ def shape_of(config: dict[str, Any], context_length: int) -> Model:
 
 
 def config_of_shape(shape: Model, vocabulary: int, begin: int, end: int) -> dict[str, Any]:
-    """The config.json of a model of ours."""
+    """The config.json of one of our models."""
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": shape.rope_theta}
     if (scaling := shape.rope_scaling) is not None:
         rope |= {"rope_type": "llama3", ORIGINAL_CONTEXT: scaling.original_context}

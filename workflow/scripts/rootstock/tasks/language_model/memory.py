@@ -12,7 +12,7 @@ from .specs import BaseSpec, FinetuneSpec
 
 NUMBER = 4  # bytes of a float32; mixed precision keeps copies beside it
 BUILT_IN = 30 * MB  # tokens of all ontologies
-# No more tokens count: text may be larger than memory, because the kernel drops pages that it read before.
+# No more than this is counted: text may be larger than memory, because the kernel drops pages that it read before.
 MOST_MAPPED = 8000 * MB
 UNPACKED = 5  # the text of a parquet file is this many times as large as the file
 BYTES_OF_A_WORD = 20  # of a tokenizer's file, at least, per entry of its vocabulary

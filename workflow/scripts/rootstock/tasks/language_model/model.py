@@ -1,4 +1,4 @@
-"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, embeddings tied if new.
+"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, and by default tied embeddings.
 
 RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Grouped queries: Ainslie et al.
 2023. Weights and order of operations are those of a Llama, so that a model can start from one and be exported as one.

@@ -31,7 +31,8 @@ Shard = tuple[str, str, str, list[str]]  # domain, split, name, texts
 
 
 def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-    """Write tokenizer and shards into `folder`, `manifest.json` last. Raise `Refusal` where the text has changed."""
+    """Write tokenizer and shards into `folder`, `manifest.json` last. Raise `Refusal` where the text has changed or a
+    split is empty."""
     check = partial(_check_unchanged, spec, Fingerprints())
     check()
     folder.mkdir(parents=True, exist_ok=True)

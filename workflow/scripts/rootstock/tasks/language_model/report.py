@@ -32,8 +32,8 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def question(summary: pd.DataFrame) -> Question | None:
-    """Does a branch model its own domain better than its trunk, and than the trunk continued on all text? Without
-    branches there is no question: None."""
+    """Does a branch model its own domain better than its trunk, and than the trunk continued on all text? None if there
+    are no branches."""
     branches = branches_of(summary)
     if branches.empty:
         return None

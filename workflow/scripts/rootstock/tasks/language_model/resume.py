@@ -9,7 +9,8 @@ Spec = BaseSpec | FinetuneSpec
 
 
 def resumed(before: Spec, place: Place, changes: dict[str, int]) -> Resumption:
-    """Return the spec with which the training continues. Raise `Refusal` where its budget is already spent.
+    """Return the spec with which the training continues. Raise `Refusal` where nothing is left to train or the warm-up
+    is longer than the training.
 
     If an uninterrupted training of the new budget passes through this very state, the spec is that training's and needs
     no mark. Any other change gives a new spec, which records where it was resumed.

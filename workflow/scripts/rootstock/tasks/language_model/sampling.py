@@ -38,12 +38,12 @@ def penalised(logits: Tensor, rows: list[list[int]], settings: Sampling) -> Tens
 
 def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
     """Probabilities [B, V] of the next token from logits [B, V]. Temperature first, then top-k, then top-p, which keeps
-    the smallest set of likeliest tokens that reaches top_p (Holtzman et al. 2020). The rest is scaled to sum to 1.
+    the smallest set of likeliest tokens that reaches top_p (Holtzman et al. 2020); these are scaled to sum to 1.
     """
     if settings.temperature == 0:
         return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
     logits = logits.double()
-    # Subtract the largest logit first: divided by a tiny temperature, logits become infinite.
+    # The largest logit becomes 0, because a tiny temperature would make it infinite.
     logits = (logits - logits.max(1, keepdim=True).values) / settings.temperature
     sorted_logits, order = logits.sort(dim=1, descending=True, stable=True)
     if settings.top_k:

@@ -108,7 +108,7 @@ class Training(Optimisation):
     )
 
 
-# Their columns that come first in summary.csv, in this order; the others follow.
+# The fields that come first among the columns of summary.csv, in this order; the others follow.
 FIRST_COLUMNS = (
     "optimizer", "lr", "weight_decay", "batch_size", "max_steps", "warmup_steps", "schedule", "decay_pct", "gradient_clip",
     "eval_every", "eval_tokens", "early_stopping_patience",

@@ -62,7 +62,8 @@ class Prepared:
 
 
 def open_prepared(folder: str | Path) -> Prepared:
-    """Open a prepared folder. Raise `Refusal` where its tokenizer is not that of its shards or a file's size is wrong."""
+    """Open a prepared folder. Raise `Refusal` where the tokenizer is not that of its shards, or a file has another size
+    than recorded."""
     folder = Path(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -43,7 +43,7 @@ def check_start(base: Base, problems: Problems) -> None:
 def pretrained(
     base: Base, given: str | None, tokenizer: str | None, fingerprints: Fingerprints, problems: Problems
 ) -> Pretrained | None:
-    """The identity of the model that a trunk starts from; None if it starts from new weights. The model has no fault.
+    """The identity of the model, known to be without fault, that a trunk starts from; None if its weights are new.
 
     Report a tokenizer of the text that is not that model's: `given` is its path, `tokenizer` its fingerprint.
     """

@@ -64,7 +64,7 @@ def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own(branches: pd.DataFrame, values: pd.DataFrame, prefix: str) -> pd.Series:
-    """For each branch, the value of its own domain in `values`: a row per branch, a column per text after `prefix`."""
+    """For each branch, the value of its own domain in `values`: one row per branch, one column per `prefix` + text."""
     own = [
         value[f"{prefix}{domain}"] for domain, value in zip(branches["domain"], values.to_dict("records"), strict=True)
     ]

@@ -134,8 +134,8 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return normal.normalised(spec)
 
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget | None:
-        """Exact if the learning rate does not depend on it; trainings compare only if both end with an evaluation. None
-        for a pretrained model as it is. Patience does not count: a training too short for it has none in its spec."""
+        """Exact if the learning rate does not depend on it and both trainings end with an evaluation. Patience is left
+        out, because a training too short for it has none in its spec. None for a pretrained model as it is."""
         if not spec.max_steps:
             return None
         common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))

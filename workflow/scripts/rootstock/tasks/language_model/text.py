@@ -33,7 +33,7 @@ def documents(spec: PreparedSpec, domain: str) -> Iterator[Document]:
 
 
 def read_texts(file: Path) -> Iterator[str]:
-    """Yield the texts of one file. In a .txt, an empty line ends a document. Raise `Refusal` where the file is faulty."""
+    """Yield the texts of one file. In a .txt, an empty line ends a document. Raise `Refusal` where a file is faulty."""
     try:
         match file.suffix:
             case ".txt":
