@@ -1,1 +1,1 @@
-"""Distillation: a teacher's sentence embeddings into a small student, first in general (phase 1), then for retrieval."""
+"""Distil a teacher's sentence embeddings into a small student: in general (phase 1), then for retrieval (phase 2)."""

@@ -1,4 +1,4 @@
-"""A study of ours from a file in the form that users of two-phase distillation have: model, phase1, phase2, training, paths."""
+"""Turn a two-phase distillation file (model, phase1, phase2, training, paths) into a study."""
 
 from itertools import product
 from typing import Any
@@ -11,7 +11,7 @@ from .settings import Base, Data, Finetune, Scope
 
 
 class PerGPU(Section):
-    """What their phases say of a step, and ours do not."""
+    """The size of a step as a two-phase file gives it: per GPU, where our sections give the global batch size."""
 
     batch_size: Count = 32
     gradient_accumulation_steps: Count = 1
@@ -35,10 +35,11 @@ BESIDE = ("study", "task", "description", "data", "run", "store", "prefix")
 
 
 def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The study that such a file means; None where it is not one. Faults raise all at once, in the file's own words.
+    """Return the study that a two-phase file describes, or None for any other file.
 
-    Its batch size is that of one GPU and one step: here it becomes that of one GPU's accumulated step, and the plan makes
-    the global one of it (`run.batch_size_per_gpu`). A list sweeps, as in any study.
+    Raise `StudyError` with all faults at once, in the file's own keys. The file's batch size is per GPU and step; here
+    it becomes that of one GPU over all accumulated steps, and the plan turns it into the global batch size
+    (`run.batch_size_per_gpu`). A list sweeps, as in any study.
     """
     if not isinstance(content.get("model"), dict) or not {"phase1", "phase2"} & set(content):
         return None
@@ -72,7 +73,7 @@ def adopted(content: dict[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def _check(content: dict[str, Any], problems: Problems) -> None:
-    """Keys and values of the file's own sections; the rest is checked with the study that it becomes."""
+    """Check keys and values of the file's own sections; the rest is checked as part of the resulting study."""
     for key, section in content.items():
         if key not in (*SECTIONS, *BESIDE):
             problems.unknown_key(str(key), (*SECTIONS, *BESIDE))
@@ -98,7 +99,7 @@ def _check_field(section: str, field: str, value: Any, problems: Problems) -> No
 
 
 def _phase(section: dict[str, Any]) -> dict[str, Any]:
-    """The settings of one phase under our names, its batch size that of all accumulated steps of a GPU."""
+    """The settings of one phase under our names. The batch size becomes that of one GPU over all accumulated steps."""
     ours = {RENAMED.get(key, key): value for key, value in section.items() if key not in STEP}
     batch, accumulated = (_counts(section.get(key, PerGPU.model_fields[key].default)) for key in STEP)
     sizes = [b * a for b, a in product(batch, accumulated)]
@@ -106,7 +107,7 @@ def _phase(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _micro_batch(*phases: dict[str, Any]) -> dict[str, Any]:
-    """The pairs at a time in memory that the file's user is used to: the smallest batch of one GPU and step."""
+    """The micro-batch size that the file implies: its smallest batch size of one GPU and step."""
     sizes = [size for phase in phases for size in _counts(phase.get("batch_size", []))]
     return {"micro_batch_size": min(sizes)} if sizes else {}
 
@@ -120,5 +121,5 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _counts(value: Any) -> list[int]:
-    """Whole numbers, or one, that were checked, as numbers: a user may write them as text."""
+    """One or more checked whole numbers as ints, because a user may write them as text."""
     return [int(float(one)) for one in _listed(value)]

@@ -1,4 +1,4 @@
-"""What a student is compared with: the teacher's scores on the same text, and how fast either is on this machine."""
+"""What a student is compared with: the teacher's scores on the same text, and the speed of both on this machine."""
 
 import time
 from pathlib import Path
@@ -22,13 +22,13 @@ from .train import open_data
 TEXTS = 256
 TURNS = 9
 BATCH = 32
-CPU = torch.device("cpu")  # the job asks for no GPU: trainings have them
+CPU = torch.device("cpu")  # the job asks for no GPU, because trainings need them
 
 
 def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
-    """The teacher's scores by its prepared vectors, and sentences a second of teacher and student.
+    """Score the teacher by its prepared vectors, and measure sentences per second of teacher and student.
 
-    Speed depends on the architecture, not on what was learned, so the student is measured as phase 1 starts.
+    Speed depends on the architecture, not on what was learned, so the student is measured in its state before phase 1.
     """
     text, vectors = open_data(folder)
     query_rows, passage_rows = text.queries_of("test"), text.passages_of("test")
@@ -46,8 +46,8 @@ def measure_baseline(spec: BaselineSpec, folder: str) -> list[dict[str, Any]]:
 
 
 def speeds(seconds: list[tuple[float, float]], texts: int) -> dict[str, Any]:
-    """Sentences a second of teacher and student, from the seconds that each took in each turn: medians; how many times as fast
-    the student is, turn by turn: median, least and most."""
+    """Median sentences per second of teacher and student, from the seconds that each took per turn, and the student's
+    speed-up per turn: median, least and most."""
     teacher, student = zip(*seconds, strict=True)
     times = [a / b for a, b in seconds]
     return {
@@ -60,12 +60,13 @@ def speeds(seconds: list[tuple[float, float]], texts: int) -> dict[str, Any]:
 
 
 def seconds_by_turns(spec: BaselineSpec, text: Text, dimension: int) -> list[tuple[float, float]]:
-    """Seconds of teacher and student for the same held-out passages, by turns, so that a busy machine slows both; each begins
-    every other turn. The first turn warms up and is left out."""
+    """Seconds that teacher and student take for the same held-out passages, per turn. They alternate, so that a busy
+    machine slows both, and each goes first in every other turn. The first turn is a warm-up and is dropped."""
     identity = spec.data.teacher
     with TemporaryDirectory() as beside:
         student = sentence_transformer(*pretrained_student(spec.student, spec.max_length, dimension), Path(beside))
-    both = [load_teacher(identity.model, spec.max_length, "float32", CPU), student.to(CPU)]  # whatever it prepared in
+    # The teacher computes in float32 here, whatever precision its vectors were prepared in.
+    both = [load_teacher(identity.model, spec.max_length, "float32", CPU), student.to(CPU)]
     texts = text.passages.take(text.passages_of("test")[:TEXTS])
     turns = [_turn(both, texts, teacher_first=number % 2 == 0) for number in range(TURNS + 1)]
     return turns[1:]

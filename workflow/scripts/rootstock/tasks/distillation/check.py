@@ -1,5 +1,5 @@
-"""What trainings would refuse of pairs and models, told before the first one: each file begun, each student that lies on this
-machine built once and shown a text."""
+"""Find pairs and models that trainings would reject, before the first training runs: open each file, and build each
+student that is on this machine once to let it encode a text."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -19,7 +19,7 @@ from .train import open_data
 
 
 def check(plan: Plan, missing: Collection[str]) -> Checked:
-    """What is prepared is opened; of pairs that are not yet, the first of each file is read."""
+    """Open what is prepared; of pairs that are not prepared yet, read the first of each file."""
     table: list[str] = []
     return Checked(refusals([*_of_data(plan, missing, table), *_of_students(plan, table)]), table)
 

@@ -1,4 +1,4 @@
-"""Where text comes from, whose vectors of it are learned, and the identity of both. Light."""
+"""Where the text comes from, which teacher's vectors of it are learned, and the identity of both. Light: no torch."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PAIR_FILES = (".jsonl", ".parquet")
 
 
 def complete_data(data: Data, key: str, problems: Problems) -> Data:
-    """The data section with its defaults: the ontologies where no path is given; a path must hold pairs."""
+    """The data section with its defaults: the ontologies if no path is given. A path must hold pairs."""
     split = data.split or SPLIT
     if data.path is None:
         given = {name: getattr(data, name) or default for name, default in ONTOLOGY_DEFAULTS.items()}
@@ -36,7 +36,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 
 def pair_files(path: str, key: str, problems: Problems) -> list[Path]:
-    """The files of pairs that a path names: itself, or all in a folder; each is a data set."""
+    """The files of pairs that a path names: the file itself, or all in a folder. Each file is a data set."""
     found = Path(os.path.expanduser(path))
     if found.is_dir():
         files = sorted(file for file in found.iterdir() if file.suffix.lower() in PAIR_FILES)
@@ -50,7 +50,7 @@ def pair_files(path: str, key: str, problems: Problems) -> list[Path]:
 
 
 def _is_usable(file: Path, told: str, key: str, problems: Problems) -> bool:
-    """Whether there are pairs in a file, as far as can be seen without reading it; what is wrong is reported."""
+    """Whether a file may hold pairs, as far as can be seen without reading it; report what is wrong."""
     if not file.is_file():
         problems.add(key, told, "no such file; check the path (it is taken from the project's folder)")
     elif file.suffix not in PAIR_FILES:
@@ -63,7 +63,7 @@ def _is_usable(file: Path, told: str, key: str, problems: Problems) -> bool:
 
 
 def identity_of(data: Data, fingerprints: Fingerprints, problems: Problems) -> DataIdentity | None:
-    """The text and the vectors that a data section means; None where a fault was reported."""
+    """The identity of the text and the vectors that a data section describes; None after reporting a fault."""
     teacher = pretrained(data.teacher, "data.teacher", fingerprints, problems)
     if teacher is None:
         return None
@@ -82,9 +82,9 @@ def identity_of(data: Data, fingerprints: Fingerprints, problems: Problems) -> D
 
 
 def location(data: Data) -> Artefact | str:
-    """The teacher's vectors, which need the text; a folder of the user's own is never read by a training."""
+    """The artefact of the teacher's vectors, which needs that of the text. Trainings never read a user's own folder."""
     identity = identity_of(data, Fingerprints(), Problems())
-    assert identity is not None  # else its faults were told before
+    assert identity is not None  # else its faults were reported before
     text = Artefact(f"text_{short_digest(identity.text)}", PreparedSpec(text=identity.text, path=data.path))
     vectors = PreparedSpec(text=identity.text, path=data.path, teacher=identity.teacher)
     return Artefact(f"teacher_{short_digest(identity)}", vectors, needs=(text,), on_gpu=True)
@@ -96,7 +96,7 @@ def prepared_text(folder: Path) -> Path:
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of a prepared folder; `Refusal` where it is not prepared whole."""
+    """Return the manifest of a prepared folder. Raise `Refusal` where the preparation is incomplete."""
     try:
         return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,7 +104,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def identity_at(folder: Path, spec: BaseSpec | FinetuneSpec) -> DataIdentity:
-    """The text and the vectors that lie in a prepared folder now."""
+    """The identity of the text and the vectors that lie in a prepared folder now."""
     found = manifest_of(folder).get("spec", {})
     try:
         return DataIdentity.model_validate({"text": found.get("text"), "teacher": found.get("teacher")})

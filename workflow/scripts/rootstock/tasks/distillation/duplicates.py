@@ -1,4 +1,4 @@
-"""Which passages are nearly the same text, so that a split never puts one of them on either side."""
+"""Find near-duplicate passages, so that a split never separates them."""
 
 import math
 import re
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 
 SHINGLE_WORDS = 3
 SIMILARITY = (
-    0.6  # Jaccard; on the ontologies the largest group has 2 % of the definitions, at 0.5 it has three times that
+    0.6  # Jaccard; on the ontologies the largest group has 2 % of the definitions; at 0.5 it has three times as many
 )
 
 
 def normalised(text: str) -> str:
-    """Words in lower case, without punctuation: two texts equal here are one text."""
+    """Lower-case words without punctuation. Texts that are equal in this form count as one text."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
 class Groups:
-    """Disjoint sets of 0 … n-1 that grow together (union-find with path halving)."""
+    """Disjoint sets of 0 … n-1 that can be joined (union-find with path halving)."""
 
     def __init__(self, n: int):
         self.parent = list(range(n))
@@ -37,8 +37,8 @@ class Groups:
 def join_near_duplicates(texts: Sequence[str], groups: Groups) -> None:
     """Join texts (normalised) whose sets of three-word shingles have a Jaccard similarity of `SIMILARITY` or more.
 
-    Exact, by prefix filtering (Bayardo et al. 2007, All-Pairs): with shingles ordered from rare to common, two sets as
-    similar as that share one of their first n - ceil(n * SIMILARITY) + 1, so only those are looked up.
+    Exact, by prefix filtering (Bayardo et al. 2007, All-Pairs): with shingles ordered from rare to common, two sets
+    that are similar enough share one of their first n - ceil(n * SIMILARITY) + 1, so only those are looked up.
     """
     sets = [_shingles(text) for text in texts]
     frequency = Counter(shingle for shingles in sets for shingle in shingles)

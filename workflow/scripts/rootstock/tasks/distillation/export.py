@@ -40,7 +40,7 @@ def export(
 
 
 def sentence_transformer(student: SentenceEncoder, tokenizer: Tokenizer, beside: Path) -> SentenceTransformer:
-    """The same student out of stock modules; `beside` is an empty folder, for a transformer is read from one."""
+    """The same student, built of stock modules. `beside` is an empty folder, from which the `Transformer` is loaded."""
     student.transformer.save_pretrained(beside)
     tokenizer.tokenizer.save_pretrained(beside)
     transformer = Transformer(str(beside), max_seq_length=tokenizer.max_length)
@@ -51,7 +51,7 @@ def sentence_transformer(student: SentenceEncoder, tokenizer: Tokenizer, beside:
 
 
 def stock_modules(projection: Projection) -> list[nn.Module]:
-    """A projection as modules of sentence-transformers; a Dense with weights 1 stands for the GELU between the norms."""
+    """A projection as modules of sentence-transformers. A Dense with the identity as its weight applies the GELU."""
     first_norm, second_norm = projection.norms
     width = projection.first.out_features
     gelu = Dense(width, width, bias=False, activation_function=nn.GELU(), init_weight=torch.eye(width))

@@ -1,4 +1,4 @@
-"""Losses of both phases, each a sum over its rows, for the engine divides by the global batch.
+"""Losses of both phases, one value per row. A phase sums them, because the engine divides by the global batch.
 
 All vectors are unit vectors [N, d], float32; the teacher's are constants.
 """
@@ -19,12 +19,12 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def info_nce(query: Tensor, own: Tensor, others: Tensor, allowed: Tensor, temperature: float) -> Tensor:
-    """-log of the softmax share of the query's own passage among it and the allowed others, per row [N].
+    """-log of the softmax probability of the query's own passage against the allowed others, per row [N].
 
-    query, own [N, d]; others [M, d], or [N, K, d] where each query has others of its own; allowed bool [N, M] or [N, K].
+    query, own [N, d]; others [M, d] for all queries, or [N, K, d] for each its own; allowed bool [N, M] or [N, K].
     van den Oord et al. 2018, with cosine similarities over `temperature`.
     """
-    with torch.autocast(query.device.type, enabled=False):  # a similarity over 0.05 wants more than bf16's three digits
+    with torch.autocast(query.device.type, enabled=False):  # similarity / 0.05 needs more than bf16's three digits
         similarity = torch.einsum("nd,md->nm" if others.dim() == 2 else "nd,nkd->nk", query, others)
     others_logits = (similarity / temperature).masked_fill(~allowed, float("-inf"))
     own_logit = (query * own).sum(1, keepdim=True) / temperature  # (n, 1)

@@ -1,4 +1,4 @@
-"""What a training of a student takes of memory: text and vectors that it maps, a transformer and a step of it. Light: no torch."""
+"""How much memory a student's training needs: mapped text and vectors, the transformer, one step. Light: no torch."""
 
 from ...study.fingerprints import Fingerprints
 from ...study.memory import MB, Memory
@@ -9,17 +9,17 @@ from .settings import Base, Data
 from .specs import BaseSpec, FinetuneSpec
 
 NUMBER = 4  # bytes of a float32; mixed precision keeps copies beside it
-LOADED = 750 * MB  # transformers and its libraries, too
-UNKNOWN = {"hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 50_265}  # of a model that is on no disk here yet
-BUILT_IN_TEXTS, BUILT_IN_TOKENS = 250_000, 64  # of the ontologies; tokens of a text, padded to the longest beside it
-BYTES_OF_A_TEXT = 60  # in a file of pairs, about
+LOADED = 750 * MB  # with transformers and its libraries
+UNKNOWN = {"hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 50_265}  # of a model not yet on this machine
+BUILT_IN_TEXTS, BUILT_IN_TOKENS = 250_000, 64  # of the ontologies; tokens per text, with padding
+BYTES_OF_A_TEXT = 60  # in a file of pairs, roughly
 EVALUATED = 32  # texts computed together, see `student`
 
 
 def memory_of(
     wish: Base, data: Data, base: BaseSpec, finetune: FinetuneSpec | None, fingerprints: Fingerprints
 ) -> Memory:
-    """Of phase 1, or of phase 2 after it."""
+    """The memory that phase 1 needs or, with `finetune`, phase 2."""
     spec = finetune or base
     student = fingerprints.once(f"student {wish.student}", lambda: _sizes(wish.student, fingerprints))
     width, vocabulary = student["hidden_size"], student["vocab_size"]
@@ -53,7 +53,7 @@ def _known(student: Pretrained) -> dict[str, int]:
 
 
 def _texts(data: Data) -> int:
-    """How many texts there are, about."""
+    """The approximate number of texts."""
     if data.path is None:
         return BUILT_IN_TEXTS
     return sum(file.stat().st_size for file in pair_files(data.path, "", Problems())) // BYTES_OF_A_TEXT

@@ -1,4 +1,4 @@
-"""Sentences for the methods of a paper about a distillation; every number is from the specs."""
+"""Sentences for the methods section of a paper about a distillation; every number comes from the specs."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def _source(text: TextIdentity) -> str:
 
 
 def _of_students(bases: list[BaseSpec]) -> list[str]:
-    """One sentence a student."""
+    """One sentence per student."""
     told = []
     for base in _each(b.model_copy(update={"seed": 0}) for b in bases):
         student = base.student

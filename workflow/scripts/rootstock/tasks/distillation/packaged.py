@@ -14,7 +14,7 @@ JOINED = Path(".rootstock/models")
 
 
 class Packaged(NamedTuple):
-    """A model by its name on the hub: the packages that ship it, the file or folder in each, what it is like, its licence."""
+    """A packaged model: the packages that ship it, the file or folder in each, its properties and its licence."""
 
     packages: tuple[str, ...]
     version: str
@@ -41,7 +41,8 @@ MODELS = {
 
 
 def packaged_folder(name: str) -> Path:
-    """The folder of a model's files; parts are joined and unpacked once, in the project. `Refusal` says what to install."""
+    """Return the folder of a model's files; join and unpack parts once, in the project. Raise `Refusal` with what to
+    install where a package is missing or of another version."""
     model = MODELS[name]
     files = [
         Path(str(_installed(name, package, model.version).locate_file(file)))
@@ -62,7 +63,7 @@ def _installed(name: str, package: str, version: str) -> Distribution:
 
 
 def _unpacked(name: str, parts: list[Path]) -> Path:
-    """Join the parts of an archive that holds one folder `name`, and unpack it; whole or not at all."""
+    """Join the parts of an archive that holds one folder `name`, and unpack it completely or not at all."""
     folder = JOINED / name
     if folder.is_dir():
         return folder

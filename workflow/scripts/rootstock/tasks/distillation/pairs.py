@@ -1,4 +1,4 @@
-"""A user's own pairs, `.jsonl` or `.parquet`: query, positive and, where they have them, negatives."""
+"""A user's own pairs, `.jsonl` or `.parquet`: query, positive and optional negatives."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ class Pair(NamedTuple):
 
 
 def read_pairs(file: Path) -> Iterator[Pair]:
-    """The pairs of one file; `Refusal` names the line or row at fault."""
+    """Yield the pairs of one file. Raise `Refusal` with the line or row at fault."""
     rows = _jsonl_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
     found = False
     for where, row in rows:

@@ -1,4 +1,4 @@
-"""The keys of a two-phase file, and what is said of our keys in those. Light."""
+"""The keys of a two-phase file, and the translation of messages from our keys into them. Light: no torch."""
 
 MODEL = ("teacher", "student", "teacher_dim", "student_dim", "projection_hidden_dim", "use_projection")
 RENAMED = {"learning_rate": "lr", "num_epochs": "max_epochs"}
@@ -15,7 +15,7 @@ SKIPPED = "train_bases: false, but base model "
 
 
 def in_their_words(line: str) -> str:
-    """A fault, told in our keys, in those of the file that its user wrote: `base.lr: …` as `phase1.learning_rate: …`."""
+    """Translate a fault from our keys into those of the user's file: `base.lr: …` becomes `phase1.learning_rate: …`."""
     for ours, theirs in IN_THEIRS.items():
         if line.startswith(ours):
             return theirs if " " in ours else theirs + line.removeprefix(ours)

@@ -1,4 +1,4 @@
-"""Pairs become a prepared text: unique queries and passages, and a split that near-duplicates never cross."""
+"""Turn pairs into a prepared text: unique queries and passages, and a split that never separates near-duplicates."""
 
 import json
 import random
@@ -60,7 +60,7 @@ def prepare_text(spec: PreparedSpec, folder: Path, say: Callable[[str], None]) -
 
 
 class Unique:
-    """Texts numbered from 0 in order of arrival; texts equal but for case and punctuation are one, in the first's words."""
+    """Texts numbered from 0 in order of arrival. Texts that differ only in case or punctuation count as the first."""
 
     def __init__(self):
         self.number: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Unique:
 
     def add(self, text: str) -> int:
         text = one_line(text)
-        key = normalised(text) or text  # a text of signs alone is itself
+        key = normalised(text) or text  # a text of punctuation alone is its own key
         if key not in self.number:
             self.number[key] = len(self.texts)
             self.texts.append(text)
@@ -87,9 +87,9 @@ class Collected:
         self.queries_of: dict[int, set[int]] = defaultdict(set)
 
     def add(self, pair: Pair, dataset: int) -> None:
-        """Take a pair in, unless its passage has that query already, or `max_queries` others."""
+        """Add a pair, unless its passage already has this query or `max_queries` queries."""
         if normalised(pair.query) == normalised(pair.positive):
-            return  # finding a text by itself teaches and shows nothing
+            return  # finding a text by itself teaches nothing and measures nothing
         passage = self.passages.add(pair.positive)
         known = self.queries_of[passage]
         if len(known) == self.max_queries:
@@ -103,7 +103,7 @@ class Collected:
         self.negatives.append([self.passages.add(text) for text in pair.negatives])
 
     def negatives_array(self) -> np.ndarray:
-        """int32 [pairs, most negatives of a pair], padded with -1."""
+        """int32 [pairs, largest number of negatives], padded with -1."""
         width = max((len(row) for row in self.negatives), default=0)
         array = np.full((len(self.negatives), width), NONE, dtype=np.int32)
         for row, negatives in zip(array, self.negatives, strict=True):
@@ -112,10 +112,10 @@ class Collected:
 
 
 def split_of(collected: Collected, identity: TextIdentity) -> list[int]:
-    """For each passage its split. Passages nearly equal, or with a query in common, stand together.
+    """The split of each passage. Near-duplicates and passages that share a query stay together.
 
-    Groups are shuffled by `identity.seed` and dealt out until test, then val, has its share of the passages; so a share
-    is exact but for the size of one group.
+    Groups are shuffled by `identity.seed` and dealt out until test, then val, has its share of the passages, so each
+    share is exact to within one group.
     """
     total = len(collected.passages.texts)
     groups = Groups(total)
@@ -142,7 +142,7 @@ def split_of(collected: Collected, identity: TextIdentity) -> list[int]:
 
 
 def one_line(text: str) -> str:
-    """NFC, with every run of white space as one blank."""
+    """The text in NFC, with every run of white space as one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

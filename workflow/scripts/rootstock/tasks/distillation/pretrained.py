@@ -1,4 +1,4 @@
-"""Pretrained models: which one a name or a folder means, and what it is. Light: reads names and JSON, no weights."""
+"""Pretrained models: which one a name or folder means, and its properties. Light: reads names and JSON, no weights."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from ..folders import config_of, folder_of, is_count, odd_counts, unchanged_fold
 from .packaged import MODELS, packaged_folder
 from .specs import ModelIdentity
 
-DROPOUT_PAIRS = (  # keys of a config.json, by family: of hidden states, of attention
+DROPOUT_PAIRS = (  # keys of a config.json by model family: dropout of hidden states, of attention
     {"hidden_dropout_prob", "attention_probs_dropout_prob"},
     {"hidden_dropout", "attention_dropout"},
     {"dropout", "attention_dropout"},
 )
 DROPOUTS = sorted(set().union(*DROPOUT_PAIRS))
-HUB_SECONDS = 10  # that the hub may take to say that it knows a model
-SIZES = ("hidden_size", "dim", "num_hidden_layers", "n_layers")  # in a config.json, as far as they are read here
+HUB_SECONDS = 10  # to wait for the hub's answer whether it has a model
+SIZES = ("hidden_size", "dim", "num_hidden_layers", "n_layers")  # the keys of a config.json that are read here
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model as far as it is known without loading it."""
+    """What is known of a model without loading it."""
 
     identity: ModelIdentity
-    config: dict[str, Any] | None  # its config.json, where it lies on this machine
+    config: dict[str, Any] | None  # its config.json, if that lies on this machine
     dimension: int | None  # of the sentence vectors it gives as a teacher
 
     @property
@@ -42,8 +42,8 @@ class Pretrained:
 
     @property
     def own_dropout(self) -> float | None:
-        """The one rate of all its dropout; None where rates differ or are not known to all: a name on the hub may be
-        in the cache of one machine only."""
+        """Its only dropout rate. None if its rates differ, or if not every machine can know them: a model named on the
+        hub may be in the cache of a single machine."""
         if not (self.identity.content or self.identity.version):
             return None
         rates = {name: rate for name, rate in (self.config or {}).items() if name in DROPOUTS}
@@ -56,7 +56,7 @@ class Pretrained:
 
 
 def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Problems) -> Pretrained | None:
-    """The model that a name or a folder means; None where a fault was reported."""
+    """The model that a name or a folder means; None after reporting a fault."""
     folder = folder_of(name)
     if folder.is_dir():
         return _in_folder(name, folder, key, fingerprints, problems)
@@ -80,8 +80,8 @@ def pretrained(name: str, key: str, fingerprints: Fingerprints, problems: Proble
 
 
 def locate(identity: ModelIdentity, key: str) -> str:
-    """Where the weights of a model are loaded from: a folder on this machine, else its name on the hub. `Refusal`, in the words
-    of the setting `key`, where it is at neither."""
+    """Return where a model's weights are loaded from: a folder on this machine, else its name on the hub. Raise
+    `Refusal`, which names the setting `key`, where neither has them."""
     if identity.name is not None and identity.version is not None:
         return str(packaged_folder(identity.name))
     if identity.name is not None:
@@ -90,19 +90,20 @@ def locate(identity: ModelIdentity, key: str) -> str:
 
 
 def _fetched(name: str) -> str | None:
-    """The folder of a model in the hub's cache on this machine; None where its weights are not there."""
+    """The folder of a model in the hub's cache on this machine; None if its weights are not there."""
     folder = _cached(name)
     is_there = folder is not None and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir())
     return str(folder) if is_there else None
 
 
 def _on_hub(name: str, key: str) -> str:
-    """A name that the hub knows. It is asked once: the libraries that fetch ask again and again for each of many files."""
+    """Return `name`, or raise `Refusal` where the hub does not have it. This asks the hub once, because the libraries
+    that fetch a model ask repeatedly for each of its many files."""
     from huggingface_hub import HfApi
 
     try:
         HfApi().model_info(name, timeout=HUB_SECONDS)
-    except Exception as error:  # of its own library, of the one below that, or of the system
+    except Exception as error:  # from huggingface_hub, from the HTTP library below it, or from the system
         reason = (f"{error}".splitlines() or [type(error).__name__])[0][:160]
         fix = "fetch it where there is a network (hf download), or give a folder"
         raise Refusal(
@@ -128,7 +129,7 @@ def _in_folder(name: str, folder: Path, key: str, fingerprints: Fingerprints, pr
 
 
 def _fingerprint(folder: Path, fingerprints: Fingerprints) -> str:
-    """The content of a model's folder: its files in order of their names."""
+    """The fingerprint of a model's folder: its files, sorted by name."""
     files = (file for file in folder.rglob("*") if file.suffix in (".json", ".txt", ".safetensors", ".bin", ".model"))
     return fingerprints.of(sorted(file for file in files if file.is_file()))
 
@@ -152,9 +153,9 @@ def _sentence_dimension(folder: Path, config: dict[str, Any] | None) -> int | No
 
 
 def _modules(folder: Path) -> list[str]:
-    """The folders of a sentence-transformers model, in the order in which they are called."""
+    """The module folders of a sentence-transformers model, in the order in which the modules run."""
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         return [module.get("path", "") for module in modules if is_path(module.get("path", ""))]
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
-        return []  # a plain model of transformers, or a file that its own library will name
+        return []  # a plain transformers model, or a faulty file that sentence-transformers will name

@@ -1,4 +1,4 @@
-"""What is shown of distillation: columns of `summary.csv`, the table against the teacher, the figure."""
+"""The results of distillation: columns of `summary.csv`, the table against the teacher, the figure."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
 
 
 def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row the teacher, a row an experiment."""
+    """One row for the teacher, then one per experiment."""
     first = summary.iloc[0]
     teacher = {"model": f"teacher {first['teacher']}", "phase": "", "layers": ""} | {
         label: f"{100 * first[f'teacher_{name}']:.1f}" for name, label in SCORES.items()
@@ -88,14 +88,14 @@ def table_of(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> pd.DataF
 
 
 def _times(speed: dict[str, Any]) -> str:
-    """How many times as fast as the teacher: the median over turns and, where it was kept, the range."""
+    """The speed-up over the teacher: the median over turns and, if it was recorded, the range."""
     least, most = speed.get("speed_up_range", (None, None))
     times = speed.get("speed_up", speed["student_per_second"] / speed["teacher_per_second"])
     return f"{times:.2f}×" if least is None else f"{times:.2f}×, {least:.2f}–{most:.2f}"
 
 
 def nested_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Recalls by the first so many dimensions, a row an experiment."""
+    """Recall by the first dimensions alone, one row per experiment."""
     dimensions = nested_dimensions(summary)
     rows = [
         _who(one)
@@ -115,7 +115,7 @@ def _who(one: pd.Series) -> dict[str, str]:
 
 
 def _text(table: pd.DataFrame) -> str:
-    """Cells as they are: each is formatted already."""
+    """The table as text; its cells are already formatted."""
     return tabulated(table.fillna(""), disable_numparse=True)
 
 

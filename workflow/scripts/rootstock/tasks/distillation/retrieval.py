@@ -10,18 +10,18 @@ from torch import Tensor
 from .text import Positives
 
 QUERIES_AT_ONCE = 512
-SIMILARITY_QUERIES, SIMILARITY_PASSAGES = 300, 1000  # 300,000 similarities: their correlation is good to a third digit
+SIMILARITY_QUERIES, SIMILARITY_PASSAGES = 300, 1000  # 300,000 similarities give three digits of their correlation
 
 
 @torch.inference_mode()
 def retrieval(
     queries: Tensor, passages: Tensor, query_ids: np.ndarray, passage_ids: np.ndarray, true: Positives
 ) -> dict:
-    """Recall at 1 and 10, reciprocal rank and nDCG at 10, means over queries; the whole ranking of all passages counts.
+    """Recall at 1 and 10, reciprocal rank and nDCG at 10, as means over queries, from the full ranking of all passages.
 
     queries [Q, d] and passages [P, d] are unit vectors of `query_ids` [Q] and `passage_ids` [P]. Recall is the share of
-    queries with a true passage among the first k. Passages that score alike share their ranks' worst, so that a
-    model which gives one vector to all texts finds nothing.
+    queries with a true passage among the first k. Tied passages all get the worst of their ranks, so that a model that
+    gives all texts the same vector finds nothing.
     """
     sums = torch.zeros(4, dtype=torch.float64)
     for rows in torch.arange(len(queries)).split(QUERIES_AT_ONCE):
@@ -40,7 +40,7 @@ def retrieval(
 def similarity_correlation(
     queries: Tensor, passages: Tensor, teacher_queries: Tensor, teacher_passages: Tensor
 ) -> float:
-    """Spearman's correlation between the student's and the teacher's similarities, over evenly chosen texts."""
+    """Spearman's correlation between the student's and the teacher's similarities, over evenly spaced texts."""
     q = torch.linspace(0, len(queries) - 1, min(SIMILARITY_QUERIES, len(queries))).long()
     p = torch.linspace(0, len(passages) - 1, min(SIMILARITY_PASSAGES, len(passages))).long()
     own = (queries[q] @ passages[p].T).flatten().cpu().numpy()

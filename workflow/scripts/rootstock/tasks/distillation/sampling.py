@@ -1,4 +1,4 @@
-"""Which pairs an epoch has, in which order: pure functions of seed and epoch."""
+"""Which pairs an epoch has, and in which order: pure functions of seed and epoch."""
 
 import numpy as np
 
@@ -6,7 +6,8 @@ import numpy as np
 def pairs_of_epoch(
     pairs: np.ndarray, dataset: np.ndarray, most_per_dataset: int | None, most: int | None, seed: int, epoch: int
 ) -> np.ndarray:
-    """The pairs [N] of an epoch, shuffled: at most so many of each data set [N], at most so many in all, drawn anew."""
+    """The pairs of an epoch, drawn anew from `pairs` [N] and shuffled: at most `most` of them, and at most
+    `most_per_dataset` of each data set in `dataset` [N]."""
     order = np.random.default_rng([seed, epoch]).permutation(len(pairs))
     if most_per_dataset is not None:
         rank = np.empty(len(pairs), dtype=np.int64)  # of a pair within its data set, in this order
@@ -20,10 +21,10 @@ def pairs_of_epoch(
 def alike_together(
     pairs: np.ndarray, points: np.ndarray, sizes: list[int], rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Batches of these `sizes`, in chance order, of pairs [N] whose points [N, d] lie near each other.
+    """Batches of these `sizes`, in random order, each of pairs [N] whose points [N, d] lie near each other.
 
-    Halved again and again along the line through two random points: topic-aware sampling (Hofstätter et al. 2021) without
-    k-means, so that each batch is as large as asked for.
+    The pairs are halved repeatedly along the line through two random points. This is topic-aware sampling (Hofstätter
+    et al. 2021) without k-means, so that each batch has exactly its size.
     """
     batches = _halved(pairs, points, sizes, rng)
     return [batches[number] for number in rng.permutation(len(batches))]

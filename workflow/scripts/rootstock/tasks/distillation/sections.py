@@ -45,7 +45,7 @@ def beside_teacher(rows: pd.DataFrame) -> list[Figure]:
 
 
 def _by_phase(rows: pd.DataFrame) -> pd.DataFrame:
-    """R@1 in per cent: a row a student, a column a phase. What phase 1 of a student reached stands beside its phase 2."""
+    """R@1 in per cent, one row per student, one column per phase. A student's phase 1 stands beside its phase 2."""
     second, first = rows[rows["phase"] == 2], rows[rows["phase"] == 1]
     alone = first[~first["base_hash"].isin(second["base_hash"])]
     both = pd.concat([
@@ -57,19 +57,19 @@ def _by_phase(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(values: pd.DataFrame) -> list[Any]:
-    """Names of the rows with the highest values, in their order; of all where there are not many."""
+    """Names of the rows with the highest values, at most `MOST_ROWS`, in their original order."""
     best = set(values.max(axis=1).nlargest(MOST_ROWS).index)
     return [name for name in values.index if name in best]
 
 
 def against_speed(rows: pd.DataFrame, baselines: list[dict[str, Any]]) -> list[Figure]:
-    """R@1 against sentences a second, where speeds were measured."""
+    """R@1 against sentences per second; absent if no speeds were measured."""
     speeds = {row["student"]: float(row["student_per_second"]) for row in baselines}
     known = rows.assign(x=rows["architecture"].map(speeds), y=100 * rows["recall_at_1"]).dropna(subset=["x"])
     if known.empty:
         return []
     found = known.groupby(["phase", "student", "architecture"], sort=False)[["x", "y"]].mean().reset_index()
-    best = set(found.groupby("architecture")["y"].idxmax())  # one name an architecture: its points have one speed
+    best = set(found.groupby("architecture")["y"].idxmax())  # one name per architecture: its points share one speed
     family = f"{rows['student_name'].iloc[0]}, " if rows["student_name"].nunique() == 1 else ""
     found["name"] = [
         str(name).removeprefix(family) if place in best else "" for place, name in found["student"].items()
@@ -93,7 +93,7 @@ def against_speed(rows: pd.DataFrame, baselines: list[dict[str, Any]]) -> list[F
 
 
 def against_dimensions(rows: pd.DataFrame) -> list[Figure]:
-    """Recall by the first so many dimensions of a vector, up to all of them; absent where all vectors are of one length."""
+    """Recall against the number of first dimensions kept, up to all; absent if all scores have the same number."""
     scored = dimension_scores(rows)
     if scored["dimensions"].nunique() < 2:
         return []
@@ -115,7 +115,7 @@ def against_dimensions(rows: pd.DataFrame) -> list[Figure]:
 
 
 def dimension_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row an experiment and number of dimensions, with R@1 and R@10 in per cent."""
+    """One row per experiment and number of dimensions, with R@1 and R@10 in per cent."""
     nested = {d: (f"{AT_DIMENSION}{d}", f"recall_at_10_at_dim_{d}") for d in nested_dimensions(rows)}
     found = [
         (f"{one['student']}, phase {one['phase']}", int(dimensions), *(100 * one[name] for name in names))
@@ -132,7 +132,7 @@ def _line(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def what_was_learned(rows: pd.DataFrame, material: Material) -> list[Figure]:
-    """Validation loss by epoch of each training; absent where all trainings have one epoch."""
+    """Validation loss by epoch of each training; absent if all trainings have a single epoch."""
     bases = rows.drop_duplicates("started_as")
     first = {one["started_as"]: curve(history_of_base(one["base_hash"])) for one in bases.to_dict("records")}
     called = rows[rows["phase"] == 2].drop_duplicates("student").set_index("path")["student"]
@@ -151,7 +151,7 @@ def what_was_learned(rows: pd.DataFrame, material: Material) -> list[Figure]:
 
 
 def scores(rows: pd.DataFrame, baselines: list[dict[str, Any]]) -> Table:
-    """A row the teacher, a row an experiment."""
+    """One row for the teacher, then one per experiment."""
     names = [*varied(rows), *varied_seeds(rows)]
     table = rows[["student_name", "phase", "layers", *names]].rename(columns={"student_name": "model"})
     teacher: dict[str, Any] = {"model": f"teacher {rows['teacher'].iloc[0]}"}

@@ -23,11 +23,11 @@ from .phases import in_their_words
 Ontology = Literal["mondo", "uberon", "cl", "efo", "pato"]
 Precision = Literal["float32", "bf16", "fp16"]
 Mode = Literal["phase2", "lora", "base_only"]
-MOST_NEGATIVES = 64  # so many are mined for each query; a training uses the nearest `num_negatives` of them
+MOST_NEGATIVES = 64  # mined for each query; a training uses the nearest `num_negatives` of them
 
 
 class Scope(Section):
-    """What a study says beside its data and settings."""
+    """Top-level keys of a distillation study."""
 
     save_to_artifacts: bool = Field(
         False, description="write each fine-tune as a sentence-transformers folder, artifacts/{model}-{config}-{hash}"
@@ -42,7 +42,7 @@ class Scope(Section):
     )
 
     def words(self, line: str) -> str:
-        """A fault as the user of the file reads it."""
+        """Return a fault in the keys of the file that the user wrote."""
         return in_their_words(line) if self.two_phases else line
 
 
@@ -74,7 +74,7 @@ class Data(Section):
 
 
 class Training(Optimisation):
-    """What both phases have in common."""
+    """Settings that both phases share."""
 
     lr: Positive = Field(
         1e-4, description="peak learning rate of AdamW, after a linear warmup and before a linear decay"
@@ -87,7 +87,7 @@ class Training(Optimisation):
     seed: Natural = Field(0, description="seed of the projection, the order of the pairs and dropout")
 
 
-# The order of their columns in summary.csv; what is not named here follows.
+# The fields that come first among the columns of summary.csv, in this order; the others follow.
 FIRST_COLUMNS = ("lr", "warmup_steps", "weight_decay", "batch_size", "max_epochs", "gradient_clip", "max_length")
 TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields)))
 
@@ -128,7 +128,7 @@ class Base(Training):
 
 
 class Contrast(Section):
-    """What only phase 2 has."""
+    """Settings that only phase 2 has."""
 
     mode: Mode = Field(
         "phase2",
@@ -162,4 +162,4 @@ class Contrast(Section):
 
 
 class Finetune(optional(Training, "null: as phase 1 has it", ("seed",)), Contrast):
-    """Phase 2: the student learns to retrieve. A value not given is phase 1's."""
+    """Phase 2: the student learns to retrieve. A value that is not given is that of phase 1."""

@@ -11,7 +11,7 @@ from .settings import Mode, Training
 
 
 class ModelIdentity(Section):
-    """Which pretrained model: a pinned package's by version, a folder by its content, else a name on the hub."""
+    """A pretrained model: one of a pinned package by version, one in a folder by content, else a name on the hub."""
 
     name: str | None = None
     version: str | None = None
@@ -20,20 +20,20 @@ class ModelIdentity(Section):
 
     @property
     def known_as(self) -> str:
-        """What it is called in messages and names of folders."""
+        """Its name in messages and folder names."""
         return self.name or self.folder or "a model in a folder"
 
     @model_validator(mode="before")
     @classmethod
     def _of_before(cls, given: Any) -> Any:
-        """In specs of before a folder was known by its path, too."""
+        """Read older specs too, which hold a folder's path as `name`."""
         if isinstance(given, dict) and given.get("content") and given.get("name"):
             return {"content": given["content"], "folder": given["name"]}
         return given
 
 
 class TextIdentity(Section):
-    """Which text, split how."""
+    """Which text, and how it is split."""
 
     recipe: int
     name: str
@@ -63,7 +63,8 @@ class DataIdentity(Section):
 
 
 class PreparedSpec(Section):
-    """What to prepare: a text, or with `teacher` the teacher's vectors of one; where its inputs lie is not its identity."""
+    """What to prepare: a text or, with `teacher`, the teacher's vectors of it. Where the inputs lie is not part of its
+    identity."""
 
     task: Literal["distillation"] = "distillation"
     text: TextIdentity
@@ -104,7 +105,7 @@ class BaseSpec(Training, spec.BaseSpec):
 
 
 class Retrieving(Section):
-    """What only phase 2 has."""
+    """Fields that only phase 2 has."""
 
     infonce_weight: float
     mse_weight: float
@@ -114,7 +115,7 @@ class Retrieving(Section):
     max_samples: int | None
 
 
-LORA = ("rank", "alpha")  # what only this mode has
+LORA = ("rank", "alpha")  # fields that only mode lora has
 
 
 def _complete(phase2: "FinetuneSpec") -> "FinetuneSpec":

@@ -1,4 +1,4 @@
-"""The student: a transformer, perhaps with some of its layers only, mean pooling, and a projection or none."""
+"""The student: a transformer with all or some of its layers, mean pooling, and an optional projection."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,10 @@ from .specs import Student
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
 LAYER_LISTS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")  # BERT and MPNet, DistilBERT, others
-NO_CODE = {"trust_remote_code": False}  # or transformers asks the terminal whether to run what a folder holds
-IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")  # these may be the name of a kernel on the hub
+NO_CODE = {"trust_remote_code": False}  # otherwise transformers asks in the terminal whether to run a folder's code
+IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")  # they may name a kernel on the hub
 NAMES_OF_CODE = ("auto_map", *IMPLEMENTATIONS, *(f"_{name}" for name in IMPLEMENTATIONS))
-TEXTS_AT_ONCE = {"cpu": 32}  # texts of about one length computed together: little padding; a GPU prefers large pieces
+TEXTS_AT_ONCE = {"cpu": 32}  # texts of similar length computed together, for little padding; GPUs prefer large pieces
 TEXTS_AT_ONCE_GPU = 512
 
 
@@ -41,7 +41,7 @@ class Projection(nn.Sequential):
         )
 
     def features(self, pooled: Tensor) -> Tensor:
-        """What its last linear layer sees [N, hidden] of pooled vectors [N, width]."""
+        """The inputs [N, hidden] of its last linear layer for pooled vectors [N, width]."""
         for layer in list(self)[:3]:
             pooled = layer(pooled)
         return pooled
@@ -58,12 +58,12 @@ class Projection(nn.Sequential):
 
     @property
     def norms(self) -> tuple[nn.LayerNorm, nn.LayerNorm]:
-        """What stands behind each of them."""
+        """The norm after each linear layer."""
         return cast(nn.LayerNorm, self[1]), cast(nn.LayerNorm, self[4])
 
 
 class SentenceEncoder(nn.Module):
-    """Texts as token numbers to unit vectors; `tokenizer`, where the model came out of a file, makes the numbers."""
+    """Maps texts, as token numbers, to unit vectors. A model loaded from a file has the `tokenizer` that makes them."""
 
     tokenizer: "Tokenizer"
 
@@ -87,7 +87,7 @@ class SentenceEncoder(nn.Module):
         return self(tokens.to(device), lengths.to(device))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Unit vectors float32 [N, dimension] of token numbers [N, L], each text's own `lengths` [N] of them, then padding."""
+        """Unit vectors float32 [N, dimension] of token numbers [N, L]: of each text `lengths` [N], then padding."""
         pooled = self.pooled(tokens, lengths)
         vectors = pooled if self.projection is None else self.projection(pooled)
         return F.normalize(vectors.float(), dim=1)
@@ -95,7 +95,7 @@ class SentenceEncoder(nn.Module):
     def pooled(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The mean of each text's token vectors, float32 [N, width].
 
-        Texts of about one length are computed together, so that little is spent on padding.
+        Texts of similar length are computed together, so that little time is spent on padding.
         """
         order = torch.argsort(lengths, stable=True)
         at_once = TEXTS_AT_ONCE.get(tokens.device.type, TEXTS_AT_ONCE_GPU)
@@ -141,7 +141,7 @@ class Tokenizer:
 
 
 def pretrained_student(spec: Student, max_length: int, dimension: int | None) -> tuple[SentenceEncoder, Tokenizer]:
-    """The student as phase 1 starts: pretrained weights, the layers asked for, a new projection onto `dimension`."""
+    """The student before phase 1: pretrained weights, the chosen layers, a new projection onto `dimension`."""
     where = locate(spec.model, "base.student")
     try:
         transformer = AutoModel.from_pretrained(
@@ -167,12 +167,12 @@ def pretrained_student(spec: Student, max_length: int, dimension: int | None) ->
 
 
 def load_model(content: dict[str, Any], where: str) -> SentenceEncoder:
-    """The student of a model file, its tokenizer with it, rebuilt from what the file itself holds."""
+    """The student of a model file, with its tokenizer, rebuilt from what the file itself holds."""
     return rebuilt(content, lambda: _built(content), where)
 
 
 def architecture_of(model: SentenceEncoder, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Plain values from which `stored_student` rebuilds the model without its weights."""
+    """Plain values from which `load_model` rebuilds the network, without its weights."""
     projection = model.projection
     config = json.loads(model.transformer.config.to_json_string(use_diff=False))
     return {
@@ -212,7 +212,7 @@ def _with_dropout(config: Any, dropout: float | None) -> Any:
 
 
 def without_code(config: Any) -> Any:
-    """A config of a file, but for what names code that would be fetched or loaded."""
+    """A file's config without the keys that name code to fetch or load."""
     if isinstance(config, dict):
         return {key: without_code(value) for key, value in config.items() if key not in NAMES_OF_CODE}
     return [without_code(value) for value in config] if isinstance(config, list) else config
@@ -228,7 +228,7 @@ def _built(content: dict[str, Any]) -> SentenceEncoder:
 
 def _assembled(transformer: PreTrainedModel, hidden: int | None, dimension: int | None) -> SentenceEncoder:
     if getattr(transformer, "pooler", None) is not None:
-        transformer.pooler.requires_grad_(False)  # not used; kept so that the exported model is a whole one
-    width, out = transformer.config.hidden_size, cast(int, dimension)  # None only where there is no projection
+        transformer.pooler.requires_grad_(False)  # not used; kept so that the exported model is complete
+    width, out = transformer.config.hidden_size, cast(int, dimension)  # None only if there is no projection
     projection = None if hidden is None else Projection(width, hidden, out)
     return SentenceEncoder(transformer, projection)

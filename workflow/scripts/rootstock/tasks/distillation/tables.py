@@ -18,7 +18,7 @@ def phase_2(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def varied(summary: pd.DataFrame) -> list[str]:
-    """The settings that tell trainings of one student apart, but for mode and seeds."""
+    """The settings in which trainings of one student differ, except mode and seeds."""
     return [name for name in swept_columns(summary, APART) if name != "mode"]
 
 
@@ -27,14 +27,14 @@ def varied_seeds(summary: pd.DataFrame) -> list[str]:
 
 
 def nested_dimensions(summary: pd.DataFrame) -> list[int]:
-    """So many first dimensions of a vector were measured by themselves, ascending."""
+    """The numbers of first dimensions of a vector that were measured by themselves, ascending."""
     names = columns_of(summary)
     return sorted(int(name.removeprefix(AT_DIMENSION)) for name in names if name.startswith(AT_DIMENSION))
 
 
 def students(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary with `phase`, and what a student is called in a figure: by its layers and the settings that vary (`student`),
-    and by those of phase 1 alone (`started_as`)."""
+    """The summary with three more columns: `phase`, and names for figures from the student's layers and all settings
+    that vary (`student`) or only those of phase 1 (`started_as`)."""
     names = varied(summary)
     of_phase_1 = [name for name in names if name.startswith("base_") or name in ("student", "teacher")]
     rows = summary.to_dict("records")
@@ -46,7 +46,7 @@ def students(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _called(one: dict[Any, Any], names: list[str]) -> str:
-    """Without what it does not have."""
+    """A name for figures; settings without a value are left out."""
     settings = [_set(name, one[name]) for name in names if one[name] == one[name]]
     update = ["lora"] if one["mode"] == "lora" else []
     return ", ".join([one["student_name"], f"{one['layers']} layers", *update, *settings])

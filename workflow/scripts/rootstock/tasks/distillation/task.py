@@ -26,7 +26,7 @@ OF_PHASE1 = (
     "freeze_word_embeddings", "use_projection", "mse_weight", "cosine_weight", "retrieval_weight", "max_samples_per_dataset",
 )  # fmt: skip
 OF_PHASE2 = ("infonce_weight", "mse_weight", "temperature", "num_negatives", "in_batch_negatives", "max_samples")
-RANK = 8  # of an update, where none is given
+RANK = 8  # of an update, unless the study gives one
 UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
 NETWORK = Source(Path(__file__).with_name("student.py"), ("SentenceEncoder", "Tokenizer", "load_model"))
 OF_STUDENT = ("layers", "dropout", "projection_hidden_dim", "mrl_dimensions")
@@ -51,7 +51,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return dataset.complete_data(data, key, problems)
 
     def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
-        """As it is: nothing in it depends on the data. Its folder must lie in the project."""
+        """The scope as it is: nothing in it depends on the data. Its folder must lie in the project."""
         folder = scope.artifacts_dir
         if not folder.strip() or folder.startswith(("/", "~")) or ".." in folder.split("/"):
             problems.add(f"{key}artifacts_dir", folder, "needs a folder inside the project, such as artifacts")
@@ -77,11 +77,11 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         if not base.use_projection and base.projection_hidden_dim:
             fix = "needs use_projection: true; remove one of them"
             problems.add("base.projection_hidden_dim", base.projection_hidden_dim, fix)
-        if not request.is_founded:  # else `base_spec` tells it
+        if not request.is_founded:  # else `base_spec` reports the student's faults
             _student(base, Fingerprints(), problems)
 
     def notes(self, request: Asked, base: BaseSpec) -> list[str]:
-        """That a projection costs recall where it was not asked for and is not needed."""
+        """Note that a projection costs recall if it is neither asked for nor needed."""
         is_needed = base.student.dimension is None or base.student.dimension != base.data.teacher.dimension
         if not base.use_projection or is_needed or "use_projection" in request.base.model_fields_set:
             return []
@@ -102,7 +102,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return BaseSpec(**own, recipe=self.recipe, data=data, student=student)
 
     def finetune_spec(self, request: Asked, base: BaseSpec, base_hash: str, fingerprints: Fingerprints) -> FinetuneSpec:
-        """Phase 2: what it does not give it has from phase 1."""
+        """Phase 2; settings that it does not give are those of phase 1."""
         wish = request.wish
         common: dict[str, Any] = {"recipe": self.recipe, "data": base.data, "mode": wish.mode, "base": base_hash}
         if wish.mode == "base_only":
@@ -119,7 +119,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return normal.normalised(spec)
 
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget:
-        """Never exact: the linear decay depends on it."""
+        """Never exact, because the linear decay depends on the budget."""
         common = canonical(spec.model_copy(update={"max_epochs": 0}))
         return Budget(common, spec.max_epochs, "max_epochs", is_exact=False)
 
@@ -136,7 +136,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
         return dataset.location(data)
 
     def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
-        """Phase 2's under their names, phase 1's with `base_` before."""
+        """Settings of phase 2 under their own names, those of phase 1 with the prefix `base_`."""
         own = (*(name for name in Contrast.model_fields if name != "seed_finetune"), *TRAINING_COLUMNS)
         columns = {name: getattr(finetune, name) for name in own}
         columns |= {f"base_{name}": getattr(base, name) for name in (*TRAINING_COLUMNS, *OF_PHASE1)}
@@ -155,14 +155,14 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
     def baselines(
         self, bases: Iterable[tuple[Asked, BaseSpec]], settings: list[Settings], fingerprints: Fingerprints
     ) -> Iterator[tuple[int, BaselineSpec]]:
-        """The teacher on the same text, and how fast it and each student are."""
+        """The teacher on the same text, and the speed of the teacher and each student."""
         same = ("data", "student", "use_projection", "max_length")
         for position, (_, base) in enumerate(bases):
             yield position, BaselineSpec(recipe=self.recipe, **{name: getattr(base, name) for name in same})
 
     def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
-        """`artifacts/{model}-{config}`, `phase1` where it is that alone, and the setting's short hash where a study makes several.
-        Updates are merged, so they need no export of their base model."""
+        """`artifacts/{model}-{config}`, then `phase1` for a model of phase 1 alone, then with `artifact_hash` the
+        setting's short hash. Updates are merged, so their base model needs no export."""
         scope = request.scope
         if not scope.save_to_artifacts or (finetune is None and request.finetune):
             return None
@@ -179,7 +179,7 @@ class Distillation(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]):
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = super().flat_job_of(base)
-        if base.student.model.name is None:  # of a model in a folder only its content is known
+        if base.student.model.name is None:  # of a model in a folder, only the content is known
             return job
         job |= {name: getattr(base.student, name) for name in OF_STUDENT} | {"student": base.student.model.name}
         return {name: value for name, value in job.items() if value is not None}
@@ -205,7 +205,7 @@ def _check_weights(key: str, section: Base | Finetune, names: tuple[str, str], p
 
 
 def _fit_together(wish: Base, student: Student, teacher_dim: int | None, problems: Problems) -> bool:
-    """Whether the student's dimensions go with the teacher's, as far as both are known."""
+    """Whether the student's dimensions fit the teacher's, as far as both are known."""
     width, nested = student.dimension, student.mrl_dimensions
     if nested and teacher_dim and max(nested) > teacher_dim:
         fix = f"goes beyond the teacher's {teacher_dim} dimensions; make it smaller"
@@ -236,7 +236,7 @@ def _student(wish: Base, fingerprints: Fingerprints, problems: Problems) -> Stud
 
 
 def _has_what_is_asked(wish: Base, found: Pretrained, problems: Problems) -> bool:
-    """Whether a student has the dimensions and the layers that are asked of it, as far as they are known."""
+    """Whether a student has the dimensions and layers that its settings ask for, as far as they are known."""
     before = len(problems.lines)
     if wish.student_dim and found.width and wish.student_dim != found.width:
         problems.add("base.student_dim", wish.student_dim, f"is not what {wish.student} has; it has {found.width}")

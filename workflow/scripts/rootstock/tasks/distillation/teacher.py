@@ -23,7 +23,7 @@ from .specs import ModelIdentity, PreparedSpec
 from .text import NONE, Lines, Text, write_array
 from .vectors import read_vectors
 
-BLOCK = 2048  # texts between two notes of how far we are
+BLOCK = 2048  # texts; progress is noted after each wave of `at_once` blocks
 QUERIES_AT_ONCE = 512
 NEVER = -2.0  # below every cosine
 MARGIN = 0.95  # a negative scores below this share of the query's own passage (NV-Retriever, Moreira et al. 2024)
@@ -33,17 +33,17 @@ logging.disable_progress_bar()  # a job's log is not a terminal
 
 
 def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-    """Write what `Vectors` reads into `folder`, `manifest.json` last. Interrupted, it resumes where it was."""
+    """Write what `Vectors` reads into `folder`, `manifest.json` last. An interrupted preparation resumes."""
     text_name = f"text_{short_digest(spec.text)}"
     text = Text(folder.parent / text_name)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = spec.teacher
     assert wanted is not None  # else there are no vectors to prepare
-    torch.set_num_threads(1)  # blocks side by side use the other cores: so the bits depend on no number of threads
+    torch.set_num_threads(1)  # blocks in parallel use the other cores, so that the bits do not depend on `run.threads`
     device = pick_device(run.device)
     at_once = run.threads if device.type == "cpu" else 1
     teacher = load_teacher(wanted.model, wanted.max_length, wanted.precision, device)
-    teacher.encode(["a text"], show_progress_bar=False)  # sets its tokenizer up, which threads must not do at a time
+    teacher.encode(["a text"], show_progress_bar=False)  # sets up its tokenizer, which threads must not do concurrently
     dimension = teacher.get_embedding_dimension()
     if wanted.dimension not in (None, dimension):
         raise Refusal(
@@ -67,7 +67,7 @@ def prepare_vectors(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[s
 
 
 def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: torch.device) -> SentenceTransformer:
-    """A sentence-transformers model that cuts texts at `max_length` tokens; `Refusal` where it cannot be had."""
+    """Load a sentence-transformers model that cuts texts at `max_length` tokens. Raise `Refusal` where that fails."""
     try:
         teacher = SentenceTransformer(
             locate(model, "data.teacher"),
@@ -85,8 +85,8 @@ def load_teacher(model: ModelIdentity, max_length: int, precision: str, device: 
 def embed(
     lines: Lines, encode: Callable, dimension: int, file: Path, say: Callable[[str], None], at_once: int = 1
 ) -> None:
-    """Unit vectors of all lines, float16 [N, dimension], in `file`: long texts last, in blocks that survive a kill, of which so
-    many are encoded at once."""
+    """Write unit vectors of all lines, float16 [N, dimension], to `file`, long texts last. `at_once` blocks are encoded
+    in parallel, and what is noted as done survives a kill."""
     order = np.argsort([len(lines[i]) for i in range(len(lines))], kind="stable")
     note = file.with_suffix(".done.json")
     done = _read_done(note) if file.exists() else 0
@@ -116,9 +116,10 @@ def embed(
 
 
 def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.device, at_once: int = 1) -> np.ndarray:
-    """For each train and val query the nearest train passages that are not its own: int32 [Q, MOST_NEGATIVES], -1 where none.
+    """For each train and val query the nearest train passages that are not its own: int32 [Q, MOST_NEGATIVES], padded
+    with -1.
 
-    A passage that scores nearly as high as the query's own (`MARGIN`) is passed over: it may well be true, too.
+    A passage that scores nearly as high as the query's own (`MARGIN`) is skipped, because it may be a true one too.
     """
     mined = np.full((len(queries), MOST_NEGATIVES), NONE, dtype=np.int32)
     corpus, true = text.passages_of("train"), text.positives()
@@ -142,7 +143,7 @@ def mine(text: Text, queries: np.ndarray, passages: np.ndarray, device: torch.de
 
     with ThreadPoolExecutor(at_once) as pool:
         asked = np.concatenate([text.queries_of("train"), text.queries_of("val")])
-        list(pool.map(mine_for, _blocks(asked, QUERIES_AT_ONCE)))  # a fault of one is raised here
+        list(pool.map(mine_for, _blocks(asked, QUERIES_AT_ONCE)))  # `list` raises what failed in a thread
     return mined
 
 

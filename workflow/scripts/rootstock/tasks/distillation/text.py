@@ -1,4 +1,4 @@
-"""Prepared text on disk: unique queries and passages, one a line, the pairs between them, and the split."""
+"""Prepared text on disk: unique queries and passages, one per line, the pairs between them, and the split."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ NONE = -1  # pads rows of negatives
 
 
 class Lines:
-    """The lines of a UTF-8 file, read when they are asked for; the file stays on disk."""
+    """The lines of a UTF-8 file, read on demand; the file stays on disk."""
 
     def __init__(self, file: Path):
         self.content = np.memmap(file, dtype=np.uint8, mode="r")
@@ -31,7 +31,7 @@ class Lines:
 
 
 class Text:
-    """What `prepare_text` made: `queries`, `passages`, and arrays over them.
+    """What `prepare_text` wrote: `queries`, `passages`, and arrays over them.
 
     pairs: int32 [N, 2], query and passage of each pair.  negatives: int32 [N, K] passages given by the user, padded
     with -1.  query_split, passage_split, pair_dataset: uint8, positions in `SPLITS` and in the manifest's `datasets`.
@@ -68,7 +68,7 @@ class Text:
 
 
 class Positives:
-    """The true passages of each query, for lookups by the thousand."""
+    """The true passages of each query, laid out for thousands of lookups."""
 
     def __init__(self, pairs: np.ndarray, n_queries: int):
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
@@ -79,7 +79,7 @@ class Positives:
         return self.passages[self.starts[query] : self.starts[query + 1]]
 
     def mask(self, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
-        """bool [len(queries), len(passages)]: which passage is a true one of which query."""
+        """bool [len(queries), len(passages)]: whether the passage is a true one of the query."""
         return np.stack([np.isin(passages, self.of(int(query))) for query in queries])
 
 

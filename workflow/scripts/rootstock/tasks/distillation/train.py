@@ -1,4 +1,4 @@
-"""Distillation as a job sees it: a student built from a spec, trained in one phase or the other, and measured."""
+"""Distillation as a job sees it: a student built from a spec, trained in either phase, and measured."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .text import Text
 from .trainee import Encoder, General, Phase, Retrieval
 from .vectors import Vectors
 
-PROJECTION_TEXTS = 4096  # from which the projection's last layer gets its first weights
+PROJECTION_TEXTS = 4096  # that the first weights of the projection's last layer are fitted to
 RIDGE = 1e-2
 
 
@@ -66,7 +66,7 @@ def train_finetune(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outc
 
 
 def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcome:
-    """What was measured when the phase-1 model was trained, for it was measured on the same text."""
+    """The metrics from the training of the phase-1 model, because they were measured on the same text."""
     content = inputs.base.content
     return untrained(content, content["measured"])
 
@@ -80,7 +80,7 @@ def open_data(folder: str | Path) -> tuple[Text, Vectors]:
 
 
 def measure(encoder: Encoder, vectors: Vectors, dimensions: tuple[int, ...] | None) -> dict[str, Any]:
-    """Retrieval of held-out passages by the student and by the teacher, and how alike their similarities are."""
+    """Retrieval of held-out passages by student and teacher, and the correlation of their similarities."""
     text = encoder.text
     query_rows, passage_rows, true = text.queries_of("test"), text.passages_of("test"), text.positives()
     queries, passages = encoder.all_of("queries", query_rows), encoder.all_of("passages", passage_rows)
@@ -103,10 +103,10 @@ def measure(encoder: Encoder, vectors: Vectors, dimensions: tuple[int, ...] | No
 
 @torch.no_grad()
 def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors, pairs: np.ndarray) -> None:
-    """Give the projection's last linear layer the weights that fit the teacher best, by ridge regression.
+    """Fit the projection's last linear layer to the teacher by ridge regression.
 
-    Its inputs are random features of the pooled vectors; its targets, up to the scale that LayerNorm gives, are the
-    teacher's vectors. Training then starts near the teacher rather than nowhere.
+    The inputs are random features of the pooled vectors. The targets are the teacher's vectors, up to the scale that
+    LayerNorm gives. Training then starts near the teacher.
     """
     model.eval()
     chosen = pairs[np.linspace(0, len(pairs) - 1, min(PROJECTION_TEXTS, len(pairs))).astype(int)]
@@ -118,9 +118,9 @@ def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors,
         tokens, lengths = encoder.tokenizer(encoder.text.passages.take(part.numpy()))
         pooled.append(model.pooled(tokens.to(encoder.context.device), lengths.to(encoder.context.device)))
     model.projection = head
-    features = head.features(torch.cat(pooled)).double().cpu()  # (n, hidden), behind the GELU
+    features = head.features(torch.cat(pooled)).double().cpu()  # (n, hidden), after the GELU
     target = torch.from_numpy(np.asarray(vectors.passages[rows], dtype=np.float64))
-    target = target / target.std()  # the LayerNorm behind brings every vector to this scale
+    target = target / target.std()  # the last LayerNorm brings every vector to this scale
     mean_in, mean_out = features.mean(0), target.mean(0)
     centred = features - mean_in
     gram = centred.T @ centred + RIDGE * len(rows) * torch.eye(features.shape[1], dtype=torch.float64)
@@ -130,7 +130,7 @@ def start_projection(model: SentenceEncoder, encoder: Encoder, vectors: Vectors,
 
 
 def check_warmup(phase: Phase, spec: BaseSpec | FinetuneSpec) -> None:
-    """`Refusal` where the warmup leaves nothing of the run."""
+    """Raise `Refusal` where the warmup takes the whole run."""
     steps_of_epoch = len(phase.batches(1))
     steps = spec.max_epochs * steps_of_epoch
     if spec.warmup_steps >= steps:
@@ -141,7 +141,7 @@ def check_warmup(phase: Phase, spec: BaseSpec | FinetuneSpec) -> None:
 
 
 def _announce(name: str, phase: Phase, context: Context) -> dict[str, Any]:
-    """Say, and return for the records, how much is trained on and how large a step really is."""
+    """Log, and return for the records, the number of training pairs and the real size of a step."""
     sizes = [len(batch) for batch in phase.batches(1)]
     mine = -(-max(sizes) // context.world.size)
     micro = min(context.run.micro_batch_size or mine, mine)
@@ -153,7 +153,7 @@ def _announce(name: str, phase: Phase, context: Context) -> dict[str, Any]:
 
 
 def freeze(model: SentenceEncoder, word_embeddings: bool) -> None:
-    """Keep the word embeddings as they are, where asked."""
+    """Freeze the word embeddings if `word_embeddings`."""
     if word_embeddings:
         model.transformer.get_input_embeddings().requires_grad_(False)
 

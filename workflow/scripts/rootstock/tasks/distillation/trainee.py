@@ -24,11 +24,11 @@ from .vectors import Vectors
 SpecT = TypeVar("SpecT", BaseSpec, FinetuneSpec)
 TEXTS_PER_EVALUATION = 256
 TEMPERATURE = 0.05  # of InfoNCE in phase 1
-TOPICS = 1  # which of an epoch's random numbers: beside those that draw its pairs
+TOPICS = 1  # seeds an epoch's random numbers for topics, apart from those that draw its pairs
 
 
 class Encoder:
-    """A student and its tokenizer: texts by their numbers to unit vectors."""
+    """A student and its tokenizer: maps texts, given by their numbers, to unit vectors."""
 
     def __init__(self, model: SentenceEncoder, tokenizer: Tokenizer, text: Text, context: Context, precision: str):
         self.model, self.tokenizer, self.text = model.to(context.device), tokenizer, text
@@ -37,7 +37,7 @@ class Encoder:
             self.model.transformer.set_attn_implementation("eager")
 
     def __call__(self, model: nn.Module, queries: np.ndarray, passages: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Vectors of queries [Q, d] and passages [P, d], through one call of `model`: so DDP sees one forward."""
+        """Vectors of queries [Q, d] and passages [P, d] from a single call of `model`, so that DDP sees one forward."""
         texts = self.text.queries.take(queries) + self.text.passages.take(passages)
         tokens, lengths = self.tokenizer(texts)
         vectors = model(tokens.to(self.context.device), lengths.to(self.context.device))
@@ -45,7 +45,7 @@ class Encoder:
 
     @torch.inference_mode()
     def all_of(self, role: str, rows: np.ndarray) -> Tensor:
-        """Vectors [N, d] of many queries or passages, in float32; each process computes its share, all get the whole."""
+        """Vectors float32 [N, d] of many queries or passages. Each process computes its share and returns them all."""
         self.model.eval()
         lines = getattr(self.text, role)
         vectors = torch.zeros(len(rows), self.model.dimension, dtype=torch.float32)
@@ -81,7 +81,7 @@ class Phase(ABC, Generic[SpecT]):
         self.train, self.val = self.text.pairs_of("train"), self.text.pairs_of("val")
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """Numbers of pairs, in batches as even as can be."""
+        """Numbers of pairs, in batches as even as possible."""
         chosen = pairs_of_epoch(
             self.train, self.text.pair_dataset[self.train], self.most_per_dataset, self.most, self.spec.seed, epoch
         )
@@ -96,7 +96,7 @@ class Phase(ABC, Generic[SpecT]):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """The phase's own loss on the validation pairs, in batches of the training's size; each rank takes some of them."""
+        """The phase's own loss on the validation pairs, in batches of the training's size, shared among the ranks."""
         self.model.eval()
         total = torch.zeros(1, dtype=torch.float64)
         pairs = torch.from_numpy(self.val)
@@ -114,8 +114,8 @@ class Phase(ABC, Generic[SpecT]):
         return torch.from_numpy(np.asarray(array[rows], dtype=np.float32)).to(self.device)
 
     def among_teachers(self, query: Tensor, numbers: np.ndarray, temperature: float) -> Tensor:
-        """Summed InfoNCE of vectors [N, d] of these pairs' queries with the teacher's of their passages, each among those of the
-        passages mined for the query: hard negatives that no student has to encode."""
+        """Summed InfoNCE of these pairs' query vectors [N, d] with the teacher's vectors of their passages, against
+        those of the passages mined for each query: hard negatives that the student need not encode."""
         queries, passages = self.text.pairs[numbers].T
         mined = np.asarray(self.vectors.mined[queries])  # (n, k)
         real = torch.from_numpy(mined != NONE).to(self.device)
@@ -125,12 +125,12 @@ class Phase(ABC, Generic[SpecT]):
         return torch.stack(list(parts)).sum()
 
     def nested(self, *vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """The same vectors cut to each of the dimensions that shall be learned."""
+        """The same vectors, cut to each number of dimensions that is learned."""
         return zip(*(nested(v, self.dimensions) for v in vectors), strict=True)
 
 
 class General(Phase[BaseSpec]):
-    """Phase 1: vectors of queries and passages become the teacher's."""
+    """Phase 1: the student's vectors of queries and passages learn the teacher's."""
 
     def loss(self, model: nn.Module, samples: Tensor, epoch: int) -> Tensor:
         queries, passages = self.text.pairs[samples.numpy()].T
@@ -158,7 +158,7 @@ class Retrieval(Phase[FinetuneSpec]):
         self._check()
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """With `topic_batches` of pairs whose passages the teacher sees alike, for those are hard negatives of each other."""
+        """With `topic_batches`, each batch has pairs with passages alike to the teacher, which are hard negatives."""
         batches = super().batches(epoch)
         if not self.spec.topic_batches:
             return batches
@@ -189,7 +189,7 @@ class Retrieval(Phase[FinetuneSpec]):
     def negatives(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Hard negatives of each pair, int [N, K], and which of them are real, bool [N, K]; the user's come first.
 
-        No true passage of the query, and none outside the train split, is ever real.
+        True passages of the query and passages outside the train split are never among the real ones.
         """
         k = self.spec.num_negatives
         found = np.zeros((len(pairs), k), dtype=np.int64)
@@ -212,9 +212,10 @@ class Retrieval(Phase[FinetuneSpec]):
         real: np.ndarray,
         hard: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """What each query is compared with beside its own passage, and which of that is allowed.
+        """The vectors that each query is compared with besides its own passage, and which of them are allowed.
 
-        Without in-batch negatives its own hard ones; with them all passages of the global batch but its true ones.
+        Without in-batch negatives, these are its own hard ones; with them, all passages of the global batch except its
+        true ones.
         """
         if not self.spec.in_batch_negatives:
             return hard.view(*negatives.shape, -1), torch.from_numpy(real).to(self.device)

@@ -1,1 +1,1 @@
-"""Language models: a trunk pretrained once, cooled down and branched into domains many times, talked to."""
+"""Language models: pretrain a trunk once, cool it down and branch it into domains many times, generate text."""

@@ -1,4 +1,4 @@
-"""A low-rank update in the form of PEFT: a folder that `PeftModel.from_pretrained` loads beside its trunk."""
+"""A low-rank update in PEFT's format: a folder that `PeftModel.from_pretrained` loads beside its trunk."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ PARTS = {"down": "lora_A", "up": "lora_B"}
 
 
 def write_adapter(weights: dict[str, Tensor], metadata: dict[str, Any], folder: Path) -> int:
-    """Write the updates in `weights` into `folder`; how many tensors that are. The trunk's export is looked for beside it."""
+    """Write the updates in `weights` into `folder`; return the number of tensors. PEFT looks for the trunk's export
+    beside it."""
     from safetensors.torch import save
 
     tensors = {peft_name(name): tensor.contiguous() for name, tensor in update_of(weights).items() if is_part(name)}
@@ -25,7 +26,7 @@ def write_adapter(weights: dict[str, Tensor], metadata: dict[str, Any], folder: 
 
 
 def is_part(name: str) -> bool:
-    """Whether it is a factor, not the scale, which follows from the configuration."""
+    """Whether a tensor is a factor; the scale is not written, because it follows from the configuration."""
     return name.rpartition(".")[2] in PARTS
 
 

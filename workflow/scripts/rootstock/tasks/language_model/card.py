@@ -1,4 +1,4 @@
-"""The README of an exported language model: what it is, how to use it, how well it predicts text, what it is made of. Light."""
+"""The README of an exported language model: what it is, how to use it, its losses, its sources. Light: no torch."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .task import trunk_folder
 
 
 def card(name: str, metadata: dict[str, Any], shape: Model, is_adapter: bool = False) -> str:
-    """Markdown with the header that the hub reads, for those who find the folder `name`."""
+    """Markdown with the header that the hub reads, for readers of the folder `name`."""
     spec, metrics = metadata["spec"], metadata["metrics"]
     about = spec.get("domain") or "all of its text"
     library = f"peft\nbase_model: ../{trunk_folder(spec['base'])}" if is_adapter else "transformers"
@@ -64,7 +64,7 @@ def _losses(metrics: dict[str, Any]) -> list[str]:
 
 
 def _begun(trunk: dict[str, Any]) -> list[str]:
-    """What to know of a model that did not begin with new weights."""
+    """A note on the origin of a model that did not start from new weights."""
     if (begun := trunk.get("start_from")) is None:
         return []
     content = begun["content"][:16]
@@ -72,7 +72,7 @@ def _begun(trunk: dict[str, Any]) -> list[str]:
 
 
 def _sources(data: dict[str, Any]) -> list[str]:
-    """Where its text is from, and whose it is: the licences of all of it apply to the weights."""
+    """The sources of its text and their licences, which all apply to the weights."""
     if data.get("content"):
         told = ["Text of its maker's own, whose licences apply to the weights:", ""]
         return ["## Sources and licence", "", *told, *(f"- {domain}" for domain in data["domains"]), ""]

@@ -1,4 +1,4 @@
-"""A session with a model: prompts in, text out as it comes, settings changed on the way. Terminal or pipe."""
+"""A session with a model, in a terminal or a pipe: prompts in, text out as it comes, settings changed in between."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SETTINGS = [_shown(name) for name in Sampling.model_fields]
 
 
 class Session:
-    """What one user talks to: a model, the settings of the moment, and how many texts a prompt gets."""
+    """A user's session: a model, the current settings, and the number of texts per prompt."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Session:
         self.samples, self.is_over = samples, False
 
     def answer(self, line: str) -> None:
-        """Obey a command or continue a prompt; a fault is told in one line and ends nothing."""
+        """Obey a command or continue a prompt. Report a fault in one line and go on."""
         match line.split():
             case []:
                 self.write("write the beginning of a text, or help\n")
@@ -70,7 +70,7 @@ class Session:
                 self.try_to_go_on(line)
 
     def refuse(self, words: list[str]) -> None:
-        """A `set` that names no setting."""
+        """Answer a `set` that names no setting."""
         name = words[0] if words else "set"
         hint = nearest(_shown(name), SETTINGS) if words else "set NAME VALUE"
         self.write(f"{printable(name)}: unknown setting; {hint}; before a text that begins with set write a space\n")
@@ -94,7 +94,8 @@ class Session:
             self.write(f"{fault}\n")
 
     def go_on(self, prompt: str) -> None:
-        """Write the prompt's texts piece by piece; Ctrl-C ends them and nothing else. `Refusal` where nothing can continue it."""
+        """Write a prompt's texts piece by piece; Ctrl-C ends only them. Raise `Refusal` where the prompt cannot be
+        encoded."""
         if reason := beyond_context(self.model, encode_prompt(self.config.tokenizer, prompt)):
             print(reason, file=sys.stderr)
         try:
@@ -109,14 +110,14 @@ class Session:
             self.write(" …\n")
 
     def _seeds(self) -> list[int | None]:
-        """Of each sample; without a seed each is drawn anew."""
+        """The seed of each sample; None draws a new one."""
         seed = self.settings.seed
         return [None if seed is None else seed + number for number in range(self.samples)]
 
 
 def read_settings(values: dict[str, Any], flag: str = "--") -> Sampling:
-    """Settings of a user; `Refusal` names each value that does not fit, as `--top-p: 2 needs …`. A stop string may hold a line
-    end as \\n."""
+    """Return a user's settings. Raise `StudyError` with each value that does not fit, such as `--top-p: 2 needs …`. A
+    stop string may contain \\n for a line end."""
     problems, given = Problems(), {name: _number(value) for name, value in values.items() if value is not None}
     given |= {"stop": _with_line_ends(values["stop"])} if values.get("stop") else {}
     settings = read_section(Sampling, given, "", problems)
@@ -126,7 +127,7 @@ def read_settings(values: dict[str, Any], flag: str = "--") -> Sampling:
 
 
 def converse(session: Session, lines: Iterable[str]) -> None:
-    """Answer line after line until they end or the user does."""
+    """Answer line after line until the lines end or the user quits."""
     for line in lines:
         session.answer(line)
         if session.is_over:
@@ -134,7 +135,7 @@ def converse(session: Session, lines: Iterable[str]) -> None:
 
 
 def typed_lines() -> Iterator[str]:
-    """Lines from a terminal, with history and editing. Ctrl-C empties the line, Ctrl-D ends."""
+    """Lines from a terminal, with history and editing. Ctrl-C clears the line, Ctrl-D ends the session."""
     from prompt_toolkit import PromptSession
 
     terminal = PromptSession()
@@ -148,12 +149,12 @@ def typed_lines() -> Iterator[str]:
 
 
 def piped_lines() -> Iterator[str]:
-    """Lines that no terminal sends. Bytes in them that are no text stay what they are: the prompt is then refused, not the rest."""
+    """Lines from a pipe or file. Bytes that are not text are kept, so that only their prompt is refused."""
     return (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
 
 
 def shown(text: str) -> str:
-    """What a model wrote, as a terminal may have it: the model may be anybody's. Where it goes on to a program it stays as it is."""
+    """A model's text, made safe for a terminal, because the model may be anybody's; unchanged for a pipe or file."""
     return printable(text) if sys.stdout.isatty() else text
 
 
@@ -163,14 +164,14 @@ def write_now(text: str) -> None:
 
 
 def _with_line_ends(stops: Any) -> Any:
-    """Stop strings in which a typed \\n is a line end; what is no text is left for the check to refuse."""
+    """Stop strings with each typed \\n as a line end; what is not text is left for the check to refuse."""
     if isinstance(stops, str):
         return [stops.replace("\\n", "\n")]
     return [stop.replace("\\n", "\n") if isinstance(stop, str) else stop for stop in stops]
 
 
 def _number(value: object) -> object:
-    """A word of the user as the number that it is; other words are left for the check to refuse."""
+    """A user's word as a number, if it is one; other words are left for the check to refuse."""
     if not isinstance(value, str):
         return value
     for kind in (int, float):

@@ -1,5 +1,5 @@
-"""What trainings would refuse of text and models, told before the first one: each file begun, each model built once, without memory
-for its weights."""
+"""Find text and models that trainings would reject, before the first training runs: open each file, and build each
+model once, without memory for its weights."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -25,7 +25,7 @@ from .weights import folder_of_start
 
 
 def check(plan: Plan, missing: Collection[str]) -> Checked:
-    """Text that is prepared is opened; of text that is not yet, the first document of each file is read."""
+    """Open prepared text; of text that is not prepared yet, read the first document of each file."""
     checks: list[Callable[[], Any]] = []
     table: list[str] = []
     for name, artefact in plan.artefacts.items():
@@ -56,7 +56,7 @@ def _of_models(plan: Plan) -> Iterator[Callable[[], Any]]:
 
 
 def _of_pretrained(plan: Plan) -> Iterator[Callable[[], Any]]:
-    """What planning did not look at: the tokenizer as its library reads it. Weights are read when they are needed."""
+    """Check what planning did not: that the tokenizers library can read the tokenizer. Weights are read when needed."""
     specs = [training.spec for training in plan.bases.values()]
     begun = {one.start_from.content: one.start_from for one in specs if isinstance(one, BaseSpec) and one.start_from}
     yield from (partial(_read_tokenizer, one) for one in begun.values())
@@ -67,12 +67,12 @@ def _read_tokenizer(begun: Pretrained) -> None:
 
 
 def _build(model: Model, vocab_size: int) -> None:
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes only
         LanguageModel(vocab_size, model)(torch.zeros(1, model.context_length, dtype=torch.int64))
 
 
 def _open(folder: str, table: list[str]) -> None:
-    """Adds a row a domain: the tokens of each part."""
+    """Add one row per domain: the tokens of each split."""
     text = open_prepared(folder)
     found = text.manifest["domains"]
     rows = [[d, *(sum(shard["tokens"] for shard in found[d][split]) for split in SPLITS)] for d in text.domains]

@@ -8,7 +8,7 @@ from .start import check_start, model_of
 
 
 def check(request: Asked, problems: Problems) -> None:
-    """Report them all."""
+    """Report all such settings."""
     base, wish, shape = request.base, request.finetune, model_of(request.base)
     check_start(base, problems)
     if base.start_from is None:
@@ -44,7 +44,7 @@ def _check_branch(request: Asked, shape: Model, problems: Problems) -> None:
     if request.is_founded and cools != (request.unit.name == GENERAL):
         fix = "continues with all text; remove the domain" if cools else "needs a domain"
         problems.add("finetune.mode", wish.mode, fix)
-    if request.key and wish.branch_at not in (None, request.base.max_steps):  # of a flat job; a grid is told as a whole
+    if request.key and wish.branch_at not in (None, request.base.max_steps):  # a flat job; `check_grid` checks grids
         fix = f"is not max_steps of its trunk: {request.base.max_steps}; change one of them"
         problems.add("finetune.branch_at", wish.branch_at, fix)
     if cools and wish.target_data_pct != 1:

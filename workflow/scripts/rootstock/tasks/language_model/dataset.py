@@ -1,4 +1,4 @@
-"""Where text lies and what identifies it: the built-in ontologies by version, a folder by its content. Light."""
+"""Where text lies and what identifies it: the built-in ontologies by version, a folder by content. Light: no torch."""
 
 import json
 import unicodedata
@@ -33,7 +33,7 @@ DEFAULT_VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Document:
-    """One text, and the text that decides, normalised, in which split it lies: equal keys never part."""
+    """A text and its key. The normalised key decides the split, so that texts with equal keys stay together."""
 
     text: str
     key: str
@@ -61,7 +61,7 @@ def complete_data(data: Data, key: str, problems: Problems) -> Data:
 
 
 def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
-    """What names the text of a complete data section."""
+    """The identity of the text that a complete data section describes."""
     files = {} if data.path is None else files_by_domain(Path(data.path))
     tokenizer = data.tokenizer and fingerprints.of(tokenizer_files(data.tokenizer))
     name = "folder" if data.path else data.name
@@ -78,14 +78,14 @@ def identity_of(data: Data, fingerprints: Fingerprints) -> TextIdentity:
 
 
 def location(data: Data) -> Artefact | str:
-    """The tokens of a text, made once for all studies and processes; named by what identifies the text."""
+    """The tokens of a text, made once for all studies and processes, and named by the text's identity."""
     identity = identity_of(data, Fingerprints())
     spec = PreparedSpec(**dict(identity), path=data.path, tokenizer_path=data.tokenizer)
     return Artefact(f"text-{digest(identity)}", spec)
 
 
 def files_by_domain(folder: Path) -> dict[str, list[Path]]:
-    """The text files of a folder: those in a subfolder belong to the domain of its name, others to that of theirs."""
+    """The text files of a folder by domain. A domain is the top subfolder that a file lies in, or else its own name."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix in FORMATS and file.is_file():
@@ -96,7 +96,7 @@ def files_by_domain(folder: Path) -> dict[str, list[Path]]:
 
 
 def tokenizer_files(given: str) -> list[Path]:
-    """The files that a user's path means: a tokenizer.json, or GPT-2's pair in a folder; none where there is neither."""
+    """The files that a user's path means: a tokenizer.json, or GPT-2's pair in a folder; empty if there is neither."""
     path = Path(given)
     if not path.is_dir():
         return [path] if path.is_file() and path.suffix == ".json" else []
@@ -107,7 +107,7 @@ def tokenizer_files(given: str) -> list[Path]:
 
 
 def identity_at(folder: Path) -> TextIdentity:
-    """The text whose tokens lie in a prepared folder now."""
+    """The identity of the text whose tokens lie in a prepared folder now."""
     try:
         prepared = json.loads((folder / "manifest.json").read_text())["spec"]
         return TextIdentity(**{name: v for name, v in prepared.items() if name in TextIdentity.model_fields})
@@ -116,8 +116,8 @@ def identity_at(folder: Path) -> TextIdentity:
 
 
 def passes(spec: BaseSpec | FinetuneSpec, step: int, data: str) -> float | None:
-    """How often a training has gone over its text after so many steps; None where the text's manifest is gone."""
-    if spec.batch_size is None:  # a trunk, measured
+    """Passes over its text that a training has made after `step` steps; None if the text's manifest cannot be read."""
+    if spec.batch_size is None:  # a trunk that is only measured
         return None
     domain = spec.domain if isinstance(spec, FinetuneSpec) else None
     share = spec.target_data_pct if isinstance(spec, FinetuneSpec) else None
@@ -151,7 +151,7 @@ def _domains_there(data: Data, key: str, problems: Problems) -> tuple[str, ...]:
 
 
 def _passed_over(folder: Path) -> Iterator[tuple[Path, str]]:
-    """What looks like text of the user's and is not read, and why."""
+    """Paths that look like the user's text but are not read, and why."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and path.is_dir():
             yield path, "is a link to a folder, and none is followed; put its files there"

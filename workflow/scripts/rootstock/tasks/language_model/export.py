@@ -1,4 +1,4 @@
-"""A trained model as a Hugging Face folder: weights under the names of a Llama, or an adapter of PEFT; tokenizer, card."""
+"""A trained model as a Hugging Face folder: weights under a Llama's names or a PEFT adapter; tokenizer and card."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,8 @@ def export(
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Write `model` into `folder`, so that `AutoModelForCausalLM` and `AutoTokenizer` load it; a low-rank update, unless the study
-    asks for merged ones, so that `PeftModel` loads it beside its trunk."""
+    """Write `model` into `folder` so that `AutoModelForCausalLM` and `AutoTokenizer` load it. Unless the study asks for
+    merged updates, write a low-rank update so that `PeftModel` loads it beside its trunk."""
     where = Path(model.name)
     content = whole(load(model), where, where.parent.parent)
     shape = Model.model_validate(metadata["spec"]["model"])
@@ -47,7 +47,7 @@ def export(
 
 
 def _write_weights(weights: dict[str, Tensor], folder: Path) -> int:
-    """All of a plain model's, under a Llama's names; how many tensors that are."""
+    """Write a plain model's weights under a Llama's names; return the number of tensors."""
     from safetensors.torch import save
 
     tensors = {llama_name(name): tensor.contiguous() for name, tensor in weights.items()}
@@ -56,7 +56,7 @@ def _write_weights(weights: dict[str, Tensor], folder: Path) -> int:
 
 
 def _write_tokenizer(text: str, shape: Model, folder: Path, where: str) -> tuple[int, int]:
-    """The tokenizer's files; the numbers of the tokens that begin and end a text."""
+    """Write the tokenizer's files; return the numbers of the tokens that begin and end a text."""
     tokenizer = read_tokenizer(text, where)
     begin, end = begin_of_text(tokenizer), end_of_text(tokenizer)
     write_atomically(folder / "tokenizer.json", text.encode())

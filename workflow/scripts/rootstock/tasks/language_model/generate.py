@@ -36,7 +36,7 @@ class Config:
     domain: str | None
     step: int
     epoch: float | None  # passes over its text
-    loss: float | None  # nats a token on the val part
+    loss: float | None  # nats per token on the val set
     shape: Model
     tokenizer: Tokenizer
     spec: dict[str, Any]
@@ -51,9 +51,9 @@ class Config:
 def load_model_from_checkpoint(
     path: str | Path, device: str = "auto", store: str | Path = paths.STORE
 ) -> tuple[LanguageModel, Config]:
-    """The model of any file that holds one: `model.pt`, `best_model.pt`, `base_models/<hash>.pt`, or a checkpoint.
+    """Load the model of any file that holds one: `model.pt`, `best_model.pt`, `base_models/<hash>.pt`, or a checkpoint.
 
-    Nothing in the file is ever run. Raises `Refusal` in one line where it holds no language model or is damaged.
+    Nothing in the file is ever run. Raise `Refusal`, in one line, where it holds no language model or is damaged.
     """
     path = Path(path)
     content = verified_content(path, store)
@@ -87,10 +87,10 @@ def _loaded(content: dict[str, Any], path: Path) -> tuple[LanguageModel, Config]
 def generate_text(
     model: LanguageModel, tokenizer: Tokenizer, prompt: str | list[str], **settings: Any
 ) -> str | list[str]:
-    """What the model writes after a prompt, or after each of several, read as one batch; `settings` as in `Sampling`.
+    """Return what the model writes after a prompt, or after each of several in one batch; `settings` as in `Sampling`.
 
-    Each prompt's text is that which it would get alone; the k-th copy of a prompt, counted from 0, gets that of `seed` + k.
-    A prompt longer than the context is warned of.
+    Each prompt gets the text that it would get alone. The k-th copy of a prompt, counted from 0, gets the text of
+    `seed` + k. Warn of each prompt that is longer than the context.
     """
     prompts, how = [prompt] if isinstance(prompt, str) else prompt, Sampling(**settings)
     rows = [encode_prompt(tokenizer, text) for text in prompts]
@@ -103,7 +103,7 @@ def generate_text(
 def texts_after(
     model: LanguageModel, tokenizer: Tokenizer, rows: list[list[int]], settings: Sampling, seeds: list[int]
 ) -> list[str]:
-    """The same of prompts as token numbers, each with the seed of its own text."""
+    """Return the texts after prompts that are given as token numbers, each with its own seed."""
     written, is_over = [Written(tokenizer, settings.stop) for _ in rows], [False] * len(rows)
     for tokens in stream_tokens(model, rows, end_of_text(tokenizer), settings, seeds, is_over):
         for number, token in enumerate(tokens):
@@ -116,7 +116,7 @@ def texts_after(
 def stream_text(
     model: LanguageModel, tokenizer: Tokenizer, prompt: str, settings: Sampling
 ) -> Generator[str, None, None]:
-    """The same for one prompt, piece by piece as it comes; a character of several tokens comes when it is whole."""
+    """Yield the text after one prompt, piece by piece; a character of several tokens comes once it is complete."""
     written, is_over = Written(tokenizer, settings.stop), [False]
     rows = [encode_prompt(tokenizer, prompt)]
     for (token,) in stream_tokens(model, rows, end_of_text(tokenizer), settings, None, is_over):
@@ -129,7 +129,7 @@ def stream_text(
 
 
 def beyond_context(model: LanguageModel, row: list[int]) -> str | None:
-    """What of a prompt's tokens does not fit into the context, in words; None where all do."""
+    """A message about a prompt's tokens that do not fit into the context; None if all of them fit."""
     room = model.shape.context_length
     if len(row) <= room:
         return None
@@ -145,11 +145,11 @@ def stream_tokens(
     seeds: list[int] | None = None,
     is_over: list[bool] | None = None,
 ) -> Iterator[list[int | None]]:
-    """The next token of each row, again and again; None for a row that has come to its end of text, or that the reader says
-    is over, in `is_over`. `seeds`: of each row (default: `seeds_of` the settings' seed).
+    """Yield the next token of each row, step by step; None for a row that has reached its end of text, or that the
+    caller has ended in `is_over`. `seeds` has one per row (default: `seeds_of` the settings' seed).
 
-    An empty row begins a new text. A row longer than the context is read from its last `context_length` tokens; a row that
-    fills the context goes on from its later half.
+    An empty row begins a new text. Of a row longer than the context, the last `context_length` tokens are read; a row
+    that fills the context continues from its later half.
     """
     room, ended = model.shape.context_length, [False] * len(rows) if is_over is None else is_over
     seeds = seeds_of(rows, settings.seed) if seeds is None else seeds
@@ -175,7 +175,7 @@ def stream_tokens(
 
 
 def seeds_of(rows: Iterable[Sequence[Hashable]], seed: int | None) -> list[int]:
-    """The seed of each row: `seed`, or any, and for each further copy of the same row the next one."""
+    """The seed of each row: `seed`, or a random one, plus the number of equal rows before it."""
     first, seen = int(torch.randint(2**62, (1,)).item()) if seed is None else seed, Counter[tuple]()
     seeds = []
     for row in map(tuple, rows):
@@ -185,7 +185,7 @@ def seeds_of(rows: Iterable[Sequence[Hashable]], seed: int | None) -> list[int]:
 
 
 def _read(model: LanguageModel, rows: list[list[int]]) -> tuple[Tensor, Cache]:
-    """Logits after each row, and the cache that holds them, rows of different lengths padded on the left."""
+    """Read rows, padded on the left to one length. Return the logits after each row, and the cache of the rows."""
     longest, device = max(map(len, rows)), model.embedding.weight.device
     padding = torch.tensor([longest - len(row) for row in rows], device=device)
     tokens = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
@@ -194,7 +194,7 @@ def _read(model: LanguageModel, rows: list[list[int]]) -> tuple[Tensor, Cache]:
 
 
 def _tokenizer(content: dict[str, Any], path: Path) -> Tokenizer:
-    """The tokenizer in a model file; a checkpoint says in which folder its text lies."""
+    """The tokenizer of a model file; a checkpoint instead names the folder of its text."""
     if "tokenizer" in content:
         return read_tokenizer(content["tokenizer"], str(path))
     return read_tokenizer(open_prepared(content["data"]).tokenizer, content["data"])

@@ -1,4 +1,4 @@
-"""Prompts and texts as JSON lines, for programs: batch after batch, in their order. A line with a fault is answered with it."""
+"""Prompts and texts as JSON lines, for programs, in batches and in order. A faulty line is answered with its fault."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ from .tokenizer import encode_prompt
 
 
 class Line(Section):
-    """What a line may have beside the settings of `Sampling`."""
+    """What a line may have besides the settings of `Sampling`."""
 
     prompt: str = Field("", description="what the model continues")
     id: Any = Field(None, description="comes back with the text")
@@ -34,19 +34,19 @@ class Batches:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, settings: Sampling, samples: int, size: int):
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.samples, self.size = samples, size
-        self.first_seed = int(torch.randint(2**62, (1,)).item())  # where none is given
+        self.first_seed = int(torch.randint(2**62, (1,)).item())  # if none is given
         self.seen: Counter[tuple[str, Sampling]] = Counter()
         self.faults = 0
 
     def answers(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        """For each line a mapping for each sample of it: `prompt`, `text`, its `id`; or the `error`."""
+        """Yield a mapping for each sample of a line, with `prompt`, `text` and the line's `id`; or with the `error`."""
         texts = (text for number, line in enumerate(lines, 1) for text in self._read(number, line))
         while batch := list(islice(texts, self.size)):
             for settings, same in groupby(batch, key=lambda text: text[0]):
                 yield from self._answered(settings, [asked for _, asked in same])
 
     def _read(self, number: int, line: bytes) -> Iterator[tuple[Sampling | None, dict[str, Any]]]:
-        """The texts that a line asks for, each with its settings; None for a line with a fault."""
+        """The texts that a line asks for, each with its settings; for a faulty line, None with the fault."""
         if not line.strip():
             return
         try:

@@ -1,4 +1,4 @@
-"""A Llama in Hugging Face's form: the names of its weights, and its config.json as a shape of ours and back. Light: no torch."""
+"""A Llama in Hugging Face's form: its weight names, and its config.json to and from our shape. Light: no torch."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ NAMES = {
 }
 ROPE_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor")
 ORIGINAL_CONTEXT = "original_max_position_embeddings"
-DEFAULT_POSITIONS, DEFAULT_EPSILON, DEFAULT_THETA = 2048, 1e-6, 10_000.0  # of transformers, for what a file lacks
+DEFAULT_POSITIONS, DEFAULT_EPSILON, DEFAULT_THETA = 2048, 1e-6, 10_000.0  # of transformers, for keys a file lacks
 
 Sizes = dict[str, tuple[int, ...]]
 
 
 def llama_name(name: str) -> str:
-    """The name that a weight of ours has in a Llama."""
+    """A Llama's name for one of our weights."""
     if name in NAMES:
         return NAMES[name]
     _, layer, part = name.split(".", 2)  # blocks.3.attention.query.weight
@@ -34,7 +34,7 @@ def llama_name(name: str) -> str:
 
 
 def sizes_of(shape: Model, vocabulary: int) -> Sizes:
-    """The weights of a model of ours and their sizes."""
+    """The weights of one of our models and their sizes."""
     d, of_queries, of_keys = shape.d_model, shape.n_heads * shape.d_head, shape.n_key_heads * shape.d_head
     block = {
         "attention_norm": (d,),
@@ -74,7 +74,7 @@ def shape_of(config: dict[str, Any], context_length: int) -> Model:
 
 
 def config_of_shape(shape: Model, vocabulary: int, begin: int, end: int) -> dict[str, Any]:
-    """The config.json of a model of ours."""
+    """The config.json of one of our models."""
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": shape.rope_theta}
     if (scaling := shape.rope_scaling) is not None:
         rope |= {"rope_type": "llama3", ORIGINAL_CONTEXT: scaling.original_context}
@@ -104,7 +104,7 @@ def config_of_shape(shape: Model, vocabulary: int, begin: int, end: int) -> dict
 
 
 def rope_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Its rotary positions in the form of transformers 5; older ones have rope_theta and rope_scaling."""
+    """A config's rotary positions in the form of transformers 5; older ones have rope_theta and rope_scaling."""
     found = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(found, dict):
         return {"rope_type": found, "rope_theta": None}

@@ -1,6 +1,6 @@
-"""The folder of a Llama that a trunk begins with: what identifies it, and what keeps it from being continued.
+"""The folder of a Llama that a trunk starts from: its identity, and faults that keep it from being continued.
 
-Light: JSON and the headers of safetensors files are read, no weights. Nothing in a folder is trusted, and nothing of it is run.
+Light: reads JSON and the headers of safetensors files, no weights. Nothing in a folder is trusted, and nothing is run.
 """
 
 import os
@@ -28,9 +28,9 @@ from .llama import (
 )
 
 WEIGHTS, INDEX, TOKENIZER = "model.safetensors", "model.safetensors.index.json", "tokenizer.json"
-TYPES = {"F32", "F16", "BF16"}  # of numbers, that are read
-MOST_BYTES = 2**26  # of a tokenizer.json: the largest vocabularies have half of that
-MOST_LAYERS = 1000  # what a config.json says is believed only as far as it costs nothing
+TYPES = {"F32", "F16", "BF16"}  # of numbers that are read
+MOST_BYTES = 2**26  # of a tokenizer.json: the largest vocabularies take half of that
+MOST_LAYERS = 1000  # an untrusted config.json must not cost memory or time
 COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 OTHER_COUNTS = ("num_key_value_heads", "head_dim", "max_position_embeddings")  # not in every config.json
 PLAIN = {
@@ -43,12 +43,14 @@ PLAIN = {
 
 
 def fingerprint(folder: Path, fingerprints: Fingerprints) -> str:
-    """The content of a model's folder, as far as it is read. `OSError` or `ValueError` where that is not there."""
+    """The fingerprint of the files in a model's folder that are read. Raise `OSError` or `ValueError` where one is not
+    there."""
     return fingerprints.of([folder / "config.json", folder / TOKENIZER, *weight_files(folder)])
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of its weights, in order of their names. `OSError` or `ValueError` where an index is needed and is none."""
+    """The files of weights in a folder, sorted by name. Raise `OSError` or `ValueError` where an index is needed but
+    missing or invalid."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     names = set(read_json(folder / INDEX)["weight_map"].values())
@@ -58,7 +60,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def faults_of(folder: Path, context_length: int) -> tuple[str, ...]:
-    """What keeps a model from being continued, a phrase each; of a stage that fails the next are not asked."""
+    """What keeps a model from being continued, one phrase per fault. Checks that build on a failed one are skipped."""
     if not folder.is_dir():
         return ("is no folder; give that of a Llama that save_pretrained wrote",)
     stamps = sorted((file.name, file.stat()) for file in folder.iterdir() if file.is_file())
@@ -68,7 +70,7 @@ def faults_of(folder: Path, context_length: int) -> tuple[str, ...]:
 
 @cache
 def _faults(folder: Path, context_length: int, files: tuple) -> tuple[str, ...]:
-    """Looked at once for each state of its files: a plan asks for every unit."""
+    """Cached for each state of the folder's files, because a plan asks for every unit."""
     config = config_of(folder)
     if config is None:
         return ("holds no config.json that can be read; give the folder of a Llama that save_pretrained wrote",)
@@ -130,7 +132,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
-    """Its tokens are counted: no text may name a row that is not there. Rows beyond them, which fill a table up, are no fault."""
+    """Each token must have a row in the embeddings. Further rows, which pad the table, are no fault."""
     try:
         content = json_object(read_small(folder / TOKENIZER, limit=MOST_BYTES))
         known, added = content["model"]["vocab"], content.get("added_tokens") or ()
@@ -150,7 +152,8 @@ def _of_tokenizer(folder: Path, vocabulary: int) -> Iterator[str]:
 
 
 def _of_weights(folder: Path, sizes: Sizes) -> Iterator[str]:
-    """The names, types and sizes of its tensors, from the heads of its files, against those that its configuration asks for."""
+    """Compare names, types and sizes of the tensors, from the headers of the files, with those that the config.json
+    asks for."""
     try:
         found: dict[str, tuple[str, tuple[int, ...]]] = {}
         for file in weight_files(folder):
@@ -181,12 +184,13 @@ def _more(names: list[str]) -> str:
 
 
 def is_passed_over(name: str) -> bool:
-    """A weight of a file that follows from others: the output layer of a tied model, frequencies that old files keep."""
+    """Whether a weight follows from others: the output layer of a tied model, or the frequencies in old files."""
     return name == NAMES["head"] or name.endswith(".rotary_emb.inv_freq")
 
 
 def header_of(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and size of each tensor of a safetensors file. `ValueError` where the file is not of the length that these ask for."""
+    """Type and size of each tensor of a safetensors file. Raise `ValueError` where the header is invalid or does not
+    match the file's length."""
     with opened(file) as content:
         length = int.from_bytes(content.read(8), "little")
         if length > SMALL:

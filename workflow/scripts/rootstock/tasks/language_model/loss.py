@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NOT_COUNTED = -100  # as torch's cross entropy has it
-CHUNK = {"cpu": 2**20}  # logits that stay in a core's cache
+NOT_COUNTED = -100  # `ignore_index` of torch's cross entropy
+CHUNK = {"cpu": 2**20}  # logits; they stay in a core's cache
 LARGER_CHUNK = 2**26  # 256 MB of a GPU's memory
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy in nats, summed over targets [N] that count, of logits `hidden` [N, C] @ `weight` [V, C].T; float64."""
+    """Cross entropy in nats of logits `hidden` [N, C] @ `weight` [V, C].T, summed over the targets [N] that count;
+    float64."""
     return _SummedLoss.apply(hidden, weight, targets)  # type: ignore[no-any-return]
 
 
 class _SummedLoss(torch.autograd.Function):
-    """Each chunk's gradients are taken while its logits are there, and only scaled later (Hsu et al. 2024, arXiv 2410.10989)."""
+    """Computes each chunk's gradients while its logits exist, and only scales them in the backward pass (Hsu et al.
+    2024, arXiv 2410.10989)."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -44,7 +46,7 @@ class _SummedLoss(torch.autograd.Function):
 
 
 def _chunk(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss, and its gradient in the place of the logits [n, V]."""
+    """The summed loss and its gradient [n, V], which overwrites the logits."""
     counts = (targets != NOT_COUNTED).to(logits.dtype)  # (n)
     targets = targets.clamp(min=0)[:, None]  # (n, 1)
     logits -= logits.amax(1, keepdim=True)

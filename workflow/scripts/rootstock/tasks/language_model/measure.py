@@ -1,4 +1,4 @@
-"""How well a model predicts text: loss in nats a token and perplexity."""
+"""How well a model predicts text: loss in nats per token and perplexity."""
 
 import math
 
@@ -29,15 +29,15 @@ class Measure:
 
     @torch.no_grad()
     def __call__(self, stream: TokenStream, most_tokens: int | None = None) -> dict[str, float | int]:
-        """Over all ranks. With `most_tokens` windows spread evenly over the text stand for all of it."""
+        """Measure over all ranks. With `most_tokens`, windows spread evenly over the text stand for all of it."""
         self.model.eval()
         loss_sum, tokens = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
         windows = window_starts(len(stream), self.context_length, most_tokens)
         for piece in self.world.pieces(windows, EVALUATION_WINDOWS):
-            starts = piece if len(piece) else torch.tensor([len(stream)])  # of which nothing counts: ranks go together
+            starts = piece if len(piece) else torch.tensor([len(stream)])  # counts nothing, keeps the ranks in step
             x, y = inputs_and_targets(stream, starts, self.context_length, self.device)
             past_end = starts[:, None].to(self.device) + torch.arange(y.shape[1], device=self.device) + 1 >= len(stream)
-            y = y.masked_fill(past_end, NOT_COUNTED)  # a new tensor: that of a single window shares its memory with x
+            y = y.masked_fill(past_end, NOT_COUNTED)  # a new tensor: with a single window, y shares memory with x
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
                 loss_sum += self.model(x, y, documents_of(x, self.boundary)).item()
             tokens += (y != NOT_COUNTED).sum().item()
@@ -45,12 +45,12 @@ class Measure:
 
 
 def together(parts: list[dict[str, float | int]]) -> dict[str, float | int]:
-    """What several texts measure as one."""
+    """The measurements of several texts, combined as of one text."""
     return _measured(sum(part["loss"] * part["tokens"] for part in parts), int(sum(part["tokens"] for part in parts)))
 
 
 def window_starts(length: int, context_length: int, most_tokens: int | None) -> Tensor:
-    """Where windows begin that cover a text of `length` tokens, int64; or as many of them, evenly spread, as are wanted."""
+    """Starts, int64, of the windows that cover a text of `length` tokens; with `most_tokens`, of evenly spread ones."""
     starts = torch.arange(0, max(length - 1, 1), context_length)
     most = len(starts) if most_tokens is None else max(1, most_tokens // context_length)
     return starts if most >= len(starts) else starts[torch.linspace(0, len(starts) - 1, most).long()]
@@ -70,8 +70,9 @@ def inputs_and_targets(
 
 
 def documents_of(tokens: Tensor, boundary: int | None) -> Tensor | None:
-    """A number for the document of each of tokens [N, T], counted in its window; None where there is no boundary between them.
+    """The number of the document of each of tokens [N, T], counted within its window; None without a boundary.
 
-    The token that ends a document begins the next one: from it that one's first token is told, so none goes unlearned.
+    The token that ends a document counts to the next one. That document's first token is predicted from it, so that no
+    token goes unlearned.
     """
     return None if boundary is None else (tokens == boundary).cumsum(1)

@@ -1,4 +1,4 @@
-"""Sentences for the methods of a paper about language models; every number is from the specs."""
+"""Sentences for the methods section of a paper about language models; every number comes from the specs."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def _of_trunks(trunks: list[BaseSpec]) -> list[str]:
 
 
 def _of_branches(branches: list[FinetuneSpec]) -> list[str]:
-    """A sentence a mode."""
+    """One sentence per mode."""
     told = []
     for mode in dict.fromkeys(one.mode for one in branches):
         own = [one for one in branches if one.mode == mode]
@@ -79,7 +79,7 @@ def _what(mode: str, own: list[FinetuneSpec]) -> str:
 
 
 def _course(specs: list[Any]) -> str:
-    """How they were trained."""
+    """How trunks or branches were trained."""
     by = listed(OPTIMIZERS[spec.optimizer] for spec in specs)
     attention = ATTENTION[tuple(sorted({spec.mask_documents for spec in specs}))]
     return (

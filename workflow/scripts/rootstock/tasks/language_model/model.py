@@ -1,7 +1,7 @@
-"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, tied embeddings unless it began as another.
+"""A decoder-only transformer: RMSNorm, rotary positions, SDPA attention, SwiGLU, and by default tied embeddings.
 
-RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Grouped queries: Ainslie et al. 2023.
-Weights and order of operations are those of a Llama, so that a model can be exported as one, and begin as one.
+RMSNorm: Zhang & Sennrich 2019. Rotary positions: Su et al. 2021. SwiGLU: Shazeer 2020. Grouped queries: Ainslie et al.
+2023. Weights and order of operations are those of a Llama, so that a model can start from one and be exported as one.
 """
 
 import math
@@ -20,7 +20,7 @@ INITIAL_STD = 0.02
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens read so far, [layers, batch, their heads, room, d_head], and each row's left padding."""
+    """Keys and values of the tokens read so far, [layers, batch, key heads, room, d_head]; left padding of each row."""
 
     keys: Tensor
     values: Tensor
@@ -52,7 +52,7 @@ class LanguageModel(nn.Module):
 
     @property
     def output(self) -> Tensor:
-        """Weights [V, d_model] of the output layer: the embedding is that too, unless it has its own."""
+        """Weights [V, d_model] of the output layer: the embedding, unless the model has a head of its own."""
         return self.embedding.weight if self.head is None else self.head
 
     @property
@@ -62,8 +62,8 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] of tokens [B, T]; with targets [B, T] the loss summed over them, in nats, float64.
 
-        A target of -100 does not count. With `documents` [B, T], numbers, attention stays within tokens of one number; positions
-        do not begin anew, for rotary ones tell distances alone.
+        A target of -100 does not count. With document numbers `documents` [B, T], attention stays within tokens of the
+        same number. Positions do not start anew, because rotary positions only encode distances.
         """
         t = tokens.shape[1]
         mask = None if documents is None else within(documents)
@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
         return summed_loss(hidden.flatten(0, 1), self.output, targets.flatten())
 
     def new_cache(self, padding: Tensor) -> Cache:
-        """Room for `context_length` tokens of a batch whose rows begin with so many padding tokens [B]."""
+        """An empty cache for `context_length` tokens of a batch whose rows begin with `padding` [B] padding tokens."""
         room = (len(padding), self.shape.n_key_heads, self.shape.context_length, self.shape.d_head)
         keys = torch.zeros(self.shape.n_layers, *room, device=padding.device)
         return Cache(keys, torch.zeros_like(keys), padding)
@@ -85,9 +85,7 @@ class LanguageModel(nn.Module):
         cos, sin = self.cos[position][:, None], self.sin[position][:, None]  # (b, 1, t, d_head)
         seen = torch.arange(int(index[-1]) + 1, device=tokens.device)  # (s)
         mask = (seen[None, None] <= index[None, :, None]) & (seen[None, None] >= cache.padding[:, None, None])
-        mask = mask | (
-            seen[None, None] == index[None, :, None]
-        )  # padding sees itself: an empty softmax is not a number
+        mask = mask | (seen[None, None] == index[None, :, None])  # padding sees itself, because an empty softmax is NaN
         hidden = self._blocks(tokens, cos, sin, cache, mask[:, None])
         cache.length += tokens.shape[1]
         return F.linear(hidden[:, -1], self.output)
@@ -116,7 +114,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention over the sequence axis, positions rotated into queries and keys; several queries may share a key."""
+    """Causal attention over the sequence axis, with rotary positions in queries and keys; queries may share a key."""
 
     def __init__(self, shape: Model):
         super().__init__()
@@ -161,12 +159,12 @@ class SwiGLU(nn.Module):
 
 
 def within(documents: Tensor) -> Tensor:
-    """What each token of documents [B, T] may look at, [B, 1, T, T]: itself and those before it of the same number."""
+    """Attention mask [B, 1, T, T] of documents [B, T]: a token sees itself and earlier tokens of the same number."""
     return (documents[:, None, :, None] == documents[:, None, None, :]).tril()
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention over [B, H, T, d_head] written out, causal without a mask of what is looked at; the softmax in float32."""
+    """Attention over [B, H, T, d_head] in plain operations, causal if no mask is given; the softmax is in float32."""
     t = q.shape[-2]
     if mask is None:
         mask = torch.ones(t, t, dtype=torch.bool, device=q.device).tril()
@@ -185,8 +183,9 @@ def rotary_tables(length: int, d_head: int, theta: float, scaling: RopeScaling |
 
 
 def scaled(frequency: Tensor, scaling: RopeScaling) -> Tensor:
-    """Llama 3.1's frequencies for a longer context: what turns more than `high_freq_factor` times within the original context
-    stays, what turns less than `low_freq_factor` times is slower by `factor`, and between the two it is a mean of both."""
+    """Llama 3.1's frequencies for a longer context. One that turns more than `high_freq_factor` times within the
+    original context stays, one that turns fewer than `low_freq_factor` times is divided by `factor`, and those between
+    are a weighted mean of both."""
     turns = scaling.original_context * frequency / (2 * math.pi)
     share = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     share = share.clamp(0.0, 1.0)

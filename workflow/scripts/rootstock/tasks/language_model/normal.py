@@ -1,4 +1,4 @@
-"""Spellings of one training of a language model, and the form that names it. Light: no torch."""
+"""The normal form of a language model's spec: different spellings of one training get the same. Light: no torch."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from ...study.spec import renewed
 from .settings import TARGETS, Training
 from .specs import BaseSpec, FinetuneSpec
 
-MEASURED = ("precision", "mask_documents")  # how a model is read, be it trained or only measured
+MEASURED = ("precision", "mask_documents")  # these count even if a model is only measured
 
 
 def normalised(spec: BaseSpec | FinetuneSpec) -> BaseSpec | FinetuneSpec:
-    """The form of a spec in which what changes no weight is absent.
+    """The spec without what changes no weight.
 
-    Not a spelling of the other, though it looks so: `wsd` that decays over all steps and `linear`. The share is one of all
-    steps, warm-up included, so the two rates differ by a factor of (steps - warm-up) / steps.
+    `wsd` that decays over all steps looks like `linear` but is another training: its share is one of all steps, warm-up
+    included, so the two rates differ by a factor of (steps - warm-up) / steps.
     """
     if isinstance(spec, FinetuneSpec) and not spec.trains:
         return spec

@@ -1,4 +1,4 @@
-"""Biomedical prose from the ontologies: a term and its definition a document."""
+"""Biomedical prose from the ontologies: one document per term, with its definition."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from .dataset import ONTOLOGIES, Document
 
 
 def read_ontology(domain: str) -> Iterator[Document]:
-    """`label: definition` of every living term of a domain, in the order of the file.
+    """`label: definition` of every term in use of a domain, in the order of the file.
 
-    The key by which documents are split is the definition: two ontologies often share one under two labels.
+    Documents are split by their definition, because two ontologies often share one under two labels.
     """
     for term in read_terms(ONTOLOGIES[domain], "requirements-language_model.txt"):
         definition = " ".join(term.definition.split())

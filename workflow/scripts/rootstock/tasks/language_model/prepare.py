@@ -1,6 +1,6 @@
-"""Text becomes tokens, once for all trainings: documents split, a tokenizer trained, shards written in parallel.
+"""Turn text into tokens, once for all trainings: split documents, train a tokenizer, write shards in parallel.
 
-Killed and run again, it keeps the shards that are whole and belong to the same text and tokenizer.
+After a kill, the next run keeps the shards that are whole and belong to the same text and tokenizer.
 """
 
 import json
@@ -25,13 +25,14 @@ from .text import documents, split_of
 from .tokenizer import given_tokenizer, load_tokenizer, train_tokenizer
 
 SHARD_CHARACTERS = 8_000_000
-TOKENIZER_CHARACTERS = 100_000_000  # a BPE learns nothing more from more text than this
+TOKENIZER_CHARACTERS = 100_000_000  # a BPE learns nothing more from text beyond this
 
 Shard = tuple[str, str, str, list[str]]  # domain, split, name, texts
 
 
 def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-    """Write tokenizer and shards into `folder`, `manifest.json` last; `Refusal` where the text is not the planned one."""
+    """Write tokenizer and shards into `folder`, `manifest.json` last. Raise `Refusal` where the text has changed or a
+    split is empty."""
     check = partial(_check_unchanged, spec, Fingerprints())
     check()
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def prepare(spec: PreparedSpec, folder: Path, run: Run, say: Callable[[str], Non
 
 
 def _check_unchanged(spec: PreparedSpec, fingerprints: Fingerprints) -> None:
-    """`Refusal` where a file is not what it was when the spec was made: its tokens would bear the name of others."""
+    """Raise `Refusal` where a file changed since the spec was made: its tokens would get another text's name."""
     files = files_by_domain(Path(spec.path)) if spec.path else {}
     for domain, planned in (spec.content or {}).items():
         if fingerprints.of(files.get(domain, [])) != planned:
@@ -64,16 +65,16 @@ def _check_unchanged(spec: PreparedSpec, fingerprints: Fingerprints) -> None:
 
 
 def _tokenizer(spec: PreparedSpec, folder: Path, check: Callable[[], None]) -> Path:
-    """The tokenizer that was given, or a BPE of the train part; what lies there from an interrupted run is kept.
+    """The given tokenizer, or a BPE trained on the train split; a BPE from an interrupted run is kept.
 
-    Which text it was trained on is what the folder is named by, so none is written of a text that changed meanwhile.
-    Shards say themselves which text they are of.
+    The folder's name stands for the text that the BPE was trained on, so none is written if the text changed meanwhile.
+    Shards record their own text.
     """
     file = folder / "tokenizer.json"
     if spec.tokenizer_path is not None:
         write_atomically(file, given_tokenizer(tokenizer_files(spec.tokenizer_path)).encode())
     elif not file.exists():
-        assert spec.vocab_size is not None  # it stands where no tokenizer is given
+        assert spec.vocab_size is not None  # set if no tokenizer is given
         texts = (d.text for name in spec.domains for d in documents(spec, name) if split_of(d, spec.split) == "train")
         trained = train_tokenizer(_limited(texts), spec.vocab_size).to_str(pretty=True)
         check()
@@ -108,7 +109,7 @@ def _shards(spec: PreparedSpec) -> Iterator[Shard]:
 
 
 def _in_parallel(folder: Path, shards: Iterator[Shard], tokenizer: Path) -> Iterator[tuple[Shard, dict]]:
-    """Each shard with its description, in order; as many at work as this process has cores, so memory stays small."""
+    """Yield each shard with its description, in order. At most two shards per core are submitted, to save memory."""
     workers = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")  # a fork would inherit the tokenizer library's threads
     with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:

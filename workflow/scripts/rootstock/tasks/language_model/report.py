@@ -24,7 +24,7 @@ LOSS = Measure(
 
 
 def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The result columns of one branch: loss on every text before (`base_`) and after, in nats a token."""
+    """The result columns of one branch: loss on every text before (`base_`) and after, in nats per token."""
     values = {f"base_loss_{name}": measured["loss"] for name, measured in metrics["base"].items()}
     values |= {f"loss_{name}": measured["loss"] for name, measured in metrics["test"].items()}
     values |= {f"test_tokens_{name}": measured["tokens"] for name, measured in metrics["test"].items()}
@@ -32,8 +32,8 @@ def result_columns(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def question(summary: pd.DataFrame) -> Question | None:
-    """Does a branch model its own domain better than its trunk, and than the trunk continued on all text? None asks without
-    branches."""
+    """Does a branch model its own domain better than its trunk, and than the trunk continued on all text? None if there
+    are no branches."""
     branches = branches_of(summary)
     if branches.empty:
         return None
@@ -64,7 +64,7 @@ def render(summary: pd.DataFrame, baselines: list[dict[str, Any]]) -> str:
 
 
 def draw(summary: pd.DataFrame, path: Path) -> None:
-    """How much a branch gains on its own domain: a row a setting, a dot a domain, a bar for the mean."""
+    """How much a branch gains on its own domain: one row per setting, one dot per domain, a line for the mean."""
     rows = []
     branches = branch_table(summary)
     for key, group in branches.groupby([name for name in SETTINGS if name in branches], sort=False, dropna=False):

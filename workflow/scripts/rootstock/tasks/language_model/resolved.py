@@ -1,4 +1,4 @@
-"""Training settings of a trunk and a branch with all that is not given filled in. Light: no torch."""
+"""Training settings of a trunk and a branch, with everything filled in that a study does not give. Light: no torch."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def low_rank(wish: Branch) -> dict[str, Any]:
 
 
 def training_of(wish: Training) -> dict[str, Any]:
-    """Training fields with the default share of the decay where the schedule has one."""
+    """Training fields, with the default share of the decay if the schedule has one."""
     values = {name: getattr(wish, name) for name in Training.model_fields}
     if wish.schedule == "wsd" and wish.decay_pct is None:
         values["decay_pct"] = DECAY_PCT
@@ -26,7 +26,7 @@ def training_of(wish: Training) -> dict[str, Any]:
 
 
 def branch_training(request: Asked) -> Training:
-    """The branch's own training settings over the trunk's; a cool-down ends at a learning rate of 0 unless told otherwise."""
+    """The branch's own training settings over the trunk's. By default a cool-down ends at a learning rate of 0."""
     base, wish = request.base, request.wish
     if wish.mode == "cool_down":
         base = base.model_copy(update={"schedule": "linear", "decay_pct": None})

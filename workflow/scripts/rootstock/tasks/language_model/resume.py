@@ -9,10 +9,11 @@ Spec = BaseSpec | FinetuneSpec
 
 
 def resumed(before: Spec, place: Place, changes: dict[str, int]) -> Resumption:
-    """The spec to train on with.
+    """Return the spec with which the training continues. Raise `Refusal` where nothing is left to train or the warm-up
+    is longer than the training.
 
-    A budget that a straight training would have passed on its way, at this very state, needs no mark in the spec: it is
-    that training. Any other change is a new spec that names where it was resumed.
+    If an uninterrupted training of the new budget passes through this very state, the spec is that training's and needs
+    no mark. Any other change gives a new spec, which records where it was resumed.
     """
     spec = before.model_copy(update=changes)
     if spec.max_steps <= place.step and (changes or place.is_finished):
@@ -31,13 +32,13 @@ def resumed(before: Spec, place: Place, changes: dict[str, int]) -> Resumption:
 
 
 def _is_on_the_way(before: Spec, changes: dict[str, int], place: Place) -> bool:
-    """Whether a straight training of the new budget stands, at this step, exactly where this one does."""
+    """Whether an uninterrupted training of the new budget has exactly this state at this step."""
     begun = before.resumed_from or NOT_RESUMED
     whole = begun.step - begun.batch + (place.epoch - begun.epoch) * before.eval_every + place.batch == place.step
     ends = (before.max_steps, changes.get("max_steps", before.max_steps))
     is_evaluated = not any(
         steps % before.eval_every for steps in ends
-    )  # at both ends, or the task takes them for two trainings
+    )  # at both ends, otherwise `budget` takes them for two trainings
     return set(changes) == {"max_steps"} and before.schedule == "constant" and whole and is_evaluated
 
 

@@ -24,8 +24,8 @@ class Sampling(Section):
 
 
 def penalised(logits: Tensor, rows: list[list[int]], settings: Sampling) -> Tensor:
-    """Logits [B, V] where each token that its row holds already, prompt included, is divided by the penalty if it is above 0,
-    else multiplied (Keskar et al. 2019)."""
+    """Logits [B, V] with the penalty on each token that its row already holds, prompt included: a logit above 0 is
+    divided by it, any other multiplied (Keskar et al. 2019)."""
     if settings.repetition_penalty == 1:
         return logits
     logits = logits.clone()
@@ -38,12 +38,13 @@ def penalised(logits: Tensor, rows: list[list[int]], settings: Sampling) -> Tens
 
 def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
     """Probabilities [B, V] of the next token from logits [B, V]. Temperature first, then top-k, then top-p, which keeps
-    the smallest set of likeliest tokens that reaches top_p (Holtzman et al. 2020); what is left is scaled to 1.
+    the smallest set of likeliest tokens that reaches top_p (Holtzman et al. 2020); these are scaled to sum to 1.
     """
     if settings.temperature == 0:
         return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
     logits = logits.double()
-    logits = (logits - logits.max(1, keepdim=True).values) / settings.temperature  # else a tiny one gives infinities
+    # The largest logit becomes 0, because a tiny temperature would make it infinite.
+    logits = (logits - logits.max(1, keepdim=True).values) / settings.temperature
     sorted_logits, order = logits.sort(dim=1, descending=True, stable=True)
     if settings.top_k:
         sorted_logits[:, settings.top_k :] = -torch.inf
@@ -55,7 +56,7 @@ def probabilities(logits: Tensor, settings: Sampling) -> Tensor:
 
 
 def draw(chances: Tensor, generators: list[torch.Generator]) -> list[int]:
-    """A token for each row of [B, V], each from a generator of its own: a row does not depend on its neighbours."""
+    """A token for each row of `chances` [B, V]. Each row has its own generator and does not depend on the others."""
     return [
         int(torch.multinomial(row, 1, generator=generator))
         for row, generator in zip(chances.cpu(), generators, strict=True)

@@ -52,7 +52,7 @@ def sections(material: Material) -> list[Section]:
 
 
 def levels(branches: pd.DataFrame) -> list[tuple[str, float]]:
-    """Losses that know no share of a domain's text: means over domains."""
+    """Losses that do not depend on the share of a domain's text: means over domains."""
     means = branches.groupby("domain")[["trunk", "continued"]].mean().mean().dropna()
     return [(SIDES[str(side)], float(loss)) for side, loss in means.items()]
 
@@ -78,7 +78,7 @@ def beside_trunk(branches: pd.DataFrame, material: Material) -> list[Figure]:
 
 
 def by_domain(branches: pd.DataFrame, material: Material) -> list[Figure]:
-    """Loss of the trunk and of each domain's branch on each text; absent with one domain."""
+    """Loss of the trunk and of each domain's branch on each text; absent if there is only one domain."""
     if branches.empty:
         return []
     label, rows = _chosen(branches, material)
@@ -100,7 +100,7 @@ def by_domain(branches: pd.DataFrame, material: Material) -> list[Figure]:
 
 
 def trunk_budgets(summary: pd.DataFrame) -> list[Figure]:
-    """Loss on all text by the tokens that trunk and cool-down saw; absent with one budget."""
+    """Loss on all text against the tokens that trunk and cool-down saw; absent if there is only one budget."""
     apart = ("base_max_steps", "base_seed")
     trunks, cooled = (
         summary.assign(called=trunk_names(summary, apart)).drop_duplicates("base_hash"),
@@ -118,7 +118,8 @@ def trunk_budgets(summary: pd.DataFrame) -> list[Figure]:
 
 
 def branch_budgets(branches: pd.DataFrame, question: Question | None) -> list[Figure]:
-    """Loss of branches on their own domain by the tokens of the branch, and by those of its trunk; absent where a study has one."""
+    """Loss of branches on their own domain against the tokens of the branch, and against those of its trunk; a figure
+    is absent if its budget is not swept."""
     found = []
     for column, prefix, words in (("max_steps", "", "branch"), ("base_max_steps", "base_", "trunk")):
         if question is None or branches.empty or column not in question.settings:
@@ -141,7 +142,7 @@ def branch_budgets(branches: pd.DataFrame, question: Question | None) -> list[Fi
 
 
 def _budgets(name: str, title: str, points: pd.DataFrame, caption: str, label_x: str, label_y: str) -> list[Figure]:
-    """A line of mean, lowest and highest loss for each `line` of the points; absent where each has one x."""
+    """Mean, lowest and highest loss for each `line` of the points; absent if every line has a single x."""
     by = points.groupby(["line", "x"], sort=False)["loss"].agg(mean="mean", low="min", high="max").reset_index()
     lines = {str(line): rows.sort_values("x", ignore_index=True) for line, rows in by.groupby("line", sort=False)}
     if all(len(rows) < 2 for rows in lines.values()):
@@ -156,10 +157,10 @@ def _budgets(name: str, title: str, points: pd.DataFrame, caption: str, label_x:
 
 
 def against_tokens(material: Material) -> list[Figure]:
-    """Validation loss by tokens seen: trunks with their cool-downs on all text, branches on their own domain."""
+    """Validation loss against tokens seen: trunks with their cool-downs on all text, branches on their own domain."""
     plan, rows = material.plan, material.summary.assign(trunk=trunk_names(material.summary, ("base_seed",)))
     called = _called(rows, material)
-    shorter = {training.continues for training in plan.bases.values()}  # a longer trunk shows what they saw
+    shorter = {training.continues for training in plan.bases.values()}  # the curve of a longer trunk contains theirs
     histories = {str(name): history_of_base(str(name)) for name in rows["base_hash"].unique()}
     trunks = rows[~rows["base_hash"].isin(shorter)].drop_duplicates("trunk").to_dict("records")
     panels = {
@@ -181,7 +182,8 @@ def against_tokens(material: Material) -> list[Figure]:
 
 
 def _called(rows: pd.DataFrame, material: Material) -> dict[str, tuple[str, str]]:
-    """By path of a fine-tune: what it learned from, and what it is called there; of several seeds the first."""
+    """By path of each fine-tune that is drawn: the text that it learned from, and its name. Of several seeds, the first
+    is drawn."""
     cooled, question = cool_downs_of(rows, ("base_seed",)), material.question
     labels = dict(zip(cooled["path"], cooled["called"], strict=True))
     for setting, group in settings_of(branches_of(rows[rows["mode"] != UNTRAINED]), question) if question else ():
@@ -192,8 +194,8 @@ def _called(rows: pd.DataFrame, material: Material) -> dict[str, tuple[str, str]
 
 
 def _went_on(experiment: Experiment, trunk: Any, before: History) -> pd.DataFrame:
-    """The curve of a fine-tune from where its trunk's kept weights stood, which is its first point where both were evaluated
-    on the same text."""
+    """The curve of a fine-tune, which begins at the tokens that its trunk's kept weights have seen. If both were
+    evaluated on the same text, the loss of those weights is its first point."""
     spec: Any = experiment.spec
     begun = _million(trunk)(before.kept) if before.kept else 0.0
     own = _million(spec)
@@ -210,7 +212,7 @@ def _million(spec: Any) -> Callable[[int], float]:
 
 
 def branch_losses(branches: pd.DataFrame, question: Question | None, sizes: dict[str, dict[str, int]]) -> list[Table]:
-    """A row a domain and setting: its loss by trunk, trunk continued and branch; means over seeds."""
+    """One row per domain and setting: the loss of trunk, trunk continued and branch; means over seeds."""
     if question is None or branches.empty:
         return []
     keys = [name for name in setting_columns(branches, question) if branches[name].nunique(dropna=False) > 1]
@@ -235,7 +237,7 @@ def branch_losses(branches: pd.DataFrame, question: Question | None, sizes: dict
 
 
 def trunk_losses(summary: pd.DataFrame, sizes: dict[str, dict[str, int]]) -> Table:
-    """A row a text and trunk or cool-down; means over seeds."""
+    """One row per text and trunk or cool-down; means over seeds."""
     bits, cooled = bits_a_byte(summary, sizes), cool_downs_of(summary, ("base_seed",))
     trunks = trunk_names(summary, ("base_seed",))[~summary.duplicated("base_hash")]
     models = [(trunks, "base_loss_"), (cooled["called"], "loss_")]
@@ -261,7 +263,7 @@ def trunk_losses(summary: pd.DataFrame, sizes: dict[str, dict[str, int]]) -> Tab
 
 
 def _chosen(branches: pd.DataFrame, material: Material) -> tuple[str, pd.DataFrame]:
-    """The setting that the answer speaks of and its branches; where none is chosen, the last one with the most domains."""
+    """The setting that the page's answer is about, with its branches; by default the last one with the most domains."""
     groups = settings_of(branches, material.question)
     wanted = material.chosen.setting if material.chosen else None
     setting, rows = max(

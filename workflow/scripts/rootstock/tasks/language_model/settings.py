@@ -80,7 +80,7 @@ class Data(Section):
 
 
 class Training(Optimisation):
-    """What pretraining and fine-tuning have in common."""
+    """Settings that pretraining and fine-tuning share."""
 
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for matrices, with AdamW for the rest")
     lr: Positive = Field(1e-3, description="learning rate at its peak")
@@ -108,7 +108,7 @@ class Training(Optimisation):
     )
 
 
-# The order of their columns in summary.csv; what is not named here follows.
+# The fields that come first among the columns of summary.csv, in this order; the others follow.
 FIRST_COLUMNS = (
     "optimizer", "lr", "weight_decay", "batch_size", "max_steps", "warmup_steps", "schedule", "decay_pct", "gradient_clip",
     "eval_every", "eval_tokens", "early_stopping_patience",
@@ -117,7 +117,7 @@ TRAINING_COLUMNS = tuple(dict.fromkeys((*FIRST_COLUMNS, *Training.model_fields))
 
 
 class Shape(Section):
-    """A decoder-only transformer as it is made here; its vocabulary is the tokenizer's."""
+    """The shape of a decoder-only transformer with new weights; its vocabulary is the tokenizer's."""
 
     d_model: Count = Field(384, description="width of the residual stream")
     n_heads: Count = Field(8, description="attention heads; d_model / n_heads must be even")
@@ -127,7 +127,7 @@ class Shape(Section):
 
 
 class RopeScaling(Section):
-    """How rotary positions were stretched beyond the context that a model learned first (rope_type llama3)."""
+    """How rotary positions were stretched beyond a model's original context (rope_type llama3)."""
 
     factor: Positive
     low_freq_factor: Positive
@@ -136,9 +136,9 @@ class RopeScaling(Section):
 
 
 class Model(Shape):
-    """The same with what only a model that began as another can have."""
+    """A shape with fields that only a model with pretrained weights can have."""
 
-    n_kv_heads: Annotated[Count | None, Introduced(None)] = None  # heads of keys and values; None: a key a query
+    n_kv_heads: Annotated[Count | None, Introduced(None)] = None  # heads of keys and values; None: one per query head
     head_width: Annotated[Count | None, Introduced(None)] = None  # None: d_model / n_heads
     is_tied: Annotated[bool, Introduced(True)] = True  # whether the embedding is the output layer too
     norm_epsilon: Annotated[Float, Introduced(1e-5)] = 1e-5
@@ -156,7 +156,7 @@ class Model(Shape):
 
 
 class Base(Training, Shape):
-    """The trunk: pretrained on all domains, from new weights or from those of a model that there is."""
+    """The trunk: pretrained on all domains, from new weights or from those of an existing model."""
 
     start_from: PathText | None = Field(
         None,
@@ -169,7 +169,7 @@ class Base(Training, Shape):
 
 
 class Branch(Section):
-    """What only a fine-tune has."""
+    """Settings that only a fine-tune has."""
 
     mode: Mode = Field(
         "full_fine_tuning",
@@ -195,4 +195,4 @@ class Branch(Section):
 
 
 class Finetune(optional(Training, "null: as the base has it", ("seed",)), Branch):
-    """A branch of the trunk. A value not given is the trunk's."""
+    """A branch of the trunk. A value that is not given is that of the trunk."""

@@ -1,8 +1,8 @@
 """Tokens on disk: shards that are mapped into memory, each with an index of its documents; documents as one stream.
 
-A shard is `<domain>-<split>-<number>` with `.tokens` (uint16 or uint32), `.index` (int64: where each document begins, and the
-end) and, written last, `.json` that says of which text and tokenizer it is. All processes map the same file. Text is prepared
-by as many processes as there are cores, so torch, slow to load, is not imported here.
+A shard is `<domain>-<split>-<number>` with `.tokens` (uint16 or uint32), `.index` (int64: where each document begins,
+and the end) and, written last, `.json`, which names its text and tokenizer. All processes map the same file. One
+process per core prepares text, so torch, which is slow to load, is not imported here.
 """
 
 import json
@@ -21,7 +21,7 @@ from ...study.problems import Refusal
 from .settings import SPLITS
 from .tokenizer import end_of_text, load_tokenizer
 
-TEXTS_AT_ONCE = 64  # while a text is encoded, a token takes a hundred bytes
+TEXTS_AT_ONCE = 64  # to save memory: while a text is encoded, a token takes a hundred bytes
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Prepared:
         return sum(shard["documents"] for shard in self.manifest["domains"][domain][split])
 
     def stream(self, domains: Sequence[str], split: str, share: float = 1.0, seed: int = 0) -> "TokenStream":
-        """All documents of some domains and a split, or a seeded `share` of each domain's: at least one document,
-        and a larger share contains a smaller one."""
+        """All documents of these domains in a split, or a seeded `share` of each domain's. A share has at least one
+        document, and a larger share contains a smaller one."""
         pieces = []
         for domain in domains:
             shards = [self._open(shard["name"]) for shard in self.manifest["domains"][domain][split]]
@@ -62,7 +62,8 @@ class Prepared:
 
 
 def open_prepared(folder: str | Path) -> Prepared:
-    """A prepared folder whose tokenizer is the one its shards were made with, and whose files have the right sizes."""
+    """Open a prepared folder. Raise `Refusal` where the tokenizer is not that of its shards, or a file has another size
+    than recorded."""
     folder = Path(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -82,14 +83,14 @@ def open_prepared(folder: str | Path) -> Prepared:
 
 
 def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path) -> dict[str, Any]:
-    """Tokenise `texts` into a shard, unless that very shard is there; its description. Runs in a process of its own."""
+    """Tokenise `texts` into a shard, unless that very shard exists; return its description. Runs in its own process."""
     identity = {"text": sha256_text("\0".join(texts)), "tokenizer": sha256_file(tokenizer_path)}
     try:
         described = json.loads((folder / f"{name}.json").read_text())
         if described["made_of"] == identity and "bytes" in described:
             return described
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not whole: made now
+        pass  # missing or incomplete, so it is made now
     tokenizer = _tokenizer(tokenizer_path, identity["tokenizer"])
     end = end_of_text(tokenizer)
     kind, encoded = token_type(tokenizer.get_vocab_size()), []
@@ -108,7 +109,7 @@ def write_shard(folder: Path, name: str, texts: list[str], tokenizer_path: Path)
 
 @lru_cache(maxsize=1)
 def _tokenizer(file: Path, sha256: str) -> Tokenizer:
-    """That of a file with this content, once a process: of each that is dropped its library keeps a few MB."""
+    """The tokenizer of a file with this sha256, loaded once per process: each one that is dropped leaks a few MB."""
     return load_tokenizer(file)
 
 
@@ -117,14 +118,14 @@ def token_type(vocab_size: int) -> type:
 
 
 class TokenStream:
-    """Documents one after the other, each ended by its end-of-text token, without an end: the last is followed by the first."""
+    """An endless stream of documents, each ended by its end-of-text token. After the last document comes the first."""
 
     def __init__(self, pieces: list[np.ndarray]):
         self.pieces = pieces
         self.ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
 
     def __len__(self) -> int:
-        """Tokens of one round."""
+        """Tokens of one pass over all documents."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def read(self, start: int, length: int) -> np.ndarray:
@@ -147,7 +148,7 @@ class TokenStream:
 
 
 def _chosen(count: int, share: float, seed: int) -> np.ndarray | None:
-    """Which documents of a domain a share means, sorted; None for all."""
+    """The documents of a domain that a share selects, sorted; None for all."""
     if share == 1.0:
         return None
     order = np.random.default_rng(seed).permutation(count)

@@ -12,7 +12,7 @@ from .settings import Mode, Model, Target, Training
 BETAS = (0.9, 0.95)  # a shorter memory of squared gradients than AdamW's default: usual where batches are noisy
 
 
-LORA = ("rank", "alpha", "targets")  # what only this mode has
+LORA = ("rank", "alpha", "targets")  # fields that only mode lora has
 
 
 class TextIdentity(Section):
@@ -28,14 +28,14 @@ class TextIdentity(Section):
 
 
 class PreparedSpec(TextIdentity):
-    """The same, and where it lies now."""
+    """A text's identity, and where its files lie now."""
 
     path: str | None = None
     tokenizer_path: str | None = None
 
 
 class ResumedFrom(Section):
-    """Where a training with changed settings began: not at its start but in the middle of another one."""
+    """Where a training with changed settings began: in the middle of another one."""
 
     hash: str  # of the training that it continues
     step: int
@@ -48,7 +48,7 @@ NOT_RESUMED = ResumedFrom(hash="", step=0, samples=0, epoch=1, batch=0)
 
 
 class Pretrained(Section):
-    """The model whose weights a trunk begins with, by the content of its folder."""
+    """The model whose weights a trunk starts from, by the content of its folder."""
 
     content: str
     folder: Annotated[str | None, Whereabouts()] = None
@@ -129,7 +129,7 @@ def _course(training: Training, resumed_from: ResumedFrom | None) -> Course:
 
 
 def seen_until(spec: BaseSpec | FinetuneSpec, epoch: int) -> tuple[int, int]:
-    """Steps, and windows of text, until the end of a stretch that the engine's loop calls an epoch."""
+    """Steps and windows of text until the end of an epoch of the engine's loop, which is a stretch of steps."""
     begun = spec.resumed_from or NOT_RESUMED
     first = begun.step - begun.batch
     step = min(first + (epoch - begun.epoch + 1) * spec.eval_every, spec.max_steps)

@@ -1,4 +1,4 @@
-"""Which pretrained model a trunk begins with, and what it must go with. Light: no torch."""
+"""The pretrained model that a trunk starts from, and settings that must fit it. Light: no torch."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ KEY = "base.start_from"
 
 
 def model_of(base: Base) -> Model | None:
-    """The shape of a trunk: as its settings say, or that of the model it begins with; None where that has a fault."""
+    """The shape of a trunk: that of its settings, or of the model it starts from; None if that model has a fault."""
     if base.start_from is None:
         return Model(**_shape_settings(base))
     folder = folder_of(base.start_from)
@@ -24,7 +24,7 @@ def model_of(base: Base) -> Model | None:
 
 
 def check_start(base: Base, problems: Problems) -> None:
-    """Report what keeps `base.start_from` from being continued, and settings of a shape that is not that model's."""
+    """Report what keeps `base.start_from` from being continued, and settings that differ from that model's shape."""
     if base.start_from is None:
         if not base.max_steps:
             problems.add(
@@ -43,8 +43,10 @@ def check_start(base: Base, problems: Problems) -> None:
 def pretrained(
     base: Base, given: str | None, tokenizer: str | None, fingerprints: Fingerprints, problems: Problems
 ) -> Pretrained | None:
-    """The identity of the model that a trunk begins with, which has no fault; None where it begins anew. The text's tokenizer, by
-    its path as it is `given` and its content, must be that model's."""
+    """The identity of the model, known to be without fault, that a trunk starts from; None if its weights are new.
+
+    Report a tokenizer of the text that is not that model's: `given` is its path, `tokenizer` its fingerprint.
+    """
     if base.start_from is None:
         return None
     folder = folder_of(base.start_from)

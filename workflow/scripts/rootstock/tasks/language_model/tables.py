@@ -17,8 +17,8 @@ SETTINGS = ("mode", "target_data_pct", "trained_layers", "rank", "alpha", "targe
 
 
 def branches_of(summary: pd.DataFrame) -> pd.DataFrame:
-    """The branches, with their loss on their own domain (`branch`), that of their trunk, and that of the trunk continued on
-    all text for as many tokens at the same learning rates (`continued`; NaN where the study has none)."""
+    """The branches, with their loss on their own domain (`branch`), that of their trunk (`trunk`), and that of the
+    trunk continued on all text for as many tokens at the same learning rates (`continued`; NaN if there is none)."""
     is_branch = summary["mode"] != COOL_DOWN
     branches = summary[is_branch]
     same = [name for name in SAME_COURSE if name in summary]
@@ -33,9 +33,9 @@ def branches_of(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def branch_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a branch: its loss, its trunk's, and that of the trunk continued on all text for as many tokens.
+    """One row per branch: its loss, its trunk's, and that of the trunk continued on all text for as many tokens.
 
-    With several seeds a value is the mean over them.
+    With several seeds, a value is the mean over them.
     """
     branches = branches_of(summary)
     table = branches.reindex(columns=["domain", *SETTINGS, "trunk", "continued", "branch"])
@@ -47,7 +47,7 @@ def branch_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row a trunk and a row a cool-down of it, a column a text; means over seeds."""
+    """One row per trunk and per cool-down, one column per text; means over seeds."""
     texts = [name.removeprefix("base_loss_") for name in columns_of(summary) if name.startswith("base_loss_")]
     rows = [
         {
@@ -64,7 +64,7 @@ def cool_down_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own(branches: pd.DataFrame, values: pd.DataFrame, prefix: str) -> pd.Series:
-    """For each branch the value of its own domain: of `values`, a row a branch, a column a text with `prefix` before."""
+    """For each branch, the value of its own domain in `values`: one row per branch, one column per `prefix` + text."""
     own = [
         value[f"{prefix}{domain}"] for domain, value in zip(branches["domain"], values.to_dict("records"), strict=True)
     ]
@@ -72,7 +72,7 @@ def _own(branches: pd.DataFrame, values: pd.DataFrame, prefix: str) -> pd.Series
 
 
 def tokens_of(summary: pd.DataFrame, prefix: str = "") -> pd.Series:
-    """Million tokens that each training of the rows was to see; `base_` for their trunks'."""
+    """Million tokens in the budget of each row's training, or with prefix `base_` of its trunk."""
     return summary[f"{prefix}max_steps"] * summary[f"{prefix}batch_size"] * summary["base_context_length"] / 1e6
 
 
@@ -83,7 +83,7 @@ def texts_of(summary: pd.DataFrame) -> list[str]:
 
 
 def trunk_names(summary: pd.DataFrame, apart: tuple[str, ...] = ()) -> pd.Series:
-    """What the trunk of each row is called: by the settings in which trunks differ, but for those set `apart`."""
+    """The name of each row's trunk, from the settings in which trunks differ, except those in `apart`."""
     settings = [name for name in columns_of(summary) if name.startswith(("base_", "data_"))]
     settings = [name for name in settings if name not in ("base_hash", *apart) and not name.startswith("base_loss_")]
     varied = [name for name in settings if summary[name].nunique(dropna=False) > 1]
@@ -93,14 +93,14 @@ def trunk_names(summary: pd.DataFrame, apart: tuple[str, ...] = ()) -> pd.Series
 
 
 def cool_downs_of(summary: pd.DataFrame, apart: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The cool-downs, with `called`: the name of the trunk, and for how many steps it was cooled down."""
+    """The cool-downs, with `called`: the name of the trunk and the number of steps of the cool-down."""
     cooled = summary.assign(trunk=trunk_names(summary, apart))[summary["mode"] == COOL_DOWN]
     called = [f"{one['trunk']}, cooled down for {one['max_steps']:g} steps" for one in cooled.to_dict("records")]
     return cooled.assign(called=called)
 
 
 def bytes_to_test(folder: Path) -> dict[str, int]:
-    """Bytes of the test set of each domain of prepared text, and of all of it; empty where they were not recorded."""
+    """Bytes of the test set of each domain of prepared text, and of all of it; empty if they were not recorded."""
     try:
         domains = read_json(folder / "manifest.json")["domains"]
         sizes = {name: sum(int(shard["bytes"]) for shard in splits["test"]) for name, splits in domains.items()}
@@ -110,9 +110,9 @@ def bytes_to_test(folder: Path) -> dict[str, int]:
 
 
 def bits_a_byte(rows: pd.DataFrame, sizes: dict[str, dict[str, int]]) -> pd.DataFrame:
-    """What a loss on each text, in nats a token, is multiplied by to have bits a byte: a row a row, a column a text.
+    """Factors that turn nats per token into bits per byte: one row per row of `rows`, one column per text.
 
-    `sizes`: by path of the experiment, the bytes of the test set of each text; what is not known is NaN.
+    `sizes` has, by path of the experiment, the bytes of the test set of each text. Without them a factor is NaN.
     """
     factors = {
         text: [

@@ -23,7 +23,7 @@ from .start import model_of, pretrained
 
 NETWORK = Source(Path(__file__).with_name("model.py"), ("LanguageModel",))
 UPDATES = Source(Path(__file__).parents[2] / "engine/low_rank.py")
-# Rewritten since without another logit: grouped queries, heads of their own, rotary positions, the loss in chunks, documents apart.
+# Rewrites that changed no logit: grouped queries, own output layer, rotary positions, loss in chunks, masked documents.
 SAME_CODE = {
     "87516cfb601793da": "7955dea229e1e490",
     "200ae72c62a4fa96": "27a98a65c93fef5d",
@@ -48,7 +48,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         "export": ("scope", "export"),
         "export_merged": ("scope", "export_merged"),
         "data_path": ("data", "path"),
-        "pretrained": ("base", "start_from"),  # start_from is a checkpoint, for the scripts
+        "pretrained": ("base", "start_from"),  # in the scripts, start_from is a checkpoint
     }
     unit_help = {"domain": "what the branch is about; not given for a cool_down, which continues with all text"}
 
@@ -56,7 +56,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return dataset.complete_data(data, key, problems)
 
     def complete_scope(self, scope: Scope, data: Data, key: str, problems: Problems) -> Scope:
-        """With every domain of the data where the study names none."""
+        """The scope, with every domain of the data if the study names none."""
         there = data.domains or ()
         for name in scope.domains or ():
             if there and name not in there:
@@ -64,14 +64,14 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return scope.model_copy(update={"domains": tuple(dict.fromkeys(scope.domains or there))})
 
     def units(self, scope: Scope, problems: Problems) -> list[Unit]:
-        """The trunk's own text, then a unit a domain."""
+        """The trunk's own text, then one unit per domain."""
         return [Unit(GENERAL), *(Unit(name, {"domain": name}) for name in scope.domains or ())]
 
     def any_unit(self, scope: Scope) -> list[Unit]:
         return [Unit(GENERAL)]
 
     def unit_of_job(self, scope: Scope, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
-        """Its `domain`, or the trunk's own text."""
+        """The job's `domain`, or the trunk's own text."""
         given, there = values.get("domain"), scope.domains or ()
         if given is None:
             return Unit(GENERAL)
@@ -134,8 +134,8 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return normal.normalised(spec)
 
     def budget(self, spec: BaseSpec | FinetuneSpec) -> Budget | None:
-        """Exact where the learning rate does not depend on it and both trainings end with an evaluation. A patience that a
-        training is too short for is not in its spec; a longer one may have it. None of a pretrained model as it is."""
+        """Exact if the learning rate does not depend on it and both trainings end with an evaluation. Patience is left
+        out, because a training too short for it has none in its spec. None for a pretrained model as it is."""
         if not spec.max_steps:
             return None
         common = canonical(spec.model_copy(update={"max_steps": 0, "early_stopping_patience": None}))
@@ -158,7 +158,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return dataset.location(data)
 
     def settings(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec) -> Settings:
-        """The branch's under their names, the trunk's with `base_` before."""
+        """Settings of the branch under their own names, those of the trunk with the prefix `base_`."""
         own = ("mode", "domain", "target_data_pct", "trained_layers", *LORA, *TRAINING_COLUMNS)
         columns = {name: getattr(finetune, name) for name in own} | {"domain": request.unit.name}
         columns |= {f"base_{name}": getattr(base, name) for name in TRAINING_COLUMNS}
@@ -178,7 +178,8 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return f"{name}{'' if share is None else f'_pct{share:g}'}_at{settings['base_max_steps']}"
 
     def export_folder(self, request: Asked, base: BaseSpec, finetune: FinetuneSpec | None) -> str | None:
-        """A Hugging Face folder, if the study exports. Of an adapter the trunk is exported too, which it names."""
+        """A Hugging Face folder, if the study exports. The trunk is exported too, because adapters name it, unless
+        updates are merged."""
         scope = request.scope
         if not scope.export or (finetune is None and request.finetune and scope.export_merged):
             return None
@@ -195,7 +196,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
     def flat_job_of(self, base: BaseSpec) -> dict[str, Any]:
         job = {name: value for name in TRAINING_COLUMNS if (value := getattr(base, name)) is not None}
-        if base.start_from is not None:  # of the pretrained model only its content is known
+        if base.start_from is not None:  # of the pretrained model, only the content is known
             return job | {"context_length": base.model.context_length}
         return job | {name: getattr(base.model, name) for name in Shape.model_fields}
 
@@ -214,7 +215,7 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
         return dataset.passes(spec, step, data)
 
     def may_continue(self, spec: BaseSpec | FinetuneSpec, other: BaseSpec | FinetuneSpec) -> bool:
-        """Also where the spec itself says that it was resumed from the other one."""
+        """Also if the spec itself records that it was resumed from `other`."""
         begun = spec.resumed_from
         return super().may_continue(spec, other) or (begun is not None and begun.hash == digest(other))
 
@@ -223,5 +224,5 @@ class LanguageModeling(Task[Scope, Data, Base, Finetune, BaseSpec, FinetuneSpec]
 
 
 def trunk_folder(base_hash: str) -> str:
-    """The name of the folder that a trunk is exported to, which stands beside those of its branches."""
+    """The name of the folder that a trunk is exported to, beside those of its branches."""
     return f"trunk_{base_hash[:SHORT_LENGTH]}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS_AT_ONCE = 256  # of a parquet file: one row may be a book
-READ_AT_ONCE = 2**20  # bytes; else all of a row group is read, which may be the whole file
+READ_AT_ONCE = 2**20  # bytes; otherwise a whole row group is read, which may be the whole file
 
 _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 
@@ -33,7 +33,7 @@ def documents(spec: PreparedSpec, domain: str) -> Iterator[Document]:
 
 
 def read_texts(file: Path) -> Iterator[str]:
-    """The texts of one file. In a .txt an empty line ends a document. `Refusal` names file and line of a fault."""
+    """Yield the texts of one file. In a .txt, an empty line ends a document. Raise `Refusal` where a file is faulty."""
     try:
         match file.suffix:
             case ".txt":

@@ -1,4 +1,4 @@
-"""Text to token numbers and back: a byte-level BPE trained here, or a tokenizer that was given."""
+"""Text to token numbers and back: a byte-level BPE trained here, or a given tokenizer."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,9 +44,9 @@ def given_tokenizer(files: list[Path]) -> str:
 
 
 def read_tokenizer(content: str, where: str) -> Tokenizer:
-    """A tokenizer from the text of its tokenizer.json, which gives one text the same tokens always, and all of them.
+    """Read a tokenizer from the text of its tokenizer.json. It always gives a text the same tokens, and all of them.
 
-    `Refusal` where it is none, has no end of text, or numbers a token beyond those that a model of so many has a row for.
+    Raise `Refusal` where it is invalid, has no token that ends a text, or has a token number beyond a model's rows.
     """
     try:
         tokenizer = Tokenizer.from_str(content)
@@ -55,7 +55,7 @@ def read_tokenizer(content: str, where: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if isinstance(tokenizer.model, models.BPE):
-        tokenizer.model.dropout = None  # with it (Provilkov et al. 2020) each time of reading gives other tokens
+        tokenizer.model.dropout = None  # with it (Provilkov et al. 2020), each reading gives other tokens
     end_of_text(tokenizer, where)
     if (largest := max(tokenizer.get_vocab().values())) >= (count := tokenizer.get_vocab_size()):
         raise Refusal(f"{where}: numbers one of its {count} tokens {largest}; number them from 0 to {count - 1}")
@@ -78,18 +78,18 @@ def end_of_text(tokenizer: Tokenizer, where: str = "tokenizer") -> int:
 
 
 def boundary(tokenizer: str, mask_documents: bool | None) -> int | None:
-    """The token, of a tokenizer.json's text, that attention does not cross; None where it crosses documents."""
+    """The token that attention does not cross, from a tokenizer.json's text; None if attention crosses documents."""
     return end_of_text(read_tokenizer(tokenizer, "tokenizer")) if mask_documents else None
 
 
 def begin_of_text(tokenizer: Tokenizer) -> int:
-    """The number of the token that begins a document, for those who put one there; where there is none, of that which ends one."""
+    """The number of the token that begins a document for programs that add one; without one, of that which ends it."""
     found = (tokenizer.token_to_id(name) for name in KNOWN_BEGINS)
     return next((number for number in found if number is not None), end_of_text(tokenizer))
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """Token numbers of a prompt; `Refusal` names the characters that the tokenizer does not know."""
+    """Token numbers of a prompt. Raise `Refusal` with the characters that the tokenizer does not know."""
     if not is_text(prompt):
         raise Refusal(f"prompt: {prompt!r} is no text in UTF-8; write it in UTF-8")
     encoded = tokenizer.encode(prompt, add_special_tokens=False)

@@ -21,8 +21,8 @@ from .weights import pretrained_model
 
 
 def train_base(spec: BaseSpec, inputs: Inputs, context: Context) -> Outcome:
-    """Pretrain on the train part of all domains, from new weights or from a model's that there is; their val part chooses the
-    evaluation whose weights are kept."""
+    """Pretrain on the train split of all domains, from new weights or from those of an existing model. The val split
+    chooses the evaluation whose weights are kept."""
     text = open_prepared(inputs.folder)
     model = _trunk_to_begin_with(spec, text)
     if not spec.max_steps:
@@ -60,7 +60,7 @@ def measure_base(spec: FinetuneSpec, inputs: Inputs, context: Context) -> Outcom
 
 
 def load_model(content: dict[str, Any], where: str) -> LanguageModel:
-    """The transformer of a model file or checkpoint. It takes token numbers; `generate` has what makes and reads them."""
+    """The transformer of a model file or checkpoint. It takes token numbers; `generate` converts from and to text."""
 
     def build() -> LanguageModel:
         return LanguageModel(
@@ -78,7 +78,7 @@ def _trunk_to_begin_with(spec: BaseSpec, text: Prepared) -> LanguageModel:
 
 
 def _as_it_is(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Context) -> Outcome:
-    """A pretrained model as a trunk, without a step; it is measured as one."""
+    """A pretrained model as a trunk that takes no step but is measured like one that does."""
     measure = _measure(model.to(context.device), spec, text, context)
     loss = measure(text.stream(text.domains, "val"), spec.eval_tokens)["loss"]
     trained = {"step": 0, "epoch": 0.0, "loss": loss}
@@ -88,7 +88,7 @@ def _as_it_is(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Con
 
 
 def _free_what_is_trained(model: LanguageModel, spec: FinetuneSpec) -> None:
-    """Freeze the rest; the updates of lora are made here, the same for a seed."""
+    """Freeze the weights that the mode does not train. For lora, add the updates, which are equal for equal seeds."""
     if spec.trained_layers is not None:
         model.requires_grad_(False)
         for part in (*model.blocks[-spec.trained_layers :], model.norm):
@@ -112,13 +112,13 @@ def _measured_trunk(inputs: Inputs, text: Prepared, context: Context) -> tuple[L
 
 
 def _measure(model: LanguageModel, spec: BaseSpec, text: Prepared, context: Context) -> Measure:
-    """What measures a trunk as it learns."""
+    """The `Measure` of a trunk, the same as while it learns."""
     end = boundary(text.tokenizer, spec.mask_documents)
     return Measure(model, spec.model.context_length, spec.precision, context, end)
 
 
 def _measure_all(measure: Measure, text: Prepared) -> dict[str, Any]:
-    """Loss and perplexity on the test set of each domain, and of all text: the mean over all of their tokens."""
+    """Loss and perplexity on the test set of each domain and of all text; the latter is the mean over all tokens."""
     found = {domain: measure(text.stream([domain], "test")) for domain in text.domains}
     return found | {GENERAL: together(list(found.values()))}
 

@@ -1,4 +1,4 @@
-"""The weights of a pretrained Llama as those of a model of ours, in float32. They are read by safetensors: nothing is unpickled."""
+"""The weights of a pretrained Llama as those of our model, in float32. safetensors reads them: nothing is unpickled."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +16,11 @@ from .settings import Model
 from .specs import Pretrained
 from .start import KEY
 
-OF_TOKENS = ("embedding.weight", "head")  # what has a row a token
+OF_TOKENS = ("embedding.weight", "head")  # weights with one row per token
 
 
 def pretrained_model(begun: Pretrained, shape: Model, vocabulary: int) -> LanguageModel:
-    """The model of a folder that still is what it was when it was planned; its tokenizer has so many tokens."""
+    """Load the model of a folder that is unchanged since it was planned; `vocabulary` counts its tokenizer's tokens."""
     model = LanguageModel(vocabulary, shape)
     model.load_state_dict(read_weights(folder_of_start(begun), shape, vocabulary), assign=True)
     return model
@@ -31,9 +31,9 @@ def folder_of_start(begun: Pretrained) -> Path:
 
 
 def read_weights(folder: Path, shape: Model, vocabulary: int) -> dict[str, Tensor]:
-    """The weights in a folder, under our names. `Refusal` where one is not there, or not as the shape asks for it.
+    """The weights in a folder, under our names. Raise `Refusal` where one is missing or does not fit the shape.
 
-    A table of more rows than there are tokens, as many models have it for speed, is cut to them: no text names the others.
+    Many models pad their tables for speed. Rows beyond the tokens are cut off, because no text uses them.
     """
     wanted = {llama_name(name): (name, size) for name, size in sizes_of(shape, vocabulary).items()}
     found: dict[str, Tensor] = {}

@@ -1,11 +1,11 @@
-"""What a model writes after one prompt: tokens to text as they come, until its end or a stop string."""
+"""What a model writes after one prompt: tokens become text as they come, until the text's end or a stop string."""
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 
 class Written:
-    """The text after one prompt. What may be the beginning of a stop string is held back until that is known."""
+    """The text after one prompt. What may be the beginning of a stop string is held back until it is decided."""
 
     def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]):
         self.tokenizer, self.stops = tokenizer, stops
@@ -14,7 +14,7 @@ class Written:
         self.is_over = False
 
     def add(self, token: int) -> str:
-        """What the next token adds to the text, without a character that is not whole yet."""
+        """What the next token adds to the text, without a character that is not complete yet."""
         self.tokens.append(token)
         self.come += self.decoder.step(self.tokenizer, token) or ""
         end = self._end()
@@ -22,7 +22,7 @@ class Written:
         return self._until(len(self.come) - self._held() if end is None else end)
 
     def rest(self) -> str:
-        """What is left when no token follows: what was held back, and a character that never became whole."""
+        """The rest when no token follows: what was held back, and a character that never became complete."""
         if not self.is_over:
             self.come = self.tokenizer.decode(self.tokens)
         end = self._end()
@@ -42,6 +42,6 @@ class Written:
         return min((place for stop in self.stops if (place := self.come.find(stop)) >= 0), default=None)
 
     def _held(self) -> int:
-        """How many of the last characters begin a stop string."""
+        """How many of the last characters may begin a stop string."""
         sizes = (size for stop in self.stops for size in range(1, len(stop)) if self.come.endswith(stop[:size]))
         return max(sizes, default=0)
