@@ -54,7 +54,8 @@ ROOT = Path(__file__).parent.parent
 # What a shell starts in the background ignores Ctrl-C, and so does all that it starts; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-for variable in [name for name in os.environ if name.startswith("MAKE")]:  # below a `make`, another one says more
+# Below `make test ARGS=…` another `make` would say more, and take these flags for its own.
+for variable in [name for name in os.environ if name.startswith("MAKE") or name in ("ARGS", "STUDY", "CONFIG")]:
     del os.environ[variable]
 
 
