@@ -1,1 +1,1 @@
-"""How anything is trained: the loop, early stopping, metrics, devices. Knows no task."""
+"""The training engine: loop, early stopping, metrics, devices. It knows no task."""

@@ -26,8 +26,8 @@ KEPT = 2
 class Checkpoints:
     """The checkpoints of one training, in `folder`: `step_<N>.pt` and, written after it, `step_<N>.json` with its sha256.
 
-    `about` goes into both: what the training is and how it runs. Every `keep_every` steps one is also kept for good, beside the
-    folder, as `checkpoint_step_<N>.pt`.
+    `about` goes into both files: what the training is and how it runs. Every `keep_every` steps one checkpoint is also kept
+    for good, beside the folder, as `checkpoint_step_<N>.pt`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Checkpoints:
         self.store = folder.parent.parent  # no link below it is followed
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.about, self.keep_every, self.trust = about or {}, keep_every, trust
-        self.is_resumed = True  # whether the training resumes from the newest of these
+        self.is_resumed = True  # whether the training resumes from the newest checkpoint
         self.last_step, self.last_time = 0, time.monotonic()
         self.mine: list[int] = []  # steps that this training read or wrote, in that order
 
@@ -55,7 +55,7 @@ class Checkpoints:
         return by_steps or by_time or self._is_kept(step)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write one checkpoint and forget all but the last two. Sizes are those of the tensors, not of their storages."""
+        """Write one checkpoint and remove all but the last two. torch writes whole storages, so give tensors their own (`to_cpu`)."""
         content = to_bytes(state | self.about)
         file = self.folder / f"step_{step}.pt"
         write_atomically(file, content, self.store)
@@ -77,7 +77,7 @@ class Checkpoints:
         self._forget_old()
 
     def _forget_old(self) -> None:
-        """Keep the last two that this training wrote. Others count only until it wrote two: anybody can plant a high number."""
+        """Keep the last two of this process. Others count only until it has two, because anybody can plant a high step number."""
         others = [step for step in self._steps() if step not in self.mine]
         for old in others[: max(0, len(others) - KEPT + len(self.mine))]:
             self._remove(old)
@@ -91,7 +91,7 @@ class Checkpoints:
         return self.keep_every is not None and step % self.keep_every == 0
 
     def load_latest(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint of this very spec; each one that is not is named with the reason and passed over."""
+        """The newest checkpoint that `read_checkpoint` accepts; None if there is none. Each rejected one is named with the reason."""
         for step in reversed(self._steps() if self.is_resumed else []):
             try:
                 file = self.folder / f"step_{step}.pt"
@@ -104,7 +104,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove all checkpoints, whole or not: the training is kept elsewhere now."""
+        """Remove all checkpoints, whole or not: the training is in the store now."""
         try:
             remove_folder(self.folder, self.store)
         except Refusal as reason:  # the training itself is committed
@@ -135,9 +135,9 @@ def read_checkpoint(
     code: str | None = None,
     trust: str | None = None,
 ) -> dict[str, Any]:
-    """A checkpoint whose sha256 is the recorded one, of the spec and code named; `Refusal` gives the reason otherwise.
+    """Read a checkpoint. Raise `Refusal` if its sha256 is not the recorded one or it belongs to another spec or code.
 
-    Checkpoints are not signed: with `trust`, the key of `run.trust`, only what nobody else could write is read.
+    Checkpoints are not signed: with `trust`, the key of `run.trust`, only files that nobody else can write are read.
     """
     store = store or store_of(path)
     try:
@@ -154,13 +154,13 @@ def read_checkpoint(
 
 
 def _require_mine(path: Path, file: BinaryIO, trust: str | None) -> None:
-    """`Refusal` where others may have written a checkpoint, and a key says whose work is trusted."""
+    """Raise `Refusal` if there is a key to trust and others may have written the checkpoint."""
     if trust and (reason := not_mine(file)):
         raise Refusal(f"{path}: no checkpoint is signed, and run.trust: {trust} asks for that, for {reason}")
 
 
 def _require(path: Path, described: dict[str, Any], found: str, spec_hash: str | None) -> None:
-    """`Refusal` unless a checkpoint is the one described, and of the spec named."""
+    """Raise `Refusal` unless a checkpoint matches its description and the given spec."""
     if spec_hash is not None and described.get("hash") != spec_hash:
         raise Refusal(f"{path}: belongs to {described.get('hash')}, not to {spec_hash}")
     if found != described.get("sha256"):
@@ -168,14 +168,15 @@ def _require(path: Path, described: dict[str, Any], found: str, spec_hash: str |
 
 
 def _require_code(path: Path, described: dict[str, Any], code: str | None) -> None:
-    """`Refusal` where other code wrote it. An unfinished training has no result that anybody relies on, so it begins anew."""
+    """Raise `Refusal` if other code wrote it. Nobody relies on an unfinished training, so it starts again."""
     if code and described.get("code") not in (None, code):
         raise Refusal(f"{path}: of other code ({described['code']}) than is here now ({code})")
 
 
 def read_state(path: Path, trust: str | None = None) -> dict[str, Any]:
-    """A checkpoint, or the last state that the store keeps of a finished training; verified either way. With `trust`, the key
-    of `run.trust`, the latter is signed, or either only ours to write."""
+    """Read and verify a checkpoint, or the last state of a finished training in the store.
+
+    With `trust`, the key of `run.trust`, a file that others can write is rejected, unless it is a signed last state."""
     if path.name != "state.pt":
         return read_checkpoint(path, trust=trust)
     kept = StoredObject(path.parent, trust)
@@ -186,7 +187,7 @@ def read_state(path: Path, trust: str | None = None) -> dict[str, Any]:
 
 
 def load_state(kept: StoredObject, metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """Where a finished training ended, as its metadata has it; None where that is not there."""
+    """The last state of a finished training, as described by its metadata; None if it is missing or damaged."""
     with kept.opened_state(metadata) as file:
         return None if file is None else _mapping(load(file), kept.state)
 
@@ -205,8 +206,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Listen while a training runs; only a main thread can. Once asked, it listens on: Slurm tells a job and its parts, and whoever
-        hears of it twice would die of the second while it ends."""
+        """Listen while a training runs; only a main thread can. After a request it keeps listening: Slurm signals a job and its
+        steps, and the second signal would otherwise kill the process while it ends."""
         before = {}
         for number in STOP_SIGNALS:
             try:
@@ -227,7 +228,7 @@ class StopRequest:
 
 
 def to_cpu(value: Any) -> Any:
-    """Tensors of a nested state on the CPU, whole, each with a storage of its own."""
+    """A nested state with all tensors on the CPU, unsharded, each with its own storage."""
     if isinstance(value, torch.Tensor):
         return whole(value.detach()).cpu().clone()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""torch.compile, where this machine can."""
+"""torch.compile, if this machine can."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ from ..study.identity import short_digest
 from ..study.problems import Refusal
 from ..study.run import Run
 
-CACHE = Path(".rootstock/compiled")  # beside it lies what all jobs of a project have compiled
+CACHE = Path(".rootstock/compiled")  # the compiled code of a project's jobs lies beside it
 
 
 def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device) -> Run:
-    """Run settings that say whether a training of so many steps is compiled. With `auto` it is where it lasts longer than the number
-    after which compiling has saved what it costs; that follows from spec and device, so a resumed training decides the same."""
+    """Run settings that say whether a training of so many steps is compiled. With `auto` it is compiled on a CPU with a compiler
+    if it takes more steps than `repaid_after`, after which compiling has saved what it costs."""
     if run.compile != "auto":
         return run
     is_repaid = device.type == "cpu" and _compiler() is not None and repaid_after is not None and steps > repaid_after
@@ -27,15 +27,15 @@ def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """The same model, compiled; its weights stay those of `model`. `Refusal` where there is no compiler for the CPU."""
+    """Return `model` compiled; both share their weights. Raise `Refusal` if the model is on a CPU without a compiler."""
     on_cpu = not next(model.parameters()).is_cuda
     if on_cpu and _compiler() is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")
     if CACHE.parent.is_dir() and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
         cache = CACHE.with_name(
             f"compiled-{os.geteuid()}-{_cpu()}"
-        )  # a user's own, for one kind of CPU: it is code for -march=native
-        make_own(cache, "remove it")  # what lies in it is run
+        )  # per user and kind of CPU: it is code for -march=native
+        make_own(cache, "remove it")  # its content is executed
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.absolute())
     torch.use_deterministic_algorithms(True)  # tells the compiler too
     return cast(nn.Module, torch.compile(model))

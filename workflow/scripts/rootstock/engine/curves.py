@@ -1,4 +1,4 @@
-"""Losses, metrics and what a training takes as curves for TensorBoard or a tracker, where the run settings ask for them."""
+"""Curves of losses, metrics, pace and memory for TensorBoard or a tracker, if the run settings ask for them."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,15 +9,15 @@ from .tracker import Tracker
 
 
 def require_tensorboard() -> None:
-    """`Refusal` where the package is not installed."""
+    """Raise `Refusal` if the package is not installed."""
     if find_spec("tensorboard") is None:
         raise Refusal("run.tensorboard: true needs a package: .venv/bin/pip install tensorboard, or leave it out")
 
 
 class Curves:
-    """Writes numbers of a training into `folder` and to a tracker, where there are these. Left as a context, it sends what waits.
+    """Writes a training's numbers to TensorBoard files in `folder` and to a tracker, if given. On exit, pending rows are sent.
 
-    A training that resumes at `step` overwrites what it had shown beyond.
+    A training that resumes at `step` overwrites what TensorBoard showed beyond it.
     """
 
     def __init__(self, folder: Path | None, step: int, tracker: Tracker | None = None):

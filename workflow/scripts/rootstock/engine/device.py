@@ -1,4 +1,4 @@
-"""Which device a process computes on. Which GPUs it sees at all is decided before, see `gpus`."""
+"""The device that a process computes on. Which GPUs it sees is decided before, see `gpus`."""
 
 import os
 
@@ -10,7 +10,7 @@ ANY_GPU = ("auto", "cuda")  # devices that leave open which GPU
 
 
 def pick_device(wanted: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1` or a number; `Refusal` where such a GPU is not there.
+    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or a number. Raise `Refusal` if there is no such GPU.
 
     With `auto` and `cuda`, each of several processes on a node takes the GPU of its own rank.
     """
@@ -30,12 +30,12 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def processes_on_a_gpu(wanted: str) -> int:
-    """How many processes of this training share one GPU, by what torchrun says of this node."""
+    """How many processes of this training share one GPU, from torchrun's environment on this node."""
     gpus = torch.cuda.device_count() if wanted in ANY_GPU else 1
     return -(-int(os.environ.get("LOCAL_WORLD_SIZE", 1)) // max(1, gpus))
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a GPU lacked memory: for torch, or for CUDA itself and its libraries, which say so in words of their own."""
+    """Whether a GPU ran out of memory: in torch, or in CUDA and its libraries, which are recognised by their messages."""
     in_words = ("CUDA error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in in_words)

@@ -1,4 +1,4 @@
-"""Several processes as one training: who am I, what is my share, and sums over all."""
+"""Several processes as one training: ranks, shares of a batch, and sums over all ranks."""
 
 import ctypes
 import os
@@ -20,15 +20,15 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """The one that writes and decides."""
+        """Whether this process is the one that writes and decides."""
         return self.rank == 0
 
     def share(self, samples: Tensor) -> Tensor:
-        """This rank's part of a global batch; parts differ by one at most and may be empty."""
+        """This rank's part of a global batch. The sizes of parts differ by one at most; a part may be empty."""
         return samples.tensor_split(self.size)[self.rank]
 
     def pieces(self, samples: Tensor, at_once: int | None) -> list[Tensor]:
-        """The same, so many at a time (None: all); on each rank as many pieces, of which the last may be empty."""
+        """This rank's part in pieces of `at_once` (None: one piece). Every rank has equally many pieces; the last may be empty."""
         largest = -(-len(samples) // self.size)
         most = at_once or max(largest, 1)
         mine = self.share(samples)
@@ -57,7 +57,7 @@ class World:
         return told.item()
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose backward averages gradients over ranks; on GPUs BatchNorm sees the global batch."""
+        """The model, wrapped so that backward averages gradients over ranks. On GPUs BatchNorm sees the global batch."""
         if self.size == 1:
             return model
         if next(model.parameters()).is_cuda:
@@ -66,22 +66,22 @@ class World:
 
 
 def world_of_environment(device: torch.device, timeout_seconds: float, on_a_gpu: int = 1) -> World:
-    """The world that torchrun describes in the environment; a world of one without it. `on_a_gpu` processes share one GPU.
+    """The world that torchrun describes in the environment, or a world of one. `on_a_gpu` processes share one GPU.
 
-    The process group is left as it is, and whoever calls this ends by `os._exit` (`cli.run` does): in torch 2.13 the
-    destructor of gloo's group waits, with the interpreter's lock, for a thread that may wait for this lock.
+    Do not destroy the process group; end the process with `os._exit`, as `cli.run` does. In torch 2.13 the destructor of
+    gloo's group holds the interpreter's lock while it waits for a thread that may wait for this lock.
     """
     if "RANK" not in os.environ:
         return World()
     die_with_parent()
-    # Decisions and metrics travel as CPU tensors, gradients on GPUs as CUDA ones. NCCL refuses two processes on one GPU.
+    # Decisions and metrics are CPU tensors, gradients on GPUs are CUDA tensors. NCCL rejects two processes on one GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and on_a_gpu == 1 else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
     return World(dist.get_rank(), dist.get_world_size())
 
 
 def die_with_parent() -> None:
-    """Linux: end this process when its parent does. A worker whose lock holder was killed must not write on."""
+    """On Linux, end this process when its parent ends. A worker must stop writing when the holder of its lock is killed."""
     try:
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     except OSError:

@@ -1,11 +1,11 @@
-"""The lines that a training's log has: one after each evaluation, others between. Written by the loop, read by whoever watches.
+"""The lines of a training's log: one after each evaluation, others in between. The loop writes them, progress displays read them.
 Light: no torch."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-Stretch = Literal["epoch", "evaluation"]  # what lies between two evaluations, by the name that it has in a task
+Stretch = Literal["epoch", "evaluation"]  # a task's word for the steps between two evaluations
 
 READ = re.compile(r"^(epoch|evaluation) (\d+)/(\d+)  train_loss (\S+)", re.M)
 BEAT = re.compile(r"^step (\d+/\d+)  loss (\S+)  lr \S+  (?:gradient norm \S+  )?(\S+ \S+/s)  memory", re.M)
@@ -13,7 +13,7 @@ BEAT = re.compile(r"^step (\d+/\d+)  loss (\S+)  lr \S+  (?:gradient norm \S+  )
 
 @dataclass(frozen=True)
 class Beat:
-    """Where a training is: the mean loss of a sample, norm of the gradient before it is clipped, pace in `unit` a second."""
+    """Where a training is: mean loss per sample, gradient norm before clipping, pace in `unit` per second."""
 
     step: int
     steps: int  # at most
@@ -30,19 +30,19 @@ class Beat:
 
     @property
     def how(self) -> str:
-        """The same without where it is and its loss."""
+        """The text without step and loss."""
         norm = "" if self.gradient_norm is None else f"gradient norm {self.gradient_norm:.3g}  "
         return f"lr {self.lr:.3g}  {norm}{self.pace:,.0f} {self.unit}/s  memory {self.memory_mb:,.0f} MB"
 
     def curves(self) -> dict[str, float]:
-        """Its numbers by the names that they have among curves."""
+        """Its numbers, by the names of their curves."""
         rows = {"lr": self.lr, f"pace/{self.unit}_per_second": self.pace, "memory_mb": self.memory_mb}
         return rows | ({} if self.gradient_norm is None else {"gradient_norm": self.gradient_norm})
 
 
 @dataclass(frozen=True)
 class EpochLine:
-    """How far a training is: the numbers of its last epoch, of `max_epochs` at most, and the seconds that it took so far."""
+    """How far a training is: the numbers of its last epoch, out of at most `max_epochs`, and its seconds so far."""
 
     max_epochs: int
     row: dict[str, float]
@@ -62,7 +62,7 @@ class EpochLine:
 
 
 def last_epoch(log: str) -> str:
-    """Its last line of each kind in few words, of a step only where it is newer; empty where the log has none."""
+    """The last epoch in a few words, then the last step if it is newer; empty if the log has neither."""
     told, end = [], 0
     for found in READ.finditer(log):
         told, end = ["{} {}/{}, train loss {}".format(*found.groups())], found.end()

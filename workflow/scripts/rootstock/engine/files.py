@@ -1,4 +1,4 @@
-"""Models and tensors on disk: never unpickled beyond tensors and plain values."""
+"""Models and tensors on disk: only tensors and plain values are ever unpickled."""
 
 import io
 import pickle
@@ -13,15 +13,15 @@ from ..study.problems import Refusal
 
 
 def to_bytes(value: Any) -> bytes:
-    """`torch.save` in memory: the same content gives the same bytes, whatever the file will be called."""
+    """`torch.save` in memory, so that the bytes do not depend on the file's name."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
 
 
 def load_mapped(path: Path, say: Callable[[str], None]) -> Any:
-    """As `load`, but tensors stay on disk until they are used, and all processes of a machine share them. A file that does not
-    allow that is read, with a note."""
+    """Load as `load` does, but leave tensors on disk until they are used; all processes of a machine share them. A file that
+    cannot be mapped is read into memory, with a note."""
     why = None if zipfile.is_zipfile(path) else "is in torch's old form (save it again with torch.save)"
     if why is None:
         try:
@@ -36,7 +36,7 @@ def load_mapped(path: Path, say: Callable[[str], None]) -> Any:
 
 
 def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
-    """Tensors and plain values of a file, or of one that is open, such as one that was verified; code in it is refused, not run."""
+    """Tensors and plain values of a path or an open file, such as a verified one. Raise `Refusal` for anything else in it."""
     path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
         return torch.load(source, map_location="cpu", weights_only=True, mmap=is_mapped)

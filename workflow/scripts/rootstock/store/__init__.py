@@ -1,1 +1,1 @@
-"""Where trained models lie, one folder a hash: locked while written, whole or absent, verified when read. No torch."""
+"""The store of trained models, one folder per hash: locked while written, whole or absent, verified when read. No torch."""

@@ -1,6 +1,6 @@
-"""Files that are whole or absent: written beside, synced, and renamed in one step.
+"""Files that are whole or absent: written under a temporary name, synced, and renamed in one step.
 
-Where a file lies `below` a folder that others can write too, no link below that folder is followed (machine.private).
+`below` names a folder that others can write too: no link below it is followed (machine.private).
 """
 
 import json
@@ -18,7 +18,7 @@ from ..study.identity import short_digest
 
 
 def write_atomically(path: Path, content: bytes, below: Path | None = None) -> None:
-    """Write `content` to `path` so that a reader, or a power cut, sees the old file or the new one."""
+    """Write `content` to `path` so that readers see the old file or the new one, also after a power cut."""
     with entered(path.parent, below, make=True) as folder:
         temporary = _beside(path.name, folder)
         try:
@@ -32,13 +32,13 @@ def write_atomically(path: Path, content: bytes, below: Path | None = None) -> N
 
 
 def write_json(path: Path, value: Any, below: Path | None = None) -> None:
-    """`value` as readable JSON, whole or not at all."""
+    """Write `value` as readable JSON, whole or not at all."""
     content = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     write_atomically(path, content.encode(), below)
 
 
 def link_or_copy(source: BinaryIO, destination: Path, below: Path | None = None) -> None:
-    """The content of an open file under another name, in one rename: a hard link where that can be, else a copy."""
+    """Give an open file's content another name in one rename: by a hard link if possible, else by a copy."""
     with entered(destination.parent, below, make=True) as folder:
         temporary = _beside(destination.name, folder)
         try:
@@ -46,11 +46,11 @@ def link_or_copy(source: BinaryIO, destination: Path, below: Path | None = None)
                 _write(temporary, folder, source)
             os.replace(temporary, destination.name, src_dir_fd=folder, dst_dir_fd=folder)
         finally:
-            remove_file(temporary, folder)  # rename does nothing when both names are already one file
+            remove_file(temporary, folder)  # a rename does nothing if both names are already one file
 
 
 def _link(source: BinaryIO, name: str, folder: int) -> bool:
-    """Whether the open file got another name. One that others may write is copied: they could write to it later."""
+    """Return whether the open file got another name. A file that others may write gets none: they could change it later."""
     if not_mine(source):
         return False
     try:
@@ -63,12 +63,12 @@ def _link(source: BinaryIO, name: str, folder: int) -> bool:
 
 
 def _beside(name: str, folder: int) -> str:
-    """A name for what will become `name`. What processes of this machine that were killed left under such names is removed."""
+    """A temporary name for what becomes `name`. Files that killed processes of this machine left are removed first."""
     mine = f".{name}.{short_digest(this_machine())}."
     for left in os.listdir(folder):
         pid = left.removeprefix(mine).partition(".")[0]
         if left.startswith(mine) and re.fullmatch("[0-9]{1,7}", pid) and not is_alive(int(pid)):
-            with suppress(OSError):  # a folder, or another user's: what is tidied up costs no training
+            with suppress(OSError):  # a folder, or another user's: tidying up must not end a training
                 remove_file(left, folder)
     return f"{mine}{os.getpid()}.{secrets.token_hex(8)}"
 

@@ -1,8 +1,9 @@
-"""What a store holds under a name that it would not get today: specs are normalised before they are hashed, and the rules grow.
+"""Trainings whose names in the store are not those they would get today. Specs are normalised before they are hashed, and new rules
+change the names.
 
-A training that is wanted under its name of today, and is there under another, is handed out instead of trained again. The index
-of such names is a file of the store; it is a cache, made again where it is missing or cannot be read. Whoever can write into the store
-can write it, so it only says where to look: what is found there is named anew, by its own spec.
+A training that is stored under a former name is handed out instead of trained again. The index of such names is a file in the
+store. It is a cache, rebuilt if it is missing or cannot be read. Whoever can write into the store can write the index, so it only
+says where to look: an object found by it is named again from its own spec.
 """
 
 from collections.abc import Callable
@@ -15,19 +16,19 @@ from ..study.problems import Refusal
 from .files import write_json
 from .objects import StoredObject, stored
 
-RULES = 1  # raise it when a rule of a task's `normalised` is added: the index is then made anew
+RULES = 1  # raise it with each new rule in a task's `normalised`: the index is then rebuilt
 INDEX = f"former_names_{RULES}.json"
 STARTS = ("base", "parent")  # fields of a spec that name another training
-MOST_STAGES = 50  # that stand on each other
+MOST_STAGES = 50  # of trainings, each started from the one before
 DAMAGED = (OSError, ValueError, LookupError, TypeError, Refusal)
 
 NameToday = Callable[[dict[str, Any]], str | None]
 
 
 def found_under_former_name(store: str | Path, name: str, name_today: NameToday) -> StoredObject | None:
-    """The whole object whose spec, as `name_today` names it, is called `name`; None where there is none.
+    """Return the whole object whose spec gets `name` from `name_today`; None if there is none.
 
-    `name_today` gets the spec as it was written down, and answers None where it cannot be read today.
+    `name_today` gets the spec as it was recorded, and returns None for a spec that cannot be read today.
     """
     folder = Path(store)
     if not folder.is_dir():
@@ -47,13 +48,13 @@ def found_under_former_name(store: str | Path, name: str, name_today: NameToday)
 
 
 def _see(store: Path, name: str, seen: dict[str, str], name_today: NameToday, depth: int = 0) -> None:
-    """Note what an object is called today, and before that what it started from, whose name is in its spec."""
+    """Note an object's name of today. The training that it started from comes first, because its name is in the spec."""
     if name in seen or depth > MOST_STAGES:
         return
     try:
         spec = _spec(stored(store, name))
     except DAMAGED:
-        return  # not whole yet, or damaged: looked at again next time
+        return  # not whole yet, or damaged: tried again next time
     for field in STARTS:
         if is_hash(start := spec.get(field)):
             _see(store, start, seen, name_today, depth + 1)
@@ -62,7 +63,7 @@ def _see(store: Path, name: str, seen: dict[str, str], name_today: NameToday, de
 
 
 def _spec(kept: StoredObject) -> dict[str, Any]:
-    """The spec that an object's name is the hash of."""
+    """An object's spec. Raise `ValueError` if it does not hash to the object's name."""
     text = str(read_json(kept.metadata, kept.store)["spec_json"])
     if text_digest(text) != kept.hash:
         raise ValueError("its spec hashes to another name")
@@ -81,4 +82,4 @@ def _keep(folder: Path, seen: dict[str, str]) -> None:
     try:
         write_json(folder / INDEX, seen, folder)
     except (OSError, Refusal):
-        return  # a store that is only readable: the index is made anew by each who asks
+        return  # a read-only store: each caller rebuilds the index

@@ -1,4 +1,4 @@
-"""What no study reaches: found, shown, and freed under the object's lock."""
+"""Objects that no study reaches: found, shown, and freed under their locks."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ from .users import users_of
 
 @dataclass(frozen=True)
 class Garbage:
-    """One object that is to go, or only the checkpoints that a killed training left in a whole one."""
+    """One object to remove, or only the checkpoints that a killed training left in a whole one."""
 
     entry: Entry
     size: int
@@ -27,7 +27,7 @@ class Garbage:
 
     @property
     def text(self) -> str:
-        """What it is, in words."""
+        """A description in words."""
         if self.only_checkpoints:
             return f"checkpoints of {self.entry.name}, which is whole without them"
         asked_by = f"asked for by {self.entry.asked_by}" if self.entry.asked_by else "asked for by nobody known"
@@ -35,8 +35,9 @@ class Garbage:
 
 
 def find_garbage(store: str | Path, reached: Iterable[str], older_than: float = 0.0) -> list[Garbage]:
-    """Objects that neither `reached` nor a recorded user needs, untouched for `older_than` seconds, and not being written.
-    What is damaged, or has a link in it, is passed over, see `Entry.fault`."""
+    """Objects that neither `reached` nor a recorded user needs, and checkpoints left in whole objects that are needed.
+
+    Objects that are being written, were touched in the last `older_than` seconds or have an `Entry.fault` are skipped."""
     needed = set(reached).union(*(user.reaches for user in users_of(store)))
     found = []
     for entry in inventory(store):
@@ -51,7 +52,7 @@ def find_garbage(store: str | Path, reached: Iterable[str], older_than: float = 
 
 
 def free(store: str | Path, item: Garbage, reached: Iterable[str]) -> bool:
-    """Remove one piece of garbage, unless somebody began to need or to write it meanwhile; whether it is gone."""
+    """Remove one piece of garbage, unless somebody needs or writes it by now. Return whether it was removed."""
     if item not in find_garbage(store, reached):
         return False
     if item.only_checkpoints:
@@ -62,13 +63,13 @@ def free(store: str | Path, item: Garbage, reached: Iterable[str]) -> bool:
 
 
 def remove(store: str | Path, name: str) -> None:
-    """Remove one object while nobody writes it; `Refusal` says who does. Of a link in it the link goes, not what it points to."""
+    """Remove one object. Raise `Refusal` with the writer's name if it is being written. Links are removed, not followed."""
     kept = stored(store, name)
     lock = kept.folder / "lock"
     if is_held(lock, kept.store):
         raise Refusal(f"{name}: is being trained by {holder(lock, kept.store)}; stop that first")
     with hold(lock, kept.store, wait_seconds=5), entered(kept.folder, kept.store) as folder:
-        remove_file(kept.metadata.name, folder)  # first: without it the object is not there
+        remove_file(kept.metadata.name, folder)  # first: without its metadata the object does not exist
         for path in list(os.scandir(folder)):
             if path.is_dir(follow_symlinks=False):
                 remove_tree(path.name, folder)
@@ -78,17 +79,17 @@ def remove(store: str | Path, name: str) -> None:
 
 
 def _remove_empty(folder: Path, store: Path) -> None:
-    """Remove an object's folder, with what broken locks left in it."""
+    """Remove an object's folder and the files that broken locks left in it."""
     with suppress(FileNotFoundError), entered(folder, store) as descriptor:
         for name in os.listdir(descriptor):
             if name.startswith("lock.") and name.endswith(".break"):
                 remove_file(name, descriptor)
-    with suppress(OSError), entered(store) as above:  # not empty: somebody waited for the lock and trains it now
+    with suppress(OSError), entered(store) as above:  # not empty: a process that waited for the lock trains it now
         os.rmdir(folder.name, dir_fd=above)
 
 
 def _is_busy(folder: Path) -> bool:
-    """Whether somebody writes an object; also where that cannot be told."""
+    """Whether somebody writes an object; True if that cannot be determined."""
     try:
         return is_held(folder / "lock", folder.parent)
     except (OSError, Refusal):

@@ -1,4 +1,4 @@
-"""What a store holds, at a glance: nothing is verified here."""
+"""The objects of a store at a glance: nothing is verified here."""
 
 import os
 import stat
@@ -15,9 +15,10 @@ from .lock import is_held
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: `state` is whole, training, unfinished (killed, to be resumed), damaged (its metadata is there, but cannot be
-    read), or refused: it is no folder, or something in it is neither file nor folder. `fault` says in one line why nothing
-    is done with these two."""
+    """One object. Its `state` is whole, training, unfinished (killed, to be resumed), damaged (its metadata cannot be read) or
+    refused (it is not a folder, cannot be listed, or contains something that is neither file nor folder).
+
+    For a damaged or refused object, `fault` says in one line why it is skipped."""
 
     name: str
     kind: str
@@ -28,7 +29,7 @@ class Entry:
 
 
 def inventory(store: str | Path) -> list[Entry]:
-    """Every object of a store, sorted by name; an empty list where there is no store yet."""
+    """Every object of a store, sorted by name; an empty list if there is no store yet."""
     folder = Path(store)
     if not folder.is_dir():
         return []
@@ -36,7 +37,7 @@ def inventory(store: str | Path) -> list[Entry]:
 
 
 def sizes_text(size: int) -> str:
-    """Bytes as people read them."""
+    """A number of bytes in MB or GB."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"
 
 
@@ -56,13 +57,13 @@ def _entry(folder: Path, store: Path) -> Entry:
 
 
 def _found(folder: Path, store: Path) -> dict[Path, os.stat_result]:
-    """An object's folder and all in it, where it is a folder."""
+    """An object's path and, if it is a folder, everything in it."""
     status = folder.lstat()
     return {folder: status} | (dict(inside(folder, store)) if stat.S_ISDIR(status.st_mode) else {})
 
 
 def _fault(folder: Path, path: Path, status: os.stat_result) -> str:
-    """Why something in an object's place is not looked at; empty where it is in order."""
+    """Why an object, or something in it, is refused; empty if it is in order."""
     if stat.S_ISLNK(status.st_mode):
         return f"{path}: is a link, and no link is followed in a store; delete it"
     if path == folder:
@@ -74,7 +75,7 @@ def _fault(folder: Path, path: Path, status: os.stat_result) -> str:
 
 
 def _described(folder: Path, store: Path, size: int) -> Entry:
-    """An object by its metadata."""
+    """The entry of an object, from its metadata."""
     file = folder / "metadata.json"
     try:
         metadata = read_json(file, store)

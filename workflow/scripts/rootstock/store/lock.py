@@ -1,4 +1,4 @@
-"""One writer an object. flufl.lock does the locking (safe on NFS); here: heartbeat, dead holders, and who it is."""
+"""One writer per object. flufl.lock does the locking (safe on NFS); this module adds heartbeat, dead holders and identity."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from ..machine.this import this_machine, user_name
 from ..study.problems import Refusal, on_one_line
 from .lock_file import LockFile, parts
 
-LIFETIME = timedelta(seconds=120)  # a holder elsewhere that has not refreshed for so long is taken for dead
+LIFETIME = timedelta(seconds=120)  # a holder on another machine that does not refresh for so long counts as dead
 POLL = timedelta(seconds=2)
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError, Refusal)
 
@@ -29,11 +29,11 @@ def hold(
     say: Callable[[str], None] = print,
     lost: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Hold the lock file `path`, refreshed by a thread; wait for another holder, at most `wait_seconds`.
+    """Hold the lock file `path`, refreshed by a thread. Wait for another holder, at most `wait_seconds`.
 
-    A lock left by a dead process of this machine is broken at once; one of another machine when its heartbeat is stale.
-    `lost` is called from the thread where that happened to us: this process slept, and somebody else took over.
-    Raises `Refusal` that names the holder when the time is up, or a link in the place of what would be written.
+    A lock of a dead process of this machine is broken at once, one of another machine when its heartbeat is stale.
+    The thread calls `lost` if this process loses the lock: it slept, and another process took over.
+    Raise `Refusal` with the holder's name when the time is up, or with the path of a link that is in the way.
     """
     lock = LockFile(path, below, LIFETIME)
     _acquire(lock, wait_seconds, say)
@@ -50,7 +50,7 @@ def hold(
 
 
 def holder(path: Path, below: Path | None = None) -> str | None:
-    """Who holds a lock file: host, process, user, since when; None when it is free."""
+    """The holder of a lock file in words: host, process, user, since when. None if the lock is free."""
     lock = LockFile(path, below, LIFETIME)
     try:
         lock.refuse_links()
@@ -62,7 +62,7 @@ def holder(path: Path, below: Path | None = None) -> str | None:
         told = lock.told()
         since = f" of {told['user']}, since {datetime.fromtimestamp(told['since']):%Y-%m-%d %H:%M:%S}"
     except UNREADABLE:
-        since = ""  # taken this very moment
+        since = ""  # the lock was taken a moment ago
     return on_one_line(f"process {pid} on {host}{since} (last sign of life {seen:.0f} s ago)")
 
 
@@ -95,7 +95,7 @@ def _acquire(lock: LockFile, wait_seconds: float | None, say: Callable[[str], No
 
 
 def _attempt(lock: LockFile, timeout: timedelta) -> bool:
-    """Whether we hold the lock now; where not, nothing of ours stays there."""
+    """Try to take the lock. Return whether we hold it; if not, remove our claim."""
     lock.lay_new_claim()
     try:
         lock.lock(timeout=timeout)
@@ -109,7 +109,7 @@ def _attempt(lock: LockFile, timeout: timedelta) -> bool:
 
 
 def _release(lock: LockFile, say: Callable[[str], None]) -> None:
-    """Give the lock back, whatever was put beside it meanwhile: what was trained under it is kept."""
+    """Release the lock. A fault here, such as a link put beside it, must not lose the finished training."""
     try:
         try:
             lock.tell(None)
@@ -125,8 +125,9 @@ def _release(lock: LockFile, say: Callable[[str], None]) -> None:
 
 
 class _Pulse:
-    """Signs of life of a lock whose time lies in the future, by a clock that went wrong: flufl would wait for that time. A
-    living holder sets the time anew again and again; one that does not for `LIFETIME`, as our clock counts, is dead."""
+    """Watches a lock whose time lies in the future because a clock was wrong: flufl would wait until that time.
+
+    A living holder keeps renewing the time. One that does not for `LIFETIME` by our clock is dead."""
 
     def __init__(self):
         self.seen, self.since = 0.0, time.monotonic()
@@ -143,7 +144,7 @@ class _Pulse:
 
 
 def _break_if(lock: LockFile, is_dead: Callable[[], bool]) -> None:
-    """Remove the lock of a process that is gone; checked under a local lock, so only one remover acts."""
+    """Remove the lock of a dead process. The check runs under a local lock, so that only one process removes it."""
     if not is_dead():
         return
     with FileLock(lock.breaker):
@@ -156,9 +157,9 @@ def _break_if(lock: LockFile, is_dead: Callable[[], bool]) -> None:
 
 
 def _is_dead(lock: LockFile) -> bool:
-    """A lock of a process of this machine that is gone, or an old file that is no lock at all (a full disk leaves empty ones).
+    """Whether the lock's process on this machine is dead, or the file is old and not a lock (a full disk leaves empty ones).
 
-    The lock alone cannot tell machines apart: where a host's name stands for 127.0.0.1 all are called localhost.
+    The lock alone cannot distinguish machines: those whose host name resolves to 127.0.0.1 are all called localhost.
     """
     try:
         if lock.state is LockState.stale and _machine_of(lock) == this_machine():
@@ -187,7 +188,7 @@ def _refresh(
 
 
 def _machine_of(lock: LockFile) -> str | None:
-    """The machine of a lock's holder; None in the moment before it has said so."""
+    """The machine of a lock's holder; None until the holder has written its card."""
     try:
         return lock.told()["machine"]
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""The file of a lock, as flufl.lock reads and writes it, but through no link and in no file that was there before."""
+"""A lock file in flufl.lock's format, but never read or written through a link or into a file that existed before."""
 
 import errno
 import json
@@ -15,13 +15,13 @@ from flufl.lock import SEP, Lock, LockState, NotLockedError
 
 from ..machine.private import entered, is_alive, new_file, opened, read_json, remove_file, require_regular
 
-LONGEST = 4096  # bytes of a lock: whatever is longer is none
-LAST = 2**35  # seconds since 1970; no date lies later
+LONGEST = 4096  # bytes read of a lock file; a real one is shorter
+LAST = 2**35  # seconds since 1970; later times are cut to this one
 
 
 class LockFile(Lock):
-    """A lock file, and beside it `card`, where its holder says who it is, since when, and on which machine; without it a
-    lock counts until it is stale. None of them may be a link, nor a folder between `below` and them."""
+    """A lock file and, beside it, `card`: the holder's user and machine, and since when it holds the lock. Without a card,
+    a lock counts until it is stale. Neither these files nor the folders between `below` and them may be links."""
 
     def __init__(self, path: Path, below: Path | None, lifetime: timedelta):
         self.path, self.below = path, below or path.parent
@@ -39,16 +39,16 @@ class LockFile(Lock):
             return file.read(LONGEST).decode(errors="replace")
 
     def status(self) -> os.stat_result:
-        """Of the lock file itself, never of what a link points to."""
+        """The status of the lock file itself, never of a link's target."""
         with entered(self.path.parent, self.below) as folder:
             return os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
 
     def told(self) -> dict[str, Any]:
-        """What the holder says of itself."""
+        """The content of the holder's card."""
         return read_json(self.card, self.below)
 
     def tell(self, about: dict[str, Any] | None) -> None:
-        """Say who holds it, or take that back."""
+        """Write the card, or remove it if `about` is None."""
         with suppress(FileNotFoundError), entered(self.path.parent, self.below) as folder:
             remove_file(self.card.name, folder)
             if about is not None:
@@ -56,18 +56,18 @@ class LockFile(Lock):
                     card.write(json.dumps(about).encode())
 
     def remove_breaker(self) -> None:
-        """Nobody breaks a lock that is held by a living process, so nobody needs the file while we are that."""
+        """Remove the file that serialises breaking. Nobody needs it while we hold the lock: a living holder's is never broken."""
         with suppress(FileNotFoundError), entered(self.path.parent, self.below) as folder:
             remove_file(self.breaker.name, folder)
 
     def claim_of(self, text: str) -> Path | None:
-        """The claim that a lock names. It lies beside the lock: whatever else stands there, nothing else is removed for it."""
+        """The claim that a lock names; None for any other path, because the caller removes it. A claim lies beside its lock."""
         name = text.strip().rpartition("/")[2]
         is_claim = name.startswith(f"{self.path.name}{SEP}") and name.isprintable() and len(name.encode()) < 256
         return self.path.with_name(name) if is_claim else None
 
     def lay_new_claim(self) -> None:
-        """Every attempt has a claim of its own: a name that others have seen may be taken by a link of theirs."""
+        """Choose a new claim for each attempt: somebody may have put a link under a name that others have seen."""
         self._set_claimfile()
 
     def remove_claim(self) -> None:
@@ -76,7 +76,7 @@ class LockFile(Lock):
 
     @property
     def details(self) -> tuple[str, int, str]:
-        """Host, process and file of the holder, as flufl reads them, but through no link."""
+        """Host, process and claim of the holder, as in flufl, but not read through a link."""
         try:
             found = parts(self.text())
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class LockFile(Lock):
 
     @property
     def state(self) -> LockState:
-        """Unlocked, stale or, when only its time tells, unknown."""
+        """Unlocked, stale (its process is dead) or unknown (only its time decides)."""
         try:
             found = parts(self.text())
         except FileNotFoundError:
@@ -107,14 +107,14 @@ class LockFile(Lock):
             return -1
 
     def _write(self) -> None:
-        """The claim, in a file that was not there before: flufl's own would write through a link."""
+        """Write the claim into a new file: flufl's own method would write through a link."""
         with entered(self.path.parent, self.below) as folder:
             remove_file(Path(self.claimfile).name, folder)
             with new_file(Path(self.claimfile).name, folder) as claim:
                 claim.write(self.claimfile.encode())
 
     def _touch(self, filename: str | None = None) -> None:
-        """Set the time when the lock ends, on the file itself: flufl's own would follow a link."""
+        """Set the time when the lock ends, on the file itself: flufl's own method would follow a link."""
         ends = time.mktime((self._now() + self.lifetime).timetuple())
         try:
             with entered(self.path.parent, self.below) as folder:
@@ -125,7 +125,7 @@ class LockFile(Lock):
                 raise
 
     def _read(self) -> str | None:
-        """As flufl reads it, which removes the claim that is named there when the lock is stale."""
+        """Return the claim for flufl, which removes the file of that name if the lock is stale."""
         try:
             claim = self.claim_of(self.text())
         except OSError:
@@ -134,7 +134,7 @@ class LockFile(Lock):
 
 
 def parts(text: str) -> tuple[str, int, str] | None:
-    """Host, process and file that a lock names; None where it is no lock."""
+    """Host, process and claim that a lock's text names; None if it is not a lock."""
     found = text.strip().split(SEP)
     if len(found) != 4 or not found[1].isprintable() or not re.fullmatch("[0-9]{1,7}", found[2]):
         return None

@@ -1,4 +1,4 @@
-"""Every file of a store that holds a model, from what is written beside it: nothing is loaded. Light: no torch."""
+"""The model files of a store, from the descriptions beside them: no model is loaded. Light: no torch."""
 
 import os
 import sys
@@ -23,15 +23,15 @@ TRAIN_FIRST = "train one first: make run STUDY=…"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A finished model, the last state of a base training, or a checkpoint on the way."""
+    """A finished model, the last state of a base training, or a checkpoint of a running or killed training."""
 
     path: Path
-    kind: str  # model, state, checkpoint, or kept: a checkpoint that stays
+    kind: str  # model, state, checkpoint, or kept (a checkpoint that stays)
     hash: str
     spec: dict[str, Any]
     data: str
     step: int
-    epochs: int  # whole ones, as the engine counts them
+    epochs: int  # completed ones
     loss: float | None  # on the data that chooses the epoch
     world_size: int
     resumed_from: str
@@ -50,8 +50,9 @@ class ModelFile:
 
 
 def model_files(store: str | Path, task: str | None = None) -> list[ModelFile]:
-    """All of a store, or of one task, the newest first. Named on stderr and not listed: an object that is damaged or has a link
-    in it, and a file whose description cannot be read."""
+    """All model files of a store, or of one task, the newest first.
+
+    Damaged or refused objects and files with unreadable descriptions are named on stderr and skipped."""
     found, faults = [], []
     for entry in inventory(store):
         faults += [entry.fault] if entry.fault else []
@@ -74,7 +75,7 @@ def find_file(
     what: str = "model",
     hint: str = TRAIN_FIRST,
 ) -> Path:
-    """The file that a user means: a path, an experiment's folder, the beginning of a hash, or the newest of some kinds."""
+    """The file that a user means by a path, an experiment's folder or the beginning of a hash; without these the newest of `kinds`."""
     if wanted is not None and not wanted.strip():
         raise Refusal(f"{wanted!r}: names nothing; give a file, an experiment's folder or a hash")
     if wanted and _exists(path := Path(wanted)):
@@ -93,12 +94,12 @@ def find_file(
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long for a name, or no text
+    except (OSError, ValueError):  # too long for a name, or with a null byte
         return False
 
 
 def _in_folder(folder: Path) -> Path:
-    """The model of an experiment's folder, or of an object's in a store."""
+    """The model in the folder of an experiment or of a stored object."""
     for name in ("best_model.pt", "model.pt"):
         if (folder / name).is_file():
             return folder / name
@@ -106,8 +107,8 @@ def _in_folder(folder: Path) -> Path:
 
 
 def described(path: Path, store: str | Path | None = None) -> ModelFile:
-    """What is written beside a checkpoint of a store, or beside the last state of a finished training. `Refusal` says why there
-    is none, and from which file of `store` a training continues."""
+    """The description of a stored checkpoint, or of the last state of a finished training. If there is none, raise `Refusal`
+    with the reason and, for a finished model, with the file of `store` from which its training continues."""
     if not _exists(path):
         raise Refusal(f"{path}: no such file; list_checkpoints.py shows what there is")
     if path.is_dir():
@@ -124,7 +125,7 @@ def described(path: Path, store: str | Path | None = None) -> ModelFile:
 
 
 def after_its_end(model: Path, store: str | Path) -> str:
-    """How the training of a finished model, whose file holds no optimizer, continues all the same."""
+    """How to continue the training of a finished model, although its own file holds no optimizer state."""
     folder = Path(store) / model.stem if is_hash(model.stem) else model.parent
     if (folder / "state.pt").is_file():
         return f"its training continues from {folder / 'state.pt'} with another --max-epochs or --max-steps"
@@ -132,8 +133,9 @@ def after_its_end(model: Path, store: str | Path) -> str:
 
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
-    """The sha256 that was written down for a model file or checkpoint of hash `name`, and where: beside it, or, for an
-    experiment's, in the store, which has one for every model that it made, else in its `metrics.json`. None where nothing is."""
+    """Return where the sha256 of a model file or checkpoint of hash `name` is recorded, and the sha256; None if nowhere.
+
+    The first that exists counts: the description beside the file, the store's metadata, an experiment's `metrics.json`."""
     kept = stored(store, require_hash(name))
     places = [
         (file.with_suffix(".json"), "sha256"),
@@ -146,7 +148,7 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
     for description, key in places:
         try:
             content = read_json(*in_store(description, store))
-            if key in content or description.name != "metrics.json":  # which had none in earlier versions
+            if key in content or description.name != "metrics.json":  # earlier versions wrote none there
                 return description, str(content.get(key))
         except FileNotFoundError:
             continue
@@ -156,7 +158,7 @@ def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str
 
 
 def in_store(path: Path, store: str | Path) -> tuple[Path, Path | None]:
-    """A path, and the store where it lies below that: there no link is followed (see `machine.private.opened`)."""
+    """A path and, if it lies below the store, the store: no link is followed there (see `machine.private.opened`)."""
     inner = os.path.relpath(os.path.abspath(path), os.path.abspath(store))
     if inner.split(os.sep)[0] == os.pardir:
         return path, None
@@ -164,7 +166,7 @@ def in_store(path: Path, store: str | Path) -> tuple[Path, Path | None]:
 
 
 def require_recorded(file: Path, found: str, recorded: tuple[Path, str] | None) -> None:
-    """`Refusal` where a file's sha256 is another than the one written down."""
+    """Raise `Refusal` if a file's sha256 is not the recorded one."""
     if recorded and found != recorded[1]:
         raise Refusal(f"{file}: damaged, its sha256 is not the one recorded in {recorded[0]}; {_mended(file)}")
 
@@ -180,7 +182,7 @@ def _mended(file: Path) -> str:
 
 
 def _of_object(folder: Path) -> Iterator[Callable[[], list[ModelFile]]]:
-    """What reads each description in an object's folder."""
+    """One function per description in an object's folder, which reads it."""
     yield partial(_finished, folder)
     for pattern, kind in (("checkpoints/step_*.json", "checkpoint"), ("checkpoint_step_*.json", "kept")):
         for file in folder.glob(pattern):
@@ -196,7 +198,7 @@ def _checkpoint(description: Path, kind: str) -> list[ModelFile]:
 
 
 def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) -> list[ModelFile]:
-    """The files that a description is of; none where it or a file is gone. `Refusal` where it is none of ours."""
+    """The files that a description is about; none if it or its file is gone. Raise `Refusal` if it is malformed."""
     try:
         content = read_json(description, store_of(description))
         return [_typed(file) for file in make(content | {"folder": description.parent})]
@@ -209,7 +211,7 @@ def _read(description: Path, make: Callable[[dict[str, Any]], list[ModelFile]]) 
 
 
 def _typed(file: ModelFile) -> ModelFile:
-    """The same, where every value is what a list of models can show; `TypeError` or `OverflowError` otherwise."""
+    """The same file, checked: raise `TypeError`, `ValueError` or `OverflowError` for a value that no list can show."""
     counts = (file.step, file.epochs, file.world_size)
     mappings = (file.spec, file.run, file.asked_by)
     if not all(isinstance(word, str) and word.isprintable() for word in (file.hash, file.task, file.resumed_from)):

@@ -1,4 +1,4 @@
-"""The store: a folder a hash, complete when its metadata exists, written last."""
+"""The store: one folder per hash, complete when its metadata exists, which is written last."""
 
 import json
 import os
@@ -31,7 +31,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Verified:
-    """A model that was verified, its files still open: who loads or copies them has what was verified."""
+    """A verified model with its files still open, so that what is loaded or copied is what was verified."""
 
     model: BinaryIO
     metadata: BinaryIO
@@ -40,10 +40,10 @@ class Verified:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One trained model: `model.pt`, `metadata.json` and, while it is trained, `lock`. No link below its store is followed."""
+    """One trained model: `model.pt`, `metadata.json` and, during its training, `lock`. No link below its store is followed."""
 
     folder: Path
-    trust: str | None = None  # the key of `run.trust`: whose signature what other users wrote must have
+    trust: str | None = None  # the key of `run.trust`: it must have signed what other users can write
 
     @property
     def store(self) -> Path:
@@ -63,7 +63,7 @@ class StoredObject:
 
     @property
     def state(self) -> Path:
-        """Where a longer training may continue; only where its schedule allows that exactly."""
+        """The state from which a longer training continues. It exists only if the schedule allows that exactly."""
         return self.folder / "state.pt"
 
     @property
@@ -74,12 +74,12 @@ class StoredObject:
         return is_there(self.metadata, self.store)
 
     def lock(self, wait_seconds: float | None, say: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Hold this object, so that nobody else trains it meanwhile; where somebody else took it over, this process ends."""
+        """Hold this object, so that nobody else trains it. This process ends if another one takes the lock over."""
         end = partial(os._exit, EXIT_INTERRUPTED)
         return hold(self.folder / "lock", self.store, wait_seconds=wait_seconds, say=say, lost=end)
 
     def described(self) -> dict[str, Any]:
-        """Its metadata as they are written, not verified; empty where they cannot be read."""
+        """The metadata, not verified; empty if they cannot be read."""
         try:
             return read_json(self.metadata, self.store)
         except (OSError, ValueError):
@@ -94,14 +94,15 @@ class StoredObject:
         key: Any = None,
         anew: bool = False,
     ) -> None:
-        """Keep a finished training: the model first, the metadata that vouches for it last, signed with `key` where there is
-        one. What is kept stays as it is, unless it was trained `anew`: it stays whole until this moment."""
+        """Keep a finished training: write the model first and its metadata last, signed if there is a `key`.
+
+        A whole object stays as it is, unless the training was repeated (`anew`): then this call replaces it."""
         if self.is_whole():
             if not anew:
                 return
             with entered(self.folder, self.store) as folder:
                 remove_file(self.metadata.name, folder)
-                remove_file(self.state.name, folder)  # where the training before ended
+                remove_file(self.state.name, folder)  # of the former training
         write_atomically(self.model, model, self.store)
         if state is not None:
             write_atomically(self.state, state, self.store)
@@ -111,7 +112,7 @@ class StoredObject:
         write_json(self.metadata, signed(metadata, key) if key else metadata, self.store)
 
     def clear_checkpoints(self, say: Callable[[str], None] = print) -> None:
-        """Remove what a training left that was killed after its commit; a store that is only readable keeps it."""
+        """Remove the checkpoints of a training that was killed after its commit. A read-only store keeps them."""
         try:
             if os.access(self.folder, os.W_OK) and not is_held(self.folder / "lock", self.store):
                 remove_folder(self.checkpoints, self.store)
@@ -120,7 +121,7 @@ class StoredObject:
 
     @contextmanager
     def opened(self) -> Iterator[Verified]:
-        """A whole object, verified, to load or to copy."""
+        """A whole object, verified, to load or copy."""
         with opened_verified(self.model, self.metadata, self.hash, self.store) as files:
             self._require_trusted(files)
             yield files
@@ -136,8 +137,9 @@ class StoredObject:
 
     @contextmanager
     def opened_state(self, metadata: dict[str, Any]) -> Iterator[BinaryIO | None]:
-        """The `state.pt` that this metadata of the object is about, to load; None where there is none. Metadata that was trusted
-        is handed in, not read again: another could have taken its place."""
+        """The `state.pt` that `metadata` describes, to load; None if there is none.
+
+        The caller hands in metadata that it trusts. The file could have been replaced since, so it is not read again."""
         if not self.is_whole() or not is_there(self.state, self.store):
             yield None
             return
@@ -145,17 +147,17 @@ class StoredObject:
             yield file if sha256_of(file) == metadata.get("state_sha256") else None
 
     def publish_base(self, destination: Path, metadata_destination: Path) -> None:
-        """Show the model under the project's own name; the model last, for it is what Snakemake waits for."""
+        """Publish the model under the project's own name. The model comes last, because Snakemake waits for it."""
         with self.opened() as files:
             link_or_copy(files.metadata, metadata_destination)
             link_or_copy(files.model, destination)
 
     def publish_experiment(self, folder: Path) -> None:
-        """Show a fine-tune as an experiment's folder; `metrics.json` last."""
+        """Publish a fine-tune as an experiment's folder, `metrics.json` last."""
         with self.opened() as files:
             metadata = files.content
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "metrics.json").unlink(missing_ok=True)  # until it is whole again, it is not there
+            (folder / "metrics.json").unlink(missing_ok=True)  # absent until the folder is whole again
             link_or_copy(files.model, folder / "best_model.pt")
         write_json(folder / "losses.json", metadata["history"])
         write_json(
@@ -166,12 +168,12 @@ class StoredObject:
 
 
 def stored(store: str | Path, name: str, trust: str | None = None) -> StoredObject:
-    """An object by its hash. With the key `trust`, what others wrote is not opened unless it is signed."""
+    """An object by its hash. With the key `trust`, an object that others can write is opened only if it is signed."""
     return StoredObject(Path(store) / require_hash(name), trust)
 
 
 def require_hash(name: str) -> str:
-    """The name of an object, for it becomes part of paths; `Refusal` where it is any other text."""
+    """Return `name`, which becomes part of paths. Raise `Refusal` if it is not a hash."""
     if not is_hash(name):
         raise Refusal(f"hash: {name!r} is none; it has {HASH_LENGTH} hex digits, see base_models.py list")
     return name
@@ -184,14 +186,14 @@ def store_of(file: Path) -> Path:
 
 
 def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:
-    """The metadata of a model that `opened_verified` would open."""
+    """Verify a model as `opened_verified` does and return its metadata."""
     with opened_verified(model, metadata, name) as files:
         return files.content
 
 
 @contextmanager
 def opened_verified(model: Path, metadata: Path, name: str, below: Path | None = None) -> Iterator[Verified]:
-    """A model whose file is unharmed and whose spec hashes to its name; else `Refusal` says why."""
+    """Open a model and verify its sha256 and that its spec hashes to its name. Raise `Refusal` with the reason otherwise."""
     with ExitStack() as files:
         described, content = _metadata(files, model, metadata, name, below)
         fix = (
@@ -212,7 +214,7 @@ def opened_verified(model: Path, metadata: Path, name: str, below: Path | None =
 def _metadata(
     files: ExitStack, model: Path, metadata: Path, name: str, below: Path | None
 ) -> tuple[BinaryIO, dict[str, Any]]:
-    """What vouches for a model: the open file, and its content."""
+    """The metadata of a model, checked: the open file and its content."""
     try:
         file = files.enter_context(opened(metadata, below))
         content = json_object(small_content(file, metadata))
@@ -231,6 +233,6 @@ def _metadata(
         raise Refusal(
             f"{metadata}: its spec hashes to {spec_hash}, not to {name}; the file was renamed or edited; forget {name}"
         )
-    if content.get("spec") != json_object(spec_json):  # it is JSON: its text hashes to the name of a training
+    if content.get("spec") != json_object(spec_json):  # valid JSON: its text hashes to the name of a training
         raise Refusal(f"{metadata}: its spec is not what its spec_json says; the file was edited; forget {name}")
     return file, content

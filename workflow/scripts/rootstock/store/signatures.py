@@ -1,6 +1,6 @@
-"""Who committed a model, where others can write into its store too: Ed25519 signatures by the package cryptography. Off by default.
+"""Ed25519 signatures of models in a store that others can write too, with the package cryptography. Off by default.
 
-A checksum beside a model is written by whoever wrote the model; a signature needs a key that only its owner has.
+Whoever replaces a model can replace the checksum beside it. A signature needs a key that only its owner has.
 """
 
 import json
@@ -15,7 +15,7 @@ MAKE_KEY = "openssl genpkey -algorithm ed25519 -out private.pem"
 
 
 def private_key(path: str) -> Any:
-    """The key of `run.sign_with`; read before anything is trained, so that a wrong one costs no training."""
+    """The key of `run.sign_with`, read before any training, so that a wrong key costs none."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -23,12 +23,12 @@ def private_key(path: str) -> Any:
 
 
 def signed(metadata: dict[str, Any], key: Any) -> dict[str, Any]:
-    """Metadata with a signature of all that is in it, the sha256 of the model among it."""
+    """The metadata with a signature of all their content, which includes the model's sha256."""
     return metadata | {SIGNATURE: key.sign(_payload(metadata)).hex()}
 
 
 def require_signature(metadata: dict[str, Any], path: str, name: str, why: str = "") -> None:
-    """`Refusal` unless the owner of the key of `run.trust` signed this metadata; `why` is what makes that needed."""
+    """Raise `Refusal` unless the key of `run.trust` verifies the signature. `why` is the reason that one is needed."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -46,7 +46,7 @@ def require_signature(metadata: dict[str, Any], path: str, name: str, why: str =
 
 
 def _payload(metadata: dict[str, Any]) -> bytes:
-    """What is signed, as it is after it was written and read."""
+    """The bytes that are signed: the metadata as they are after writing and reading."""
     read = json.loads(json.dumps({name: value for name, value in metadata.items() if name != SIGNATURE}))
     return json.dumps(read, sort_keys=True).encode()
 

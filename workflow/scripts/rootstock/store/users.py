@@ -1,4 +1,4 @@
-"""Who uses a store: every study that runs on it leaves a record of what it reaches."""
+"""Users of a store: every study that runs on it leaves a record of the objects that it reaches."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True)
 class User:
-    """One study of one project, and all that its runs reached."""
+    """One study of one project, with all objects that its runs reached."""
 
     project: str
     study: str
@@ -28,11 +28,11 @@ class User:
 
 
 def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
-    """Note what a study reaches, beside what it reached before: a smaller grid lets nothing go, `retire_user` does."""
+    """Add what a study reaches to its record. A smaller grid removes nothing from it; only `retire_user` removes the record."""
     folder = Path(store) / FOLDER
     is_new = not folder.exists()
     with entered(folder, Path(store), make=True) as descriptor:
-        if is_new:  # whoever may write into the store may write there
+        if is_new:  # whoever may write into the store may write here
             os.chmod(descriptor, stat.S_IMODE(Path(store).stat().st_mode))
     file = _file(store, project, study)
     reached = sorted(reaches | _reached_before(file, Path(store)))
@@ -41,8 +41,9 @@ def record_user(store: str | Path, project: Path, study: str, reaches: set[str])
 
 
 def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) -> list[User]:
-    """All records of a store. `Refusal` where one cannot be read: what it reaches is unknown, so nothing is garbage. Who
-    frees nothing may `pass_over` it, and is told why."""
+    """All records of a store. Raise `Refusal` if one cannot be read: what it reaches is unknown, so nothing is garbage.
+
+    A caller that frees nothing gives `pass_over`, which gets the reason; the record is then skipped."""
     tell, found = pass_over or _refuse, []
     for file in _files(Path(store), tell):
         try:
@@ -55,7 +56,7 @@ def users_of(store: str | Path, pass_over: Callable[[str], None] | None = None) 
 
 
 def retire_user(store: str | Path, project: Path, study: str) -> bool:
-    """Take a study's record back; whether there was one."""
+    """Remove a study's record. Return whether there was one."""
     file = _file(store, project, study)
     if not is_there(file, Path(store)):
         return False
@@ -69,7 +70,7 @@ def _refuse(fault: str) -> None:
 
 
 def _reached_before(file: Path, store: Path) -> frozenset[str]:
-    """What a record holds; nothing where there is none, or none that can be read."""
+    """The objects in a record; none if it is missing or cannot be read."""
     try:
         return _user(read_json(file, store)).reaches
     except (Refusal, *UNREADABLE):
@@ -77,7 +78,7 @@ def _reached_before(file: Path, store: Path) -> frozenset[str]:
 
 
 def _user(content: dict[str, Any]) -> User:
-    """A record's content; `ValueError` where it is none."""
+    """A record from its content. Raise one of `UNREADABLE` if it is malformed."""
     words, reaches = (content["project"], content["study"], content["person"]), content["reaches"]
     is_text = isinstance(reaches, list) and all(isinstance(word, str) for word in [*words, *reaches])
     if not is_text or not all(word.isprintable() for word in words):
