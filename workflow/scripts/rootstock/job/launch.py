@@ -72,11 +72,8 @@ def _meeting(address: str) -> list[str]:
 
 
 def _torchrun(run: Run) -> list[str]:
-    program = [
-        sys.executable,
-        "-P",
-        str(Path(__file__).with_name("torchrun.py")),
-    ]  # -P: its folder is not searched for modules
+    # -P: its folder is not searched for modules
+    program = [sys.executable, "-P", str(Path(__file__).with_name("torchrun.py"))]
     return [
         *program,
         f"--nnodes={run.nodes}",
