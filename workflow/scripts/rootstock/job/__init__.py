@@ -1,1 +1,1 @@
-"""Who runs it: one job. It prepares data, trains, holds GPUs and leaves a record. torch is loaded only where it trains."""
+"""One job: it prepares data or trains, holds GPUs and leaves a record. Loads torch only if there is work to do."""

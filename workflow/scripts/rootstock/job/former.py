@@ -1,4 +1,4 @@
-"""A training that the store holds under a former name becomes one under its name of today. Loads torch only where there is one."""
+"""Adopt a training that the store holds under a former name under its name of today. Loads torch only if there is one."""
 
 import json
 from typing import Any
@@ -14,9 +14,9 @@ from .job import Job
 
 
 def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
-    """Commit what lies under a former name under this one; whether there was such a thing. The former stays where it is.
+    """Commit the training under a former name, if there is one, under this name too; return whether it was done.
 
-    Its weights are those that this training would give: the rules that made the two names one change no weight.
+    Its weights are those that this training would give: the rules that unite the two names change no weight.
     """
     former = found_under_former_name(job.store, job.hash, _name_today)
     if former is None:
@@ -42,7 +42,7 @@ def adopt_former(job: Job, kept: StoredObject, key: Any) -> bool:
 
 
 def _why_not(job: Job, metadata: dict[str, Any], name: str) -> str | None:
-    """Why no signature of ours may be set under a model of a former name: a stranger may have left it in the store."""
+    """Why we may not sign a model of a former name: a stranger may have left it in the store. None if we may."""
     if not job.run.trust:
         unknown = f"{name}: run.sign_with without run.trust does not say whose work may be signed"
         return unknown if job.run.sign_with else None
@@ -56,5 +56,5 @@ def _why_not(job: Job, metadata: dict[str, Any], name: str) -> str | None:
 def _name_today(spec: dict[str, Any]) -> str | None:
     try:
         return digest(spec_of(spec))
-    except Exception:  # of a spec that anybody may have written: it has no name today
+    except Exception:  # anybody may have written the spec: a faulty one has no name today
         return None

@@ -1,4 +1,4 @@
-"""A training that does not fit into a GPU's memory: what to set, in one line."""
+"""One line that says what to set when a training does not fit into a GPU's memory."""
 
 import re
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from ..study.problems import Refusal
 from ..study.run import Run
 from .gpus import trainings_on_a_gpu
 
-OF_CUDA = 600 * 2**20  # bytes that CUDA and its libraries take in each process, about; torch does not count them
+OF_CUDA = 600 * 2**20  # bytes, about, that CUDA and its libraries take in each process; torch does not count them
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @contextmanager
 def refused_if_too_large(run: Run, device: torch.device) -> Iterator[None]:
-    """Train on `device`; `Refusal` where it lacks memory. The device is the one that CUDA takes where none is named."""
+    """Make `device` the default of CUDA; raise `Refusal` if the training inside runs out of memory."""
     try:
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -29,7 +29,8 @@ def refused_if_too_large(run: Run, device: torch.device) -> Iterator[None]:
 
 
 def _what_to_set(run: Run, device: torch.device, said: str) -> str:
-    """How many trainings fit, where several share a GPU and fewer would; else that fewer samples at a time are needed."""
+    """The number of trainings that fit, if several share a GPU and fewer would fit; else the advice to take fewer samples at
+    a time."""
     several, total = trainings_on_a_gpu(run), torch.cuda.get_device_properties(device).total_memory
     needed = processes_on_a_gpu(run.device) * (torch.cuda.max_memory_reserved(device) + asked_in_vain(said) + OF_CUDA)
     if fit := min(several - 1, total // needed):
@@ -44,7 +45,7 @@ def _what_to_set(run: Run, device: torch.device, said: str) -> str:
 
 
 def asked_in_vain(said: str) -> int:
-    """Bytes that torch could not get, by its message; 0 where it names none."""
+    """Bytes that torch could not get, from its message; 0 if the message names none."""
     found = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMG]iB)", said)
     return round(float(found[1]) * UNITS[found[2]]) if found else 0
 

@@ -1,4 +1,4 @@
-"""The GPUs that a job sees: those it was given and no others. No torch: it must be decided before CUDA looks."""
+"""The GPUs that a job sees: only those it was given. No torch: the choice must be made before CUDA starts."""
 
 import glob
 import os
@@ -23,12 +23,12 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def granted_gpus(
     asked: int | None, device: str, say: Callable[[str], None], leases: Path | None = None, sharers: int = 1
 ) -> Iterator[list[str]]:
-    """Make exactly the GPUs of this job visible, to this process and to those it starts.
+    """Make only the GPUs of this job visible, to this process and to those it starts. Yield their names.
 
-    On Slurm they are what Slurm gave; where it gave none, none is seen, also where nothing else holds a job back.
-    Elsewhere jobs of one machine lease GPUs from each other: `asked` of them, by default one, and wait while too few are free.
-    One is free for a job while fewer than `sharers` have it, and no more than each of these agreed to; those that the
-    fewest have come first. A device named by its number is not leased: several jobs may share it. Yields the names of the GPUs.
+    Under Slurm they are those that Slurm gave; if it gave none, the job sees none, even on a node that would allow it.
+    Elsewhere the jobs of a machine lease GPUs: a job takes `asked` of them, by default one, and waits while too few are
+    free. A GPU is free for a job if fewer than `sharers` jobs have it and each of them agreed to one more; the GPUs with
+    the fewest jobs come first. A device named by its number is not leased: several jobs may share it.
     """
     before = os.environ.get(VISIBLE)
     leases = leases or Path(tempfile.gettempdir()) / f"rootstock-gpus-{os.getuid()}"
@@ -50,13 +50,13 @@ def granted_gpus(
 
 
 def trainings_on_a_gpu(run: Run) -> int:
-    """How many trainings share a GPU here; on Slurm each job has its own, which only the fine-tunes of one job share."""
+    """The number of trainings that share a GPU. Under Slurm each job has its own, shared only by jobs of one allocation."""
     is_alone = "SLURM_JOB_ID" in os.environ and IN_SLURM not in os.environ
     return 1 if is_alone else run.trainings_per_gpu
 
 
 def require_gpus(asked: int | None) -> list[str]:
-    """Names of the GPUs that jobs of this machine share; `Refusal` where one job asks for more."""
+    """Names of the GPUs that jobs of this machine share. Raise `Refusal` if one job asks for more."""
     present = gpus_of_machine()
     if asked is not None and asked > len(present):
         raise Refusal(
@@ -76,7 +76,7 @@ def gpus_of_machine() -> list[str]:
 
 
 def _given_by_slurm() -> list[str]:
-    """Slurm names a job's GPUs in variables of its own too; CUDA_VISIBLE_DEVICES alone may come from the login shell."""
+    """The GPUs that Slurm gave. It sets variables of its own too; CUDA_VISIBLE_DEVICES alone may come from the login shell."""
     if any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
         return gpus_of_machine()
     return []
@@ -89,7 +89,7 @@ def _show(names: list[str]) -> None:
 def _lease(
     names: list[str], count: int, sharers: int, folder: Path, say: Callable[[str], None]
 ) -> tuple[list[FileLock], list[str]]:
-    """`count` free GPUs. Who waits holds the gate, so that a job of many GPUs is not overtaken for ever.
+    """Lease `count` free GPUs. A waiting job holds the gate, so that others cannot overtake a job of many GPUs for ever.
 
     The kernel frees the leases of a process that dies.
     """
@@ -105,14 +105,14 @@ def _lease(
 
 
 def _free(names: list[str], sharers: int, folder: Path) -> list[str]:
-    """GPUs that one more may share, those of the fewest first."""
-    agreed = {name: _agreed(folder, name) for name in names}  # by each job that has it: with how many
+    """GPUs that one more job may share, those with the fewest jobs first."""
+    agreed = {name: _agreed(folder, name) for name in names}  # one number per job that has it
     free = [name for name in names if len(agreed[name]) < min([sharers, *agreed[name]])]
     return sorted(free, key=lambda name: len(agreed[name]))
 
 
 def _agreed(folder: Path, name: str) -> list[int]:
-    """Of each job that has a GPU: how many it shares it with, itself among them; the names of leases tell."""
+    """For each job that has a GPU, how many jobs it lets share it, itself included: the name of its lease says so."""
     found = []
     for path in folder.glob(f"gpu-{glob.escape(name)}.*.lock"):
         if lease := _take(path):
@@ -123,7 +123,7 @@ def _agreed(folder: Path, name: str) -> list[int]:
 
 
 def _take_one(folder: Path, name: str, sharers: int) -> FileLock:
-    """One of a GPU's leases for so many sharers, of which one is free: nobody takes any while we hold the gate."""
+    """Take one of a GPU's leases for `sharers` jobs. One is free, because nobody else takes any while we hold the gate."""
     places = (folder / f"gpu-{name}.{sharers}.{place}.lock" for place in range(sharers))
     return next(lease for path in places if (lease := _take(path)))
 

@@ -25,8 +25,8 @@ class Job:
     start_model: str | None = None  # the published model that the spec starts from; None: under its own name
     continues: str | None = None  # hash of a shorter training that this one may continue
     checkpoint: str | None = None  # a file to resume from, of this training or of the one that the spec names
-    expect: dict[str, Any] = field(default_factory=dict)  # of the data, beyond its identity
-    retrain: bool = False  # whether what the store holds is trained anew, where other code made it
+    expect: dict[str, Any] = field(default_factory=dict)  # facts about the data, beyond its identity
+    retrain: bool = False  # whether to train anew what other code made
     run: Run = field(default_factory=Run)
     asked_by: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], None] = print
@@ -46,8 +46,8 @@ class Job:
         return stored(self.store, self.hash, self.run.trust)
 
     def about(self, base: BaseSpec | None) -> dict[str, Any]:
-        """What a checkpoint says of its training, so that it can be resumed from the file alone; `base` is the base model of a
-        fine-tune."""
+        """What a checkpoint records about its training, so that the file alone is enough to resume. `base` is the spec of a
+        fine-tune's base model."""
         specs = {"spec": self.spec} | ({"base_spec": base} if base else {})
         plain = {name: json.loads(with_whereabouts(spec)) for name, spec in specs.items()}
         named = plain | {"code": self.task.code_of(self.spec, base), "hash": self.hash}

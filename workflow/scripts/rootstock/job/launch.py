@@ -13,22 +13,22 @@ from ..study.problems import STOP_SIGNALS, Interrupted, Refusal
 from ..study.run import Run
 
 WORKER = "ROOTSTOCK_WORKER"
-WITH_RANK = 'PET_NODE_RANK=$SLURM_NODEID exec "$@"'  # torchrun reads flags that are not given from PET_…
-SAVING_SECONDS = 600  # that torchrun gives its workers to save themselves
+WITH_RANK = 'PET_NODE_RANK=$SLURM_NODEID exec "$@"'  # torchrun reads missing flags from PET_…
+SAVING_SECONDS = 600  # the time that torchrun gives its workers to save a checkpoint
 
 
 def is_worker() -> bool:
-    """Whether another process holds the lock and publishes: the parent of `launch_workers`, or under a torchrun of the
-    user's own (several nodes) its rank 0."""
+    """Whether another process holds the lock and publishes: the one that called `launch_workers`, or rank 0 of a torchrun
+    that the user started (several nodes)."""
     return WORKER in os.environ or os.environ.get("RANK", "0") != "0"
 
 
 def launch_workers(run: Run) -> None:
     """Run this very command in `run.world_size` workers on each of `run.nodes` nodes, and wait for them.
 
-    On one node SIGTERM, SIGUSR1 and SIGINT are passed on as SIGTERM, on which the workers save a checkpoint; on several Slurm
-    tells them itself, and `Interrupted` is raised. If this process is killed the workers die with it. Ends this process
-    with the workers' exit status unless it is 0.
+    SIGTERM, SIGUSR1 and SIGINT make the workers save a checkpoint: on one node they are passed on as SIGTERM, on several
+    Slurm sends them itself. Raise `Interrupted` if the workers stop after one. Otherwise end this process with their exit
+    status unless it is 0. If this process is killed, the workers die with it.
     """
     torchrun = _on_nodes(run) if run.nodes > 1 else _on_this_node(run)
     # "--": torchrun would take our own flags for abbreviations of its own, --run for --run-path
@@ -56,7 +56,7 @@ def _on_this_node(run: Run) -> list[str]:
 
 
 def _on_nodes(run: Run) -> list[str]:
-    """One torchrun a node of this Slurm job, by srun; they meet at a port of this node, the first of them."""
+    """One torchrun per node of this Slurm job, started by srun; they meet at a port of this node, the first one."""
     if "SLURM_JOB_ID" not in os.environ:
         raise Refusal(f"run.nodes: {run.nodes} needs Slurm; run with --profile slurm, or set nodes: 1")
     gpus = [] if run.gpus_asked == 0 else [f"--gpus-per-node={run.gpus_asked or 1}"]
@@ -66,13 +66,14 @@ def _on_nodes(run: Run) -> list[str]:
 
 
 def _meeting(address: str) -> list[str]:
-    """Where processes meet. torchrun's own way of meeting unpickles what anybody can write at its port; a static one does
-    not. Nobody has to prove who they are there: see SECURITY.md."""
+    """Flags for where processes meet. torchrun's usual rendezvous unpickles what anybody sends to its port; a static one
+    does not. Neither asks for a proof of identity: see SECURITY.md."""
     return ["--rdzv-backend=static", f"--master-addr={address}", f"--master-port={_free_port()}"]
 
 
 def _torchrun(run: Run) -> list[str]:
-    program = [sys.executable, "-P", str(Path(__file__).with_name("torchrun.py"))]  # -P: its folder is none of modules
+    # -P: its folder is not searched for modules
+    program = [sys.executable, "-P", str(Path(__file__).with_name("torchrun.py"))]
     return [
         *program,
         f"--nnodes={run.nodes}",
@@ -82,7 +83,7 @@ def _torchrun(run: Run) -> list[str]:
 
 
 def _address() -> str:
-    """How the other nodes reach this one, as Slurm knows it."""
+    """The address at which other nodes reach this one, from Slurm."""
     name = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     shown = subprocess.run(["scontrol", "show", "node", name], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\bNodeAddr=(\S+)", shown)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Context") -> dict[str, Any]:
-    """The content of `metadata.json`, but for what the store itself vouches for; `base` is that of a fine-tune."""
+    """The content of `metadata.json`, except what the store itself adds; `base` is the base model of a fine-tune."""
     import torch
 
     fitted, start = outcome.fitted, context.start
@@ -44,7 +44,7 @@ def metadata_of(job: Job, outcome: "Outcome", base: Start | None, context: "Cont
 
 
 def _gpu_peak_mb(context: "Context") -> float | None:
-    """The most memory of a GPU that tensors of this process took at once, in MB; None on a CPU."""
+    """The peak GPU memory of this process's tensors, in MB of 2^20 bytes; None on a CPU."""
     import torch
 
     return torch.cuda.max_memory_allocated(context.device) / 2**20 if context.device.type == "cuda" else None

@@ -1,6 +1,6 @@
-"""Base models on a node's own disk, where the project's disk is far: copied once, verified, the least used go first.
+"""Copies of base models on a node's own disk, for projects on a remote disk. The least recently used are removed first.
 
-The folder exists only where `cluster.py up` made it. Many jobs of a node may ask at once.
+The folder exists only where `cluster.py up` made it. Many jobs of a node may use it at once.
 """
 
 import json
@@ -19,7 +19,7 @@ from ..study.problems import Refusal
 
 
 def limit_bytes() -> int:
-    """Asked by each job: what is read while a module is loaded would be the warm process's."""
+    """The limit of the cache. Each job reads it anew: a constant of the module would be the warm process's."""
     return int(float(os.environ.get("ROOTSTOCK_CACHE_GB", "20")) * 1e9)
 
 
@@ -31,20 +31,20 @@ def on_this_node(
     folder: Path | None = None,
     limit: int | None = None,
 ) -> Path:
-    """The local copy of a base model, made now if it is not there or not whole; `model` itself where there is no cache.
+    """Return the local copy of a base model, made now if it is missing or damaged; `model` itself if there is no cache.
 
-    Whoever loads the copy verifies it again: this says only that there is one.
+    Whoever loads the copy has to verify it again.
     """
     try:
         folder = folder or model_cache(cluster_root())
         if not is_own(folder.parent, "remove it") or not folder.is_dir():
             return model
         sha256 = json.loads(metadata.read_text())["model_sha256"]
-    except Refusal as reason:  # not a reason to train nothing: what is far can be read all the same
+    except Refusal as reason:  # no reason to give up: the original can still be read
         say(f"base model {name} is read from where it lies: {reason}")
         return model
     except (OSError, ValueError, KeyError, TypeError):
-        return model  # whoever reads it says what is wrong with it
+        return model  # whoever loads the model reports the fault
     return _copy_of(model, name, sha256, say, folder, limit_bytes() if limit is None else limit)
 
 
@@ -87,7 +87,7 @@ def _write(source: BinaryIO, copy: Path) -> None:
 
 
 def make_room(folder: Path, limit: int, keep: Path | None = None) -> None:
-    """Remove the longest unused copies until the rest is within `limit` bytes. An open copy stays readable to who reads it."""
+    """Remove the least recently used copies until the rest fits `limit` bytes. A process can finish reading an open copy."""
     copies = sorted(folder.glob("*.pt"), key=lambda path: path.lstat().st_mtime)
     total = sum(path.lstat().st_size for path in copies)
     for path in copies:

@@ -1,4 +1,4 @@
-"""Prepare an artefact once, under a lock, so that two studies that need it at the same time make it once."""
+"""Prepare an artefact under a lock, so that it is made only once if two studies need it at the same time."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What each job leaves behind about itself: where it ran, on which GPUs, since when, how it ended. Light: no torch."""
+"""The record that each job leaves: where it ran, on which GPUs, when it started, how it ended. Light: no torch."""
 
 import os
 import time
@@ -16,7 +16,7 @@ FOLDER = Path(".rootstock/jobs")
 
 
 class JobRecord:
-    """One job's file, rewritten while it runs. `started` without `ended` is a job that runs, or that was killed."""
+    """One job's file, rewritten while it runs. A job with `started` but no `ended` still runs or was killed."""
 
     def __init__(self, study: str, phase: str, name: str, folder: Path = FOLDER):
         self.path = record_path(study, phase, name, folder)
@@ -40,7 +40,7 @@ class JobRecord:
 
 @contextmanager
 def recorded(study: str, phase: str, name: str) -> Iterator[JobRecord | None]:
-    """Keep a record of what happens inside: its end, and why it failed. None for a training by hand, without a study."""
+    """Record how the block inside ends, and why it failed. Yield None for a training by hand, without a study."""
     if not study:
         yield None
         return

@@ -18,14 +18,14 @@ from .node_cache import on_this_node
 
 
 def start_of(job: Job) -> Start | None:
-    """The base model, or the stage before, that a spec names; None where it names none."""
+    """The base model, or the stage before, that a spec names; None if it names none."""
     name = job.spec.starts_from
     return None if name is None else load_start(job, name)
 
 
 def load_start(job: Job, name: str) -> Start:
-    """A published base model: unharmed, of the hash asked for, what its own spec says, and signed by the owner of the key
-    `run.trust`, where one is given. `Refusal` otherwise."""
+    """Load a published base model. Raise `Refusal` unless it is undamaged, it and its spec have the hash asked for, its code
+    is the one here now, and, if `run.trust` gives a key, the owner of that key signed it."""
     from ..engine.files import load
 
     require_hash(name)
@@ -43,8 +43,8 @@ def load_start(job: Job, name: str) -> Start:
 
 
 def state_of(job: Job) -> dict[str, Any] | None:
-    """The checkpoint that `job` is to resume from, or where the shorter training that it continues ended; None, and a reason,
-    where the latter cannot be trusted."""
+    """The checkpoint that `job` resumes from, or the final state of the shorter training that it continues. None if there is
+    no such state or other code made it; the log says which."""
     from ..engine.checkpoint import load_state, read_state
 
     if job.checkpoint:
@@ -70,7 +70,7 @@ def state_of(job: Job) -> dict[str, Any] | None:
 
 
 def _require_same(job: Job, state: dict[str, Any], flag: str) -> None:
-    """`Refusal` unless the training that left `state` is this one, or differs from it in nothing but how long it lasts."""
+    """Raise `Refusal` unless the training that left `state` is this one, or differs from it only in its length."""
     other = spec_of(state.get("spec") or {})
     if digest(other) != job.hash and not job.task.may_continue(job.spec, other):
         fix = "only how long it lasts may differ, where the learning rate does not depend on that"

@@ -1,5 +1,5 @@
-"""torchrun as `job.launch` starts it, a program of its own: why workers ended they say themselves, so it adds one line at most, no
-traceback and no table."""
+"""torchrun, as the program that `job.launch` starts. The workers report their own faults, so it adds at most one line: no traceback
+and no table."""
 
 import logging
 import os
@@ -12,8 +12,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main() -> int:
-    """torchrun's own flags. Ends as its first worker that failed did, and with `EX_TEMPFAIL` where it was told to stop."""
-    logging.disable(logging.ERROR)  # of this process alone: that workers are told to stop, that one failed
+    """Run torchrun with its own flags. Return the exit status of the first worker that failed; `EX_TEMPFAIL` after a signal."""
+    logging.disable(logging.ERROR)  # in this process only: that it stops workers, that one failed
     try:
         run.main()
     except SignalException:

@@ -1,4 +1,4 @@
-"""One training from its spec to the store: lock, hand back what is there, else train and commit."""
+"""One training from its spec to the store: lock, return the stored model if there is one, else train and commit."""
 
 import json
 import os
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from ..engine.loop import Outcome
     from ..engine.progress import Context
 
-IDENTITY = ("spec", "base_spec", "code", "hash")  # of what a job says about itself: what its model file says too
+IDENTITY = ("spec", "base_spec", "code", "hash")  # the part of `Job.about` that the model file holds too
 
 
 def train(job: Job) -> StoredObject:
-    """The stored model of a job's spec, trained unless it is there; here, or in several processes. Who asks for a spec names
-    the class that it names."""
+    """Return the stored model of a job's spec; train it first if it is missing, in this process or in several. A user who
+    asks for a spec thereby permits the class that it names."""
     name_own(job.spec.own_class)
     kept = job.kept
     is_there = _is_there(job, kept)
     if is_worker() and not is_there:
         _train_and_commit(job, kept)
         return kept
-    if is_there:  # no lock needed, so a store that is only readable serves too
+    if is_there:  # no lock needed, so a read-only store will do
         job.say(f"{job.hash} is in the store; nothing to train")
         kept.clear_checkpoints(job.say)
         return kept
@@ -52,7 +52,7 @@ def train(job: Job) -> StoredObject:
         sharers = trainings_on_a_gpu(job.run)
         with granted_gpus(job.run.gpus_asked, job.run.device, job.say, sharers=sharers) as gpus:
             if job.record:
-                job.record.update(gpus=gpus, trains=True)  # and is not handed back: what it takes tells the pace
+                job.record.update(gpus=gpus, trains=True)  # `trains`: its duration counts for the pace
             if job.run.nodes * job.run.world_size > 1:
                 launch_workers(job.run)
             else:
@@ -61,13 +61,13 @@ def train(job: Job) -> StoredObject:
 
 
 def _is_there(job: Job, kept: StoredObject) -> bool:
-    """Whether the store holds it, made by the code that is here now. `Refusal` where by other code, unless that is to be trained
-    anew: what is handed out under a hash must be what this code would train."""
+    """Whether the store holds a model made by the code that is here now. Raise `Refusal` if other code made it, unless the job
+    retrains: a model returned under a hash must be what this code would train."""
     if not kept.is_whole():
         return False
     try:
         reason = other_code(kept.described())
-    except Refusal as fault:  # of what somebody else may have written
+    except Refusal as fault:  # somebody else may have written it
         raise Refusal(f"{kept.metadata}: {fault}; base_models.py forget {job.hash}") from None
     if reason and not job.retrain:
         raise Refusal(f"{kept.folder}: {reason}; {ANEW.format(name=job.hash)}")
@@ -76,7 +76,7 @@ def _is_there(job: Job, kept: StoredObject) -> bool:
 
 def _train_and_commit(job: Job, kept: StoredObject) -> None:
     _require_recipe(job)
-    key = _key_of(job)  # a wrong one costs no training
+    key = _key_of(job)  # first, so that a wrong key costs no training
     _begin(job)
     from .gpu_memory import refused_if_too_large
 
@@ -98,7 +98,7 @@ def _train_and_commit(job: Job, kept: StoredObject) -> None:
 
 
 def _require_recipe(job: Job) -> None:
-    """`Refusal` where a spec was made for an earlier recipe: what is trained now would not be what its name promises."""
+    """Raise `Refusal` if a spec is of another recipe: the model trained now would not be what its name promises."""
     wanted, recipe = job.spec.recipe, job.task.recipe
     if wanted != recipe:
         raise Refusal(
@@ -108,14 +108,14 @@ def _require_recipe(job: Job) -> None:
 
 
 def _key_of(job: Job) -> Any:
-    """The key that signs what is committed; None where nothing is signed."""
+    """The key that signs the commit; None if nothing is signed."""
     return private_key(job.run.sign_with) if job.run.sign_with else None
 
 
 def _begin(job: Job) -> None:
-    """torch, set up for a training; only where something is trained: handing back a stored model takes no torch."""
+    """Load torch and set it up, only for a training: returning a stored model needs no torch."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses to be deterministic
-    job.task.trainer()  # before torch, which it loads the quicker way
+    job.task.trainer()  # before torch, which it loads in a quicker way
     import torch
 
     keep_freed_memory()
@@ -145,7 +145,7 @@ def _context(job: Job, kept: StoredObject, about: dict[str, Any]) -> "tuple[Cont
         run.keep_checkpoints,
         run.trust,
     )
-    # else from the one that was chosen
+    # else training begins at the chosen checkpoint
     checkpoints.is_resumed = not (job.checkpoint and state and state.get("hash") == job.hash)
     curves = Path(TENSORBOARD.format(hash=job.hash)) if run.tensorboard else None
     share = 1 / (on_a_gpu * trainings_on_a_gpu(run))

@@ -1,1 +1,1 @@
-"""The warm process, which has torch loaded and forks one for each job, and the client that a job's command is. Read `client` first."""
+"""The warm process, which has torch loaded and forks a process for each job, and its client, a job's command. Start with `client`."""

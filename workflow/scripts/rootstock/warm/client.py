@@ -1,5 +1,6 @@
-"""What a job's command does first: have the job done by a process forked from a warm one, and be its stand-in: pass signals on, end as it
-ended. Whatever is unusual, it does the job itself. Stdlib only, and little of it: this is what a warm job costs.
+"""The client: a job's command first asks the warm process to fork a process for the job, passes signals on to it and ends as it ended.
+
+In any unusual case the command does the job itself. Stdlib only, and little of it: a warm job pays for each import.
 """
 
 import marshal
@@ -15,11 +16,11 @@ from .place import NotOurs, connected, entered, listening, locked, name_of
 from .surroundings import Request, close_from, handed_over
 
 IN_SLURM = "ROOTSTOCK_WARM_IN_SLURM"
-# Workers of torchrun start by themselves, and so do jobs in containers, each of which is a world of its own.
+# Workers of torchrun start cold, and so do jobs in containers, because each container is a world of its own.
 ALONE = {"RANK", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}
-BEGUN, ENDED = b"b", b"e"  # what is heard of a job; ENDED is followed by its wait status
+BEGUN, ENDED = b"b", b"e"  # what the supervisor reports; a wait status follows ENDED
 STATUS = struct.Struct("=i")
-BEGIN_SECONDS = 60  # to load torch, for the first; who waited longer does it itself
+BEGIN_SECONDS = 60  # the first job waits for torch to load; after this time the client does the job itself
 SERVER = "warm.py"
 OWN = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGPIPE}
 FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
@@ -27,7 +28,7 @@ PASSED_ON = signal.valid_signals() - OWN - FAULTS
 
 
 def run_warm() -> None:
-    """End this process as the job ended that was forked for it; return where the job is to be done here."""
+    """Let a forked process do the job and end as it ended; return if this process has to do the job itself."""
     if not _is_wanted():
         return
     try:
@@ -43,7 +44,7 @@ def run_warm() -> None:
 
 
 def _is_wanted() -> bool:
-    """With `--warm`, as the workflow's rules say; in Slurm only where several jobs share one allocation."""
+    """Whether `--warm` is set, as in the workflow's rules; under Slurm only if several jobs share one allocation."""
     flags = [word for word in sys.argv if word in ("--warm", "--no-warm")]
     is_plain = sys.orig_argv[1:] == sys.argv and sys.platform == "linux" and ALONE.isdisjoint(os.environ)
     may = "SLURM_JOB_ID" not in os.environ or IN_SLURM in os.environ
@@ -51,7 +52,7 @@ def _is_wanted() -> bool:
 
 
 def _connection(handed: Request) -> socket.socket | None:
-    """A connection to the warm process that fits, started where there is none; None where there are enough others."""
+    """A connection to the matching warm process, started if necessary; None if enough others run already."""
     for descriptor in (0, 1, 2):
         os.fstat(descriptor)  # a closed one cannot be handed over
     name = name_of(handed["surroundings"])
@@ -60,7 +61,7 @@ def _connection(handed: Request) -> socket.socket | None:
             return connection
         with locked(folder):
             if connection := connected(folder, name):
-                return connection  # started meanwhile
+                return connection  # another client has started it meanwhile
             listener = listening(folder, name)
             if listener is None:
                 return None
@@ -70,7 +71,7 @@ def _connection(handed: Request) -> socket.socket | None:
 
 
 def _start(listener: socket.socket, folder: int, name: str) -> None:
-    """Start a warm process on a socket that takes connections already. It keeps nothing of ours open."""
+    """Start a warm process on a socket that already accepts connections. It keeps none of our descriptors open."""
     log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     program = os.path.join(os.path.realpath(sys.path[0]), SERVER)
     if starter := os.fork():
@@ -78,7 +79,7 @@ def _start(listener: socket.socket, folder: int, name: str) -> None:
         os.close(log)
         return
     try:
-        if os.fork() == 0:  # nobody's child: its starter ends with its job
+        if os.fork() == 0:  # forked twice, so that the warm process outlives the job that starts it
             os.setsid()
             os.chdir("/")
             for source, target in ((os.open(os.devnull, os.O_RDWR), 0), (log, 1), (log, 2), (listener.fileno(), 3)):
@@ -90,8 +91,8 @@ def _start(listener: socket.socket, folder: int, name: str) -> None:
 
 
 def _stand_in(connection: socket.socket, handed: Request) -> None:
-    """Hand over, wait, and end as the job ended. Returns where it did not begin or nobody can say how it ended: what is published
-    is whole, what is not resumes from its checkpoint."""
+    """Hand the job over, wait, and end as it ended. Return if it did not begin or its end is unknown: doing it again is
+    safe, because a published result is complete and an unfinished training resumes from its checkpoint."""
     with PassedOn(connection) as passed, suppress(OSError, struct.error):
         connection.settimeout(BEGIN_SECONDS)
         words = marshal.dumps(handed)
@@ -104,7 +105,7 @@ def _stand_in(connection: socket.socket, handed: Request) -> None:
 
 
 class PassedOn:
-    """Each signal that can be caught goes to the job. Where the job is done here after all, signals that came are obeyed here."""
+    """Pass each catchable signal on to the job. If this process does the job after all, it obeys the signals that came."""
 
     def __init__(self, connection: socket.socket):
         self.connection, self.came, self.before = connection, [], {}
@@ -130,7 +131,7 @@ class PassedOn:
             signal.raise_signal(signal.SIGSTOP)
 
     def end_as(self, status: int) -> None:
-        """End with a wait status, by the same signal where it was one."""
+        """End with the job's wait status; if a signal ended the job, end by the same signal."""
         if os.WIFSIGNALED(status):
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL) if os.WTERMSIG(status) != signal.SIGKILL else None
             os.kill(os.getpid(), os.WTERMSIG(status))

@@ -1,4 +1,4 @@
-"""Where a user's warm processes are reached: sockets in a folder that is theirs alone. Stdlib only, and little of it."""
+"""The sockets of a user's warm processes, in a folder that nobody else can enter. Stdlib only, and little of it."""
 
 import fcntl
 import os
@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 from ..machine.owner import fault_of, too_open
 
 ROOT = "ROOTSTOCK_WARM_ROOT"
-ROOM = 4  # warm processes of one user, each of the size of torch
+ROOM = 4  # warm processes per Slurm allocation, or per user outside Slurm; each has torch in memory
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class NotOurs(Exception):
-    """Somebody else may have been where our sockets lie."""
+    """Another user may have been in the folder of our sockets."""
 
 
 def name_of(surroundings: str) -> str:
-    """The name of the warm process that fits. Two of one name cost nothing but a cold start: each compares the whole."""
-    job = os.environ.get("SLURM_JOB_ID", "")  # each allocation has room of its own
+    """The name of the matching warm process. A clash of names costs only a cold start: the server compares the full text."""
+    job = os.environ.get("SLURM_JOB_ID", "")  # `ROOM` applies to each allocation
     return f"{job}-{zlib.crc32(surroundings.encode(errors='surrogateescape')):08x}"
 
 
@@ -31,7 +31,7 @@ def folder_path() -> str:
 
 @contextmanager
 def entered():
-    """A descriptor of the folder, made where it is not there; `NotOurs` where it is not ours alone."""
+    """Yield a descriptor of the folder, made if missing. Raise `NotOurs` unless it is accessible to us alone."""
     path = folder_path()
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -50,7 +50,7 @@ def entered():
 
 @contextmanager
 def locked(folder: int):
-    """Hold the folder: who starts a warm process, or ends as one, is alone."""
+    """Lock the folder, so that warm processes start and end one at a time."""
     lock = os.open("lock", LOCK, 0o600, dir_fd=folder)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -60,7 +60,7 @@ def locked(folder: int):
 
 
 def connected(folder: int, name: str) -> socket.socket | None:
-    """A connection to a warm process of ours; None where there is none."""
+    """A connection to our warm process of this name, or None."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(5)
     try:
@@ -74,8 +74,8 @@ def connected(folder: int, name: str) -> socket.socket | None:
 
 
 def listening(folder: int, name: str) -> socket.socket | None:
-    """A socket that a warm process is reached at, in the place of one that nobody listens to; None where there are enough.
-    The folder is locked."""
+    """A socket for a new warm process; None if `ROOM` of them run already. Removes the sockets of dead ones. The caller
+    holds the lock of the folder."""
     taken = [other for file in os.listdir(folder) if (other := file.removesuffix(".socket")) != file]
     alive = [other for other in taken if is_alive(folder, other)]
     if sum(other.rpartition("-")[0] == name.rpartition("-")[0] for other in alive) >= ROOM:
@@ -88,7 +88,7 @@ def listening(folder: int, name: str) -> socket.socket | None:
 
 
 def is_alive(folder: int, name: str) -> bool:
-    """Whether a warm process listens; what a dead one left is removed."""
+    """Whether a warm process listens; remove what a dead one left."""
     if connection := connected(folder, name):
         connection.close()
         return True
@@ -97,18 +97,18 @@ def is_alive(folder: int, name: str) -> bool:
 
 
 def forget(folder: int, name: str) -> None:
-    """Remove what belongs to a warm process that is no more."""
+    """Remove the socket and log of a warm process that has ended or is ending."""
     for file in (f"{name}.socket", f"{name}.log"):
         with suppress(FileNotFoundError):
             os.unlink(file, dir_fd=folder)
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Which process of which user is at the other end, as the kernel tells."""
+    """Process id and user id of the other end, from the kernel."""
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return struct.unpack("3i", told)[:2]
 
 
 def _address(folder: int, name: str) -> str:
-    """By the open folder: through no link, and short however long its path is."""
+    """A path by way of the open folder: it follows no link, and stays short however long the folder's path is."""
     return f"/proc/self/fd/{folder}/{name}.socket"

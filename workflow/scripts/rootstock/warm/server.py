@@ -1,5 +1,7 @@
-"""The warm process: started by the first job's client, it loads torch and what the jobs need, computes nothing, and forks a supervisor
-for each job. It keeps no state of any, so whoever kills it ends none; it ends when idle, or when its code is not that on disk.
+"""The warm process: it loads torch and what the jobs need, computes nothing, and forks a supervisor for each job.
+
+The client of the first job starts it. It keeps no state of any job, so killing it ends no job. It ends when it is idle or the code on
+disk has changed.
 """
 
 import ctypes
@@ -24,19 +26,20 @@ from .surroundings import Request, rights_of, surroundings
 
 SECONDS = "ROOTSTOCK_WARM_SECONDS"
 IDLE_SECONDS = 300.0
-REQUEST_SECONDS = 5.0  # for a client to say what it wants: it says all at once
+REQUEST_SECONDS = 5.0  # for a client to send its request, which it sends all at once
 WATCH_SECONDS = 2.0
-LONGEST = 16 * 2**20  # bytes of a request: a command line and its variables are at most 2 MB
-LISTENER = 3  # the descriptor at which the socket was handed over
-# What trainings load late: most by torch, when a model is saved or a generator seeded; idna by the lock that asks the host's name.
-LARGE_PAGE = 2**21
+LONGEST = 16 * 2**20  # bytes of a request; a command line and its variables take at most 2 MB
+LISTENER = 3  # the descriptor of the socket that the client hands over
+LARGE_PAGE = 2**21  # bytes
 COLLAPSE = 25  # MADV_COLLAPSE
+# What trainings load late: torch loads most of it when it saves a model or seeds a generator; the lock loads idna when it asks for
+# the host's name.
 LATE = ("rootstock.engine.device", "numpy.random", "torch.utils.serialization", "torch.profiler._cupti_monitor")
 LATE += ("multiprocessing.synchronize", "encodings.idna")
-ENGINE = "rootstock.engine.loop"  # what a task of a user's own has in common with the others
+ENGINE = "rootstock.engine.loop"  # what a user's own task shares with the others
 OWN = ("", "")
-OF_JEMALLOC = "jemalloc_bg_thd"  # comes with pyarrow, which pandas loads; jemalloc itself takes it over a fork
-PARTS = {  # of a task: what a script loads of it
+OF_JEMALLOC = "jemalloc_bg_thd"  # a thread from pyarrow, which pandas loads; jemalloc itself handles forks
+PARTS = {  # the part of a task that each script loads
     "train_base": "trainer",
     "train_finetune": "trainer",
     "prepare_data": "preparer",
@@ -45,7 +48,7 @@ PARTS = {  # of a task: what a script loads of it
 
 
 def serve(name: str) -> None:
-    """Fork for each request, until none comes for some minutes or something is not as it was."""
+    """Fork for each request until none comes for some minutes, the code changes, or the Slurm task ends."""
     signal.signal(signal.SIGCHLD, _reap)
     warm = _Warm(name)
     with socket.socket(fileno=LISTENER) as listener:
@@ -63,13 +66,13 @@ def _reap(*_: object) -> None:
 
 
 class _Warm:
-    """What is asked before each fork: whether code and surroundings are still those that were loaded."""
+    """The warm process with the code and surroundings that it loaded, which it compares before each fork."""
 
     def __init__(self, name: str):
         self.name, self.scripts = name, Path(sys.path[0])
         self.code, self.surroundings = code_stamp(self.scripts), surroundings()
         self.idle_seconds = float(os.environ.get(SECONDS) or IDLE_SECONDS)
-        self.master = os.environ.get("SLURM_TASK_PID")  # in Slurm it ends with this, whoever else may live on
+        self.master = os.environ.get("SLURM_TASK_PID")  # under Slurm it ends with this process, even if others live on
         self.variables = frozenset(os.environ)
         self.loaded: set[tuple[str, str]] = set()
         self.place = self._inode()
@@ -83,8 +86,8 @@ class _Warm:
                 since = time.monotonic()
 
     def answers(self, connection: socket.socket) -> bool:
-        """Fork for one connection, where all is as it should be; whether this process is of use any longer. A client that
-        hears nothing does its job itself."""
+        """Fork for one connection if everything matches; return whether this process is still of use. A client that gets no
+        answer does its job itself."""
         client, user = place.peer_of(connection)
         if user != os.geteuid():
             return True
@@ -98,7 +101,7 @@ class _Warm:
             fits = request["surroundings"] == self.surroundings and rights_of(client) == rights_of("self")
             if fits and self._load(request) and _is_safe_to_fork():
                 self._fork(connection, streams, request)
-        except Exception:  # nothing of ours, or no room
+        except Exception:  # not our client's request, or not enough memory
             return True
         finally:
             for stream in streams:
@@ -106,7 +109,7 @@ class _Warm:
         return True
 
     def end(self, listener: socket.socket) -> None:
-        """Take no more; who connected in this very moment is served."""
+        """Accept no new clients, but serve those that have just connected."""
         with suppress(OSError, place.NotOurs), place.entered() as folder, place.locked(folder):
             if self._inode() == self.place:
                 place.forget(folder, self.name)
@@ -117,7 +120,7 @@ class _Warm:
                     self.answers(connection)
 
     def _inode(self) -> int:
-        """Of our socket, where it is still there: a folder may be removed and made anew."""
+        """The inode of the socket of our name; it shows whether somebody removed the folder and made it anew."""
         with place.entered() as folder:
             return os.stat(f"{self.name}.socket", dir_fd=folder).st_ino
 
@@ -125,21 +128,21 @@ class _Warm:
         return self.master is None or Path("/proc", self.master).exists()
 
     def _load(self, request: Request) -> bool:
-        """Load what a job needs that all of its kind do; a task or model of a user's own never. False where it is no job of ours."""
+        """Load what all jobs of this kind need, but never a user's own task or model. False if the script is not one of ours."""
         script = Path(request["folder"], request["argv"][0])
         if script.stem not in PARTS or Path(os.path.realpath(script.parent)) != self.scripts:
             return False
         from ..tasks.registry import BUILT_IN, TASKS
 
         known = len(self.loaded)
-        with suppress(Exception, SystemExit):  # what is wrong with it the job will say
+        with suppress(Exception, SystemExit):  # the job itself will report the fault
             task = importlib.import_module(script.stem).cli.task_name(request["argv"][1:])
             part = (task, PARTS[script.stem]) if task in BUILT_IN else OWN
             if part not in self.loaded:
                 self.loaded.add(part)
                 getattr(TASKS.find(task), PARTS[script.stem])() if part != OWN else importlib.import_module(ENGINE)
                 for module in LATE:
-                    with suppress(ImportError):  # another torch may have other ones
+                    with suppress(ImportError):  # other versions of torch may have other modules
                         importlib.import_module(module)
         if len(self.loaded) > known:
             _settle()
@@ -157,7 +160,7 @@ class _Warm:
 
 
 def code_stamp(scripts: Path) -> list[tuple]:
-    """What tells other code: of all our files, of this Python, and of the folders where packages are installed."""
+    """A stamp that changes with the code: of our files, of this Python, and of the folders with installed packages."""
     files = [entry for folder in _folders(scripts) for entry in os.scandir(folder) if entry.name.endswith(".py")]
     installed = [Path(sys.executable), *(Path(folder) for folder in sys.path[1:] if os.path.exists(folder))]
     return sorted((str(path), *_version(path.stat())) for path in (*map(Path, files), *installed))
@@ -172,7 +175,7 @@ def _version(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _received(connection: socket.socket, streams: list[int]) -> Request | None:
-    """What a client hands over, and its streams; None where it only looked whether somebody listens."""
+    """A client's request; None if it only checked that somebody listens. Append its descriptors to `streams`."""
     connection.settimeout(REQUEST_SECONDS)
     head, descriptors, _, _ = socket.recv_fds(connection, STATUS.size, 3)
     streams += descriptors
@@ -191,8 +194,8 @@ def _received(connection: socket.socket, streams: list[int]) -> Request | None:
 
 
 def _settle() -> None:
-    """After loading: nothing loaded is ever collected, so that pages stay shared, nor taken down by a job, whose it is not; a first
-    fork ends the threads of OpenBLAS."""
+    """Prepare for forks after loading. The garbage collector leaves loaded objects alone, so that their pages stay shared; no
+    job runs their finalizers at exit, because they are not its own; a first fork ends the threads of OpenBLAS."""
     gc.collect()
     gc.freeze()
     _in_large_pages()
@@ -200,12 +203,12 @@ def _settle() -> None:
         finalizer.atexit = False
     if (child := os.fork()) == 0:
         os._exit(0)
-    with suppress(ChildProcessError):  # it may be reaped already
+    with suppress(ChildProcessError):  # `_reap` may have been first
         os.waitpid(child, 0)
 
 
 def _in_large_pages() -> None:
-    """Put what was loaded into pages of 2 MB, where the kernel can (Linux 6.1): a fork copies a table of pages, and this makes it short."""
+    """Move what was loaded into pages of 2 MB if the kernel can (Linux 6.1): a fork copies the page table, now a short one."""
     madvise = ctypes.CDLL(None).madvise
     for line in Path("/proc/self/maps").read_text().splitlines():
         span, rights, _, _, _, *name = line.split(maxsplit=5)
@@ -217,7 +220,7 @@ def _in_large_pages() -> None:
 
 
 def _is_safe_to_fork() -> bool:
-    """No thread would be missing in the copy, and no GPU is in use."""
+    """Whether the copy would miss no thread, and no GPU is in use."""
     torch = sys.modules.get("torch")
     threads = [Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")]
     return len([name for name in threads if name != OF_JEMALLOC]) == 1 and not (torch and torch.cuda.is_initialized())

@@ -1,7 +1,7 @@
-"""One job forked from the warm process: its supervisor, which stands in for the client's end of things, and the job itself.
+"""One job forked from the warm process: its supervisor, which acts for the client, and the job itself.
 
-The supervisor is the job's parent and does not share its fate with the warm process. It passes signals on, ends the job when the client is
-gone, and tells the client how the job ended. If it is killed itself the job ends with it.
+The supervisor is the job's parent; it does not end with the warm process. It passes signals on, ends the job when the client is gone,
+and tells the client how the job ended. If the supervisor is killed, the job ends too.
 """
 
 import atexit
@@ -22,24 +22,24 @@ from typing import cast
 from .client import BEGUN, ENDED, PASSED_ON, STATUS
 from .surroundings import Request, take_over
 
-# What a terminal sends goes to all processes of a job, anything else to the one that its user means by a process id.
+# Signals that terminals send go to all processes of a job, others only to the process whose id a user names.
 OF_TERMINALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT}
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 def supervise(connection: socket.socket, streams: list[int], request: Request, before: frozenset[str]) -> None:
-    """Fork the job and be there until it ends."""
+    """Fork the job, and stay until it ends."""
     os.setsid()
     _name_process("supervisor")
     ended, tell = os.pipe()
-    _ignore_signals()  # Slurm sends them to each process of a job, and the job's own are passed on
+    _ignore_signals()  # Slurm sends them to each process of a job; the supervisor passes on those that the client gets
     _be_told_of_children(tell)
     supervisor = os.getpid()
     job = os.fork()
     if job == 0:
         _be_the_job(connection, streams, [ended, tell], request, before, supervisor)
     with suppress(ProcessLookupError, PermissionError):
-        os.setpgid(job, job)  # both do it: who comes first cannot be told
+        os.setpgid(job, job)  # parent and child both do it, because either may come first
     _close(streams)
     status = _waited(connection, ended, job)
     with suppress(OSError):
@@ -53,7 +53,7 @@ def _ignore_signals() -> None:
 
 
 def _be_told_of_children(tell: int) -> None:
-    """Let a descriptor say when a child ended."""
+    """Write a byte to the pipe `tell` when a child ends."""
     os.set_blocking(tell, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(tell)
@@ -65,7 +65,8 @@ def _close(descriptors: list[int]) -> None:
 
 
 def _waited(connection: socket.socket, ended: int, job: int) -> int:
-    """The wait status of the job. Bytes on the connection are numbers of signals for it; its end is that of the client."""
+    """The wait status of the job. Each byte on the connection is the number of a signal for it; a closed one means that the
+    client is gone."""
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     poll.register(connection, select.POLLIN)
@@ -81,7 +82,7 @@ def _waited(connection: socket.socket, ended: int, job: int) -> int:
 
 
 def _passed_on(connection: socket.socket, job: int) -> bool:
-    """Send the job the signals that its client got; False where the client is gone, and the job ended for that."""
+    """Send the job the signals that its client got. If the client is gone, kill the job and return False."""
     try:
         numbers = connection.recv(64)
     except ConnectionError:
@@ -107,7 +108,7 @@ def _be_the_job(
     before: frozenset[str],
     supervisor: int,
 ) -> None:
-    """Become what the cold command would be, and end as it would."""
+    """Become the process that a cold command would be, and end as it would."""
     try:
         signal.set_wakeup_fd(-1)
         with suppress(PermissionError):
@@ -121,7 +122,7 @@ def _be_the_job(
         connection.close()
         _close(pipe)
     except (OSError, ValueError):
-        os._exit(1)  # nothing was heard of it: the client does the job itself
+        os._exit(1)  # the client has not heard of the job and does it itself
     os._exit(_ended(Path(request["argv"][0]).stem))
 
 
@@ -133,7 +134,7 @@ def _take_streams(streams: list[int]) -> None:
 
 
 def _ended(script: str) -> int:
-    """Run a script's main as the script itself does. Python's last steps but the costly one, which gives back memory piece by piece."""
+    """Run a script's main as the script does, then Python's last steps except the costly one: freeing memory piece by piece."""
     _as_newly_started(script)
     module = sys.modules["__main__"]
     try:
@@ -154,7 +155,7 @@ def _ended(script: str) -> int:
 
 
 def _as_newly_started(script: str) -> None:
-    """What a new process has that a fork has not: a script of its own, and randomness."""
+    """Give the fork what a new process has: its own `__main__`, and fresh random seeds."""
     sys.modules["__main__"] = importlib.import_module(script)
     sys.modules["__main__"].__file__ = os.path.join(os.getcwd(), sys.argv[0])
     if numpy_random := sys.modules.get("numpy.random"):
@@ -165,6 +166,6 @@ def _as_newly_started(script: str) -> None:
 
 
 def _name_process(name: str) -> None:
-    """What `ps -o comm` and `top` show."""
+    """Set the name that `ps -o comm` and `top` show."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name[:15])

@@ -1,5 +1,6 @@
-"""What a process inherits: what a client hands over to the job that is forked for it, and what it cannot. The latter tells which warm
-process fits. Stdlib only, and little of it: each job's client loads this.
+"""What a process inherits. A client hands one part over to its forked job; the other part must match the warm process.
+
+Stdlib only, and little of it: each job's client loads this.
 """
 
 import os
@@ -7,12 +8,12 @@ import resource
 import signal
 import sys
 
-# Names that differ from shell to shell and job to job, and that nothing reads while it is loaded. A name that is not here, and
-# its value, is part of what a warm process must have in common with its client: an unknown one costs a second one, no wrong bit.
+# Variables that differ between shells and jobs, and that no module reads while it is loaded. All others must be the same in a warm
+# process and its client, so that an unknown one costs a second warm process and never a wrong result.
 PASSING = {"_", "PWD", "OLDPWD", "SHLVL", "TERM", "COLORTERM", "COLUMNS", "LINES", "CUDA_VISIBLE_DEVICES"}
 PASSING |= {"DISPLAY", "WINDOWID", "TMUX", "TMUX_PANE", "STY"}
 PASSING_BEGINNINGS = ("SSH_", "XDG_SESSION_", "DBUS_SESSION_", "TERM_", "SNAKEMAKE", "SLURM", "ROOTSTOCK_", "PYTEST_")
-KEPT = "SLURM_JOB_ID"  # a warm process serves one job of Slurm, within whose limits it is
+KEPT = "SLURM_JOB_ID"  # a warm process serves one Slurm job, because it runs within that job's limits
 
 CREDENTIALS = ("Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
 LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
@@ -20,14 +21,15 @@ Request = dict
 
 
 def surroundings() -> str:
-    """All that a job inherits and no client can hand over."""
+    """Everything that a job inherits and a client cannot hand over."""
     program = [sys.executable, sys.version, os.path.realpath(sys.path[0]), *sys.path[1:]]
     variables = sorted(f"{name}={value}" for name, value in os.environ.items() if name == KEPT or not _is_passing(name))
     return "\0".join([*program, *variables, rights_of("self")])
 
 
 def rights_of(process: int | str) -> str:
-    """The part of it that the kernel tells of any process, so that nobody need be believed: rights, cgroups, namespaces, CPUs."""
+    """The part of the surroundings that the kernel shows of any process, to be checked without trusting the client: rights,
+    cgroups, namespaces, CPUs."""
     rights = [line for line in _lines(process, "status") if line.startswith(CREDENTIALS)]
     groups = [*_lines(process, "cgroup"), *_lines(process, "oom_score_adj")]
     spaces = [_inode(f"/proc/{process}/ns/{name}") for name in ("mnt", "pid", "net", "user", "ipc", "uts")]
@@ -37,7 +39,7 @@ def rights_of(process: int | str) -> str:
 
 
 def handed_over() -> Request:
-    """What a job takes over from its client, beside stdin, stdout and stderr."""
+    """What a job takes over from its client besides stdin, stdout and stderr."""
     umask = os.umask(0o77)
     os.umask(umask)
     return {
@@ -55,8 +57,8 @@ def handed_over() -> Request:
 
 
 def take_over(request: Request, before: frozenset[str]) -> None:
-    """Become a process that inherited what a client handed over. `OSError` or `ValueError` where that is not permitted. Variables
-    that were not there `before` torch was loaded were set by what was loaded, as they are in a cold job."""
+    """Become a process that inherited what a client handed over. Raise `OSError` or `ValueError` if that is not permitted. Keep
+    variables that are not in `before`: the loaded modules have set them, as they do in a cold job."""
     variables = {name: value for name, value in os.environ.items() if name not in before} | request["variables"]
     os.environ.clear()
     os.environ.update(variables)
@@ -72,12 +74,12 @@ def take_over(request: Request, before: frozenset[str]) -> None:
 
 
 def close_from(first: int) -> None:
-    """Close all descriptors but the lowest."""
+    """Close all descriptors from `first` upwards."""
     os.closerange(first, max(map(int, os.listdir("/proc/self/fd"))) + 1)
 
 
 def _take_signals(ignored: list[int], blocked: list[int]) -> None:
-    """What Python makes of each signal when it starts: SIGINT raises KeyboardInterrupt unless it is ignored."""
+    """Set each signal as Python does when it starts: SIGINT raises KeyboardInterrupt unless it is ignored."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         wanted = signal.SIG_IGN if number in ignored else usual
