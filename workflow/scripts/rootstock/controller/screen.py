@@ -18,7 +18,7 @@ from ..study.plan import Plan
 from .events import event_of
 from .telling import Listing, Teller
 
-SCREEN = "DefaultStreamHandler"  # Snakemake's names for its handler that writes to the screen
+SCREEN = "DefaultStreamHandler"  # Snakemake's names for the handlers that write to the screen
 LOG_FILE = "DefaultLogFileHandler"  # and into .snakemake/log
 UNTOLD = (LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO)
 TICK_SECONDS = 1.0
@@ -71,7 +71,7 @@ class Screen(logging.Handler):
         self._acts.put(lambda: self.teller.begin(plan))
 
     def end(self) -> None:
-        """Show that the jobs have ended, and wait until all is shown."""
+        """Show that the jobs have ended; then `wait`."""
         self._acts.put(self.teller.end)
         self.wait()
 

@@ -53,15 +53,13 @@ class JobStatus:
 
 
 def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
-    """The status of every training of a plan, base models first. `has_ended`: its run has ended, though it still holds
-    its turn."""
+    """The status of each training of a plan, base models first. `has_ended`: its run has ended but keeps its turn."""
     run = None if has_ended else under_way(plan.study.name)
     return [_status(plan, asked, run, records) for asked in _asked(plan)]
 
 
 def counted(jobs: list[JobStatus], count: Count | None = None) -> Count:
-    """Add the trainings of a study to `count`, or to a new count. Only trainings that the store did not hand back add a
-    duration."""
+    """Add the trainings of a study to `count` or to a new one. Those that the store handed back add no duration."""
     count = count or Count()
     for job in jobs:
         count.note(job.name, job.phase, job.state, job.record.get("started"))

@@ -118,8 +118,7 @@ class Teller:
                 self._tell_message(kind, record)
 
     def _tell_failure(self, event: Event) -> None:
-        """Show one line: what failed, why, and its log. A second attempt that fails for the same reason is not shown
-        again."""
+        """Show one line: what failed, why, and its log. A second failure for the same reason is not shown again."""
         reason = self.going.reason(event, self.log_of_group) if self.going else "it did not begin"
         if (event.jobid, reason) in self.told:
             return
@@ -176,6 +175,6 @@ def is_published(event: Event) -> bool:
 
 
 def why_again(reason: str) -> str:
-    """Why a job runs although its files are there, in parentheses; empty if they are not."""
+    """Why a job runs although its files are there, in parentheses; empty if no such reason is given."""
     why = [ours for theirs, ours in REASONS.items() if theirs in reason]
     return f" ({', '.join(why)})" if why else ""

@@ -21,8 +21,7 @@ FOLDER = Path(".rootstock/runs")
 
 @dataclass(frozen=True)
 class Turn:
-    """The turn of one study's run: the files that it writes, the files that it reads for that, and its start (seconds
-    since the epoch)."""
+    """The turn of one study's run: the files that it writes and reads, and its start in seconds since the epoch."""
 
     study: str
     written: frozenset[str]
@@ -30,7 +29,7 @@ class Turn:
     since: float = 0.0
 
     def collides(self, other: "Turn") -> bool:
-        """Whether the two runs must not overlap. Two runs of the same study never may."""
+        """Whether the two runs must not overlap; runs of the same study never may."""
         touched = other.written | other.read
         return self.study == other.study or not (
             self.written.isdisjoint(touched) and other.written.isdisjoint(self.read)
@@ -52,9 +51,8 @@ def take_turn(
     poll_seconds: float = 1,
     beside: Collection[str] = (),
 ) -> ExitStack:
-    """Wait until no colliding run is under way, then take the turn; close the returned stack when the run ends. Killed
-    runs and the studies `beside` this one in the same run of Snakemake are not waited for. Raise `Refusal` after
-    `wait_seconds`."""
+    """Wait until no colliding run is under way, then take the turn; close the returned stack when the run ends. Do not
+    wait for killed runs or for studies `beside` it in the same Snakemake run. Raise `Refusal` after `wait_seconds`."""
     deadline, told = None if wait_seconds is None else time.monotonic() + wait_seconds, ""
     while True:
         with hold(folder / "turn", say=lambda _: None):

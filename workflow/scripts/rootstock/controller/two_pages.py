@@ -28,7 +28,7 @@ def place_of(plans: tuple[Plan, Plan]) -> Path:
 
 
 def page_of_two(plans: tuple[Plan, Plan]) -> Page:
-    """The page on what the second study gains over the first. Raise `Refusal` if they cannot be compared."""
+    """The page on the gains of the second study over the first. Raise `Refusal` if they cannot be compared."""
     names = _names(plans)
     first, second = (_studied(plan) for plan in plans)
     comparisons, question = compare_studies(first, second), second.question
