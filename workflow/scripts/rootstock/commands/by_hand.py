@@ -23,8 +23,8 @@ from ..tasks.registry import TASKS
 
 
 def base_of_flags(job: dict, task: Task) -> tuple[BaseSpec, str, dict]:
-    """The base spec that the fields of `job` ask for, the folder of its data, prepared if it was not, and what is
-    expected of that data."""
+    """The base spec that the fields of `job` ask for, the folder of its data, and what is expected of the data. Prepare
+    the data if necessary."""
     (training,) = _plan(job | {BASE_JOB_MARK: ""}, task).bases.values()
     return training.spec, _data(training, task), json.loads(training.expect)
 
@@ -32,9 +32,9 @@ def base_of_flags(job: dict, task: Task) -> tuple[BaseSpec, str, dict]:
 def finetune_of_flags(
     job: dict, task: Task, args: argparse.Namespace
 ) -> tuple[FinetuneSpec, str, str | None, str, dict]:
-    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, expectations.
+    """The fine-tune of `job`: spec, data folder, base model's path, folder to publish in, expectations of the data.
 
-    Settings of the base that no flag gives are those of `--base_model_hash`.
+    Base settings without a flag are taken from the model `--base_model_hash`.
     """
     if getattr(args, "prefix", None):
         job = job | {"prefix": args.prefix}
@@ -74,7 +74,7 @@ def _prepare(artefact: Artefact, task: Task) -> None:
 
 
 def _base_model(name: str, store: str) -> str:
-    """The path of a base model: published here, or published now from the store."""
+    """The path of a base model. Publish it here from the store if needed. Raise `Refusal` if there is none."""
     if not is_hash(name):
         raise Refusal(f"--base_model_hash: {name!r} is not a hash; it has {HASH_LENGTH} hex digits")
     published, kept = Path(paths.base_model(name)), stored(store, name)
@@ -86,7 +86,7 @@ def _base_model(name: str, store: str) -> str:
 
 
 def _base_spec(name: str, task: Task, store: str) -> BaseSpec:
-    """The spec of a trained base model, from its own verified metadata."""
+    """The spec of a trained base model, from its verified metadata."""
     model = Path(_base_model(name, store))
     metadata = verified(model, paths.base_metadata(model), name)
     if metadata["kind"] != "base" or metadata["task"] != task.name:
@@ -95,8 +95,8 @@ def _base_spec(name: str, task: Task, store: str) -> BaseSpec:
 
 
 def _on_other_base(experiment: Experiment, plan: Plan, name: str, task: Task, store: str) -> tuple[FinetuneSpec, str]:
-    """The same fine-tune on the base model `name`, whose own spec says how it was trained."""
-    assert experiment.base is not None  # only such an experiment has a base to exchange
+    """The same fine-tune on the base model `name`, and its folder. Raise `Refusal` if that base does not fit."""
+    assert experiment.base is not None  # the caller has checked that there is a base to replace
     base = _base_spec(name, task, store)
     fault = task.misfit(base, plan.bases[experiment.base].spec, experiment.spec)
     if fault:

@@ -1,4 +1,4 @@
-"""What the command-line scripts share: flags made from the fields of a study, and errors as plain lines."""
+"""What the command-line scripts share: flags made from the fields of a study, and errors shown as plain lines."""
 
 import argparse
 import gc
@@ -24,12 +24,12 @@ from ..tasks.registry import TASKS
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's main; a user's mistake is printed as lines and exits with 1, without a traceback.
+    """Run a script's main. Print a user's mistakes as lines, without a traceback, and exit with 1.
 
-    A worker of torchrun ends without Python's clean-up, see `engine.distributed.world_of_environment`.
+    A worker of torchrun ends without Python's clean-up; see `engine.distributed.world_of_environment`.
     """
     status = _status_of(main)
-    gc.freeze()  # all memory goes with the process: a last collection, a sixth of a short job's time, frees nothing more
+    gc.freeze()  # the process frees all memory: a last collection would cost a sixth of a short job's time
     if "RANK" in os.environ:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -46,9 +46,9 @@ def _status_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return 130
     except Interrupted as reason:
-        for number in STOP_SIGNALS:  # told again, it still ends as one that was interrupted
+        for number in STOP_SIGNALS:  # a second signal does not change the exit status
             signal.signal(number, signal.SIG_IGN)
-        if os.environ.get("RANK", "0") == "0":  # of several processes of a training all are stopped, and one says so
+        if os.environ.get("RANK", "0") == "0":  # all processes of a training stop; only one prints why
             print(reason, file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -57,7 +57,7 @@ def _status_of(main: Callable[[], int | None]) -> int:
 
 
 def _require_text(words: list[str]) -> None:
-    """`Refusal` names the first word of a command line whose bytes are no text, and the flag before it."""
+    """Raise `Refusal` for the first word of a command line that is not UTF-8 text; name the flag before it."""
     for before, word in zip(["", *words], words, strict=False):
         if not is_text(word):
             flag = f"{before}: " if before.startswith("-") else ""
@@ -65,12 +65,12 @@ def _require_text(words: list[str]) -> None:
 
 
 def say(line: str) -> None:
-    """A line of a job's log, written at once."""
+    """Write a line to a job's log at once."""
     print(printable(line), flush=True)
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong flag in one line, with the nearest known one."""
+    """Reports a wrong flag in one line, with the nearest known flag."""
 
     def error(self, message: str) -> NoReturn:
         unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
@@ -111,7 +111,7 @@ def store_folder(text: str) -> str:
 
 
 def new_file(text: str) -> str:
-    """A flag's value that is a file to write: known to be none before anything is computed for it."""
+    """A flag's value that is a file to write. A folder is rejected before anything is computed."""
     if not text.strip() or Path(path_text(text)).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the name of a file")
     return path_text(text)
@@ -140,19 +140,19 @@ def json_flag(text: str) -> dict[str, Any]:
 
 
 def add_store_flag(parser: argparse._ActionsContainer) -> None:
-    """Where trained models lie."""
+    """Add the flag for the folder of trained models."""
     parser.add_argument(
         "--store", type=store_folder, default=paths.STORE, help=f"folder of trained models (default: {paths.STORE})"
     )
 
 
 def add_warm_flag(parser: argparse._ActionsContainer) -> None:
-    """How a job starts that has no other run settings; its command's first lines obey it."""
+    """Add --warm to a script without other run settings. The script's first lines have already acted on it."""
     parser.add_argument("--warm", action=argparse.BooleanOptionalAction, help=Run.model_fields["warm"].description)
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Where things lie and how they run: nothing here changes what is learned."""
+    """Add the flags for where things lie and how they run; none of them changes what is learned."""
     group = parser.add_argument_group("how it runs (never part of the hash)")
     add_store_flag(group)
     group.add_argument("--expect", type=json_flag, default={}, help="what the data must be like, as JSON")
@@ -161,7 +161,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_settings(group: argparse._ActionsContainer) -> None:
-    """The run settings, as JSON and as flags of their own."""
+    """Add flags for the run settings: one for all as JSON, and one for each."""
     group.add_argument(
         "--run", type=json_flag, default={}, help="the run settings as JSON, as the workflow passes them"
     )
@@ -172,12 +172,12 @@ def add_run_settings(group: argparse._ActionsContainer) -> None:
         options |= {"action": argparse.BooleanOptionalAction} if field.annotation is bool else {"metavar": "VALUE"}
         options |= (
             {"nargs": "?", "const": True} if bool in get_args(field.annotation) else {}
-        )  # --compile is --compile true
+        )  # --compile means --compile true
         group.add_argument(f"--{name}", **options)
 
 
 def read_run(arguments: argparse.Namespace) -> Run:
-    """The run settings of `--run` and of single flags, checked."""
+    """The run settings of `--run` and, overriding them, of single flags. Raise `StudyError` if some are wrong."""
     problems, given = Problems(), dict(arguments.run)
     given |= {name: getattr(arguments, name) for name in Run.model_fields if hasattr(arguments, name)}
     run = read_section(Run, given, "run", problems)
@@ -186,21 +186,21 @@ def read_run(arguments: argparse.Namespace) -> Run:
 
 
 def data_of(arguments: argparse.Namespace) -> str:
-    """The data folder that goes with `--spec`."""
+    """The data folder that goes with `--spec`. Raise `Refusal` if it is missing."""
     if not getattr(arguments, "data_path", None):
         raise Refusal("--data_path: missing; with --spec it says where the data lies")
     return path_text(arguments.data_path)
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, task: Task, sections: tuple[str, ...]) -> None:
-    """A flag for every field of a flat job list that belongs to one of `sections`."""
+    """Add a flag for every field of a flat job list that belongs to one of `sections`."""
     groups = {name: parser.add_argument_group(f"{name} settings") for name in sections}
     for name, (section, field) in fields_of(task).items():
         if section not in sections or field == "parent":
-            continue  # a stage is no flag: train it first, with flags of its own
+            continue  # a stage has no flag: train it first, with its own flags
         options = _unit_flag(task, field) if section == "unit" else _field_flag(section_of(task, section), field)
         groups[section].add_argument(f"--{name}", default=argparse.SUPPRESS, **options)
-    if "data_path" not in fields_of(task):  # a task whose users have no folder of their own
+    if "data_path" not in fields_of(task):  # a task without data folders of users
         groups[sections[0]].add_argument("--data_path", metavar="VALUE", help="with --spec: where the data lies")
 
 
@@ -217,7 +217,7 @@ def _field_flag(section: type[Section], field: str) -> dict[str, Any]:
 
 
 def job_of(arguments: argparse.Namespace, task: Task) -> dict[str, Any]:
-    """The flags that were given, as one job of a flat list."""
+    """The given flags as one job of a flat list."""
     job = {}
     for name, (section, field) in fields_of(task).items():
         if hasattr(arguments, name):
@@ -244,7 +244,7 @@ def add_task_flag(parser: argparse.ArgumentParser) -> None:
 
 
 class _OwnTask(argparse.Action):
-    """Loads the task that a user names, so that files may name it too."""
+    """Loads the task that a user names, so that files may name it as well."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         TASKS.find(values)
@@ -258,7 +258,7 @@ def add_own_task_flag(
 
 
 class _OwnClass(argparse.Action):
-    """Notes the network's class that a user names, so that files may name it too."""
+    """Records the network class that a user names, so that files may name it as well."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         name_own(values)
@@ -271,7 +271,7 @@ def add_own_class_flag(parser: argparse._ActionsContainer) -> None:
 
 
 def task_of(arguments: list[str]) -> Task:
-    """The task named on a command line, or in the spec on it, before its flags are known."""
+    """The task that a command line or its `--spec` names, found before the task's flags are known."""
     try:
         return TASKS.find(task_name(arguments))
     except StudyError as error:
@@ -280,7 +280,7 @@ def task_of(arguments: list[str]) -> Task:
 
 
 def task_name(arguments: list[str]) -> Any:
-    """Its name, which may be that of none."""
+    """The name of that task, which may be unknown."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--task", default=TASKS.names[0])
     early.add_argument("--spec")

@@ -1,4 +1,4 @@
-"""What the two training scripts share: flags, and the job that they mean."""
+"""What the two training scripts share: flags, and the job that the flags describe."""
 
 import argparse
 from typing import Any
@@ -10,7 +10,7 @@ from . import cli
 
 
 def add_training_flags(parser: argparse.ArgumentParser, task: Task, sections: tuple[str, ...]) -> None:
-    """Flags of any training; `sections` of a study have a flag for each of their fields."""
+    """Add the flags of any training, and one for each field of the study's `sections`."""
     cli.add_task_flag(parser)
     parser.add_argument("--spec", help="a resolved spec, as JSON or as a file; no other setting is then read")
     parser.add_argument(
@@ -28,7 +28,7 @@ def add_training_flags(parser: argparse.ArgumentParser, task: Task, sections: tu
 def job_of_flags(
     args: argparse.Namespace, spec: BaseSpec | FinetuneSpec, data: str, name: str | None, **more: Any
 ) -> Job:
-    """The job of a spec with the flags that say how it runs; `name` is what its user calls it."""
+    """The job of a spec, with the run settings from the flags; `name` is the user's name for it."""
     asked_by = {"study": args.asked_by or "by hand", "name": name}
     how = {"checkpoint": args.start_from, "retrain": args.retrain, "expect": args.expect, "say": cli.say}
     return Job(spec, data, args.store, asked_by=asked_by, run=cli.read_run(args), **how, **more)

@@ -1,1 +1,1 @@
-"""Who runs it: the Snakemake process, and whoever watches one. The plan, turns of runs, what a person is shown, status. No torch."""
+"""What the Snakemake process and its watchers run: the plan, the turns of runs, the screen, status, pages. No torch."""

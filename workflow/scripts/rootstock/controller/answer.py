@@ -1,4 +1,4 @@
-"""What a run shows when it ends: the table and where everything lies; after a failure the same of what is there."""
+"""What a run shows when it ends: the table and all paths; after a failure, the same for the finished experiments."""
 
 import csv
 import logging
@@ -20,12 +20,12 @@ from .code import made_by_other_code, of_other_code
 
 SCRIPTS = Path(__file__).parents[2]
 FILES = [Path(path).name for path in (paths.SUMMARY, paths.TABLE, paths.FIGURE)]
-NOTHING_TO_DO = "Nothing to be done"  # how Snakemake's message begins; it calls no hook then
+NOTHING_TO_DO = "Nothing to be done"  # the beginning of Snakemake's message; it then calls no hook
 
 
 def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
-    """The table of a study, the sentences that answer it, and its paths; its page last. `logs`: of Snakemake. What others wrote in a
-    shared store may be in it."""
+    """The table of a study, the sentences that answer it, and its paths; its page last. `logs` are Snakemake's. The
+    table and the sentences are made printable, because they may contain what others wrote in a shared store."""
     lines = [f"exported: {folder}" for folder in plan.exports if Path(folder).exists()]
     table = Path(paths.TABLE.format(study=plan.study.name))
     if table.exists():
@@ -41,7 +41,7 @@ def answer(plan: Plan, logs: Sequence[str] = ()) -> str:
 
 
 class AnswerAgain(logging.Handler):
-    """Shows the answer of a run that has nothing to do, when `wait` returns: after what was said before."""
+    """Shows the answer of a run that has nothing to do, after `wait` has let earlier messages appear."""
 
     def __init__(self, plan: Plan, is_dry: Callable[[], bool], wait: Callable[[], None]):
         super().__init__()
@@ -54,13 +54,13 @@ class AnswerAgain(logging.Handler):
 
 
 def log_lines(logs: Sequence[str]) -> list[str]:
-    """Where Snakemake's log lies, which has all that the screen leaves out; none where it keeps none."""
+    """The path of Snakemake's log, which has all that the screen leaves out; empty if Snakemake keeps no log."""
     return [f"log: {os.path.relpath(log)}" for log in logs]
 
 
 def partial_answer(plan: Plan, logs: Sequence[str] = ()) -> str:
-    """Tables and page of what is there after a failure, made in processes of their own: they need pandas. Then the same as a text;
-    or why there is none."""
+    """Make the tables and the page of what is there after a failure, and return the same as text, or the reason why
+    there is none. They are made in separate processes, because they need pandas."""
     summary, page = (Path(path.format(study=plan.study.name)) for path in (paths.PARTIAL, paths.PARTIAL_PAGE))
     done = _made("summarise", plan, summary)
     if done.returncode:
@@ -83,14 +83,14 @@ def _page(plan: Plan, page: Path) -> list[str]:
 
 
 def _sentences(plan: Plan, folder: Path) -> list[str]:
-    """Those that stand on the page in `folder`, and an empty line; none where a study has no page."""
+    """The sentences on the page in `folder`, which end with an empty line; none if the study has no page."""
     file = folder / Path(paths.ANSWER).name
     return [printable(file.read_text(encoding="utf-8", errors="replace"))] if plan.experiments and file.exists() else []
 
 
 def make_room(plan: Plan, say: Callable[[str], None]) -> None:
-    """Before a run replaces results: copy those of experiments that the study no longer asks for, and remove those of a run
-    that failed."""
+    """Make room before a run replaces results: remove the partial results of a failed run and, if the study no longer
+    asks for one of the earlier experiments, copy all earlier result files into a folder `older_…`."""
     shutil.rmtree(Path(paths.PARTIAL.format(study=plan.study.name)).parent, ignore_errors=True)
     summary = Path(paths.SUMMARY.format(study=plan.study.name))
     before = _experiments_of(summary)
@@ -108,7 +108,7 @@ def make_room(plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _experiments_of(summary: Path) -> set[str]:
-    """The folders of the experiments in a summary; none where there is no summary, one of an empty name in one that is damaged."""
+    """The experiments' folders in a summary: none if there is no summary, one with an empty name if it is damaged."""
     if not summary.exists():
         return set()
     with suppress(csv.Error), summary.open(encoding="utf-8", errors="replace", newline="") as lines:
@@ -121,11 +121,11 @@ def _listed(folder: Path) -> str:
 
 
 def _of_code(plan: Plan) -> list[str]:
-    """What must stand beside a table: whose models other code made than is here now."""
+    """The note that must stand beside a table if some of its models were made by code other than the present code."""
     return [f"note: {told}; {ANEW.format(name='HASH')}" for told in made_by_other_code(plan, of_other_code(plan))]
 
 
 def _folders(plan: Plan) -> list[str]:
-    """Where the models of a study are published."""
+    """The folders in which the models of a study are published."""
     folders = [Path(paths.BASE_MODEL).parent] * bool(plan.bases) + [Path("experiments")] * bool(plan.experiments)
     return [f"{folder}/" for folder in folders]

@@ -1,4 +1,4 @@
-"""What jobs would refuse, told before the first one: what costs nothing at the start of each run, the rest when it is asked for."""
+"""Find what jobs would refuse before the first one starts: cheap checks in each run, all others on request."""
 
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -23,8 +23,9 @@ Check = Callable[[], Any]
 
 
 def require_what_runs_need(plan: Plan, is_local: bool, is_this_python: bool) -> None:
-    """Raise as `StudyError` all that can be known of the run settings without torch. `is_local`: jobs run on this machine;
-    `is_this_python`: with the packages of this process. What the store hands back needs nothing."""
+    """Raise `StudyError` with all faults of the run settings that can be found without torch. Check nothing if the
+    store already holds every training. `is_local`: jobs run on this machine; `is_this_python`: with this process's
+    packages."""
     if all(is_whole(plan.study.store, name) for name in plan.reaches):
         return
     checks = [*_of_packages(plan.study.run)] if is_this_python else []
@@ -34,13 +35,13 @@ def require_what_runs_need(plan: Plan, is_local: bool, is_this_python: bool) -> 
 
 
 def check_all(plan: Plan) -> Checked:
-    """All that can be known before the first job; torch and what the task needs are loaded, no training is begun."""
+    """Check all that can be checked before the first job. Load torch and the task's needs, but start no training."""
     run, task = plan.study.run, plan.study.task
     lacking = refusals(partial(_loaded, part) for part in (task.trainer, task.checker))
     of_machine = refusals([*_of_gpus(run), partial(_pick_device, run.device)])
     missing = [folder for folder in map(paths.prepared, plan.artefacts) if not Path(folder, "manifest.json").exists()]
     table = [f"{folder}: not prepared yet; checked by the job that prepares it" for folder in missing]
-    if is_slurm_here():  # and jobs may run elsewhere
+    if is_slurm_here():  # jobs may run on other machines
         table += [f"on this machine, which Slurm's jobs may not use: {fault}" for fault in of_machine]
         of_machine = []
     for training in (*plan.bases.values(), *plan.experiments.values()):
@@ -51,8 +52,8 @@ def check_all(plan: Plan) -> Checked:
 
 
 def in_store(plan: Plan, other_code: Collection[str] = ()) -> str:
-    """How much of a plan the store hands back; its objects are looked for, not verified. Models of `other_code` it hands back only
-    where they are not trained anew."""
+    """How many trainings of a plan the store already holds; models are looked up, not verified. Models of `other_code`
+    do not count if the study retrains them."""
     anew = plan.reaches.intersection(other_code) if plan.study.retrain else set()
     there = sum(is_whole(plan.study.store, name) for name in plan.reaches - anew)
     told = f"; {len(anew)} made by other code are trained anew" if anew else ""
@@ -60,7 +61,7 @@ def in_store(plan: Plan, other_code: Collection[str] = ()) -> str:
 
 
 def is_whole(store: str, name: str) -> bool:
-    """Whether a store holds a training; not verified."""
+    """Whether a store holds a training; its model is not verified."""
     try:
         return stored(store, name).is_whole()
     except (Refusal, OSError):
@@ -76,7 +77,7 @@ def _of_packages(run: Run) -> Iterator[Check]:
 
 
 def _of_gpus(run: Run) -> Iterator[Check]:
-    """On Slurm, and in a job of it, Slurm gives them."""
+    """Check for the GPUs that are asked for, except in a Slurm job, to which Slurm assigns GPUs."""
     if run.device in ("auto", "cuda") and run.gpus_asked and "SLURM_JOB_ID" not in os.environ:
         yield partial(require_gpus, run.gpus_asked)
 
@@ -88,7 +89,7 @@ def _pick_device(wanted: str) -> None:
 
 
 def _loaded(part: Check) -> None:
-    """A module, loaded; `Refusal` names the package that it lacks."""
+    """Load a module. Raise `Refusal` with the name of the package that it lacks."""
     try:
         part()
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""Which trained models of a plan were made by other code than is here now, and what a run can do about them.
+"""Which trained models of a plan were made by code other than the present code, and what a run can do about them.
 
-It reads what is written beside each model, so the Snakemake process asks once a run, its jobs never.
+This reads a file beside each model, so the Snakemake process asks once per run, and its jobs never ask.
 """
 
 from collections.abc import Iterable
@@ -19,23 +19,23 @@ from .checking import is_whole
 from .missing import is_published
 
 Training = BaseTraining | Experiment
-SHOWN = 4  # of the models that a run is stopped for
+SHOWN = 4  # models that a message names
 
 
 def of_other_code(plan: Plan) -> dict[str, Training]:
-    """The trainings, by hash, whose model here says that other code made it; one that cannot be read says nothing."""
+    """The trainings, by hash, whose model records that other code made it; unreadable records do not count."""
     return {training.hash: training for training in _trainings(plan) if _is_of_other_code(plan, training)}
 
 
 def code_notes(plan: Plan, found: dict[str, Training]) -> list[str]:
-    """What the reader of a plan should know about these, and of code that changed since it was last run, a line each."""
+    """Notes for the reader of a plan: on these models, and on code that changed since the study's last run."""
     refused = f"they are refused when loaded; {ANEW.format(name='HASH')}"
     what = "they are trained anew" if plan.study.retrain else refused
     return [f"{told}; {what}" for told in made_by_other_code(plan, found)] + changed_code(plan, found)
 
 
 def made_by_other_code(plan: Plan, found: dict[str, Training]) -> list[str]:
-    """How many these are and which code it is, in a line where there are any."""
+    """One line with the number of these models and the code concerned; none if there are no such models."""
     models = f"{len(found)} trained model{'s' * (len(found) != 1)}"
     return [f"{models} made by other code than is here now ({_files(plan, found.values())})"] if found else []
 
@@ -43,7 +43,8 @@ def made_by_other_code(plan: Plan, found: dict[str, Training]) -> list[str]:
 def require_code_of(
     plan: Plan, found: dict[str, Training], begun: Iterable[Training], loaded: Iterable[str] = ()
 ) -> None:
-    """`StudyError` where a run that begins these trainings, and loads these models, would come upon one of other code."""
+    """Raise `StudyError` if a run that begins these trainings and loads these models needs one of other code, unless
+    the study retrains them."""
     needed = {name for training in begun for name in _needed(plan, training)} | set(loaded)
     refused = [name for name in found if name in needed]
     if refused and not plan.study.retrain:
@@ -56,7 +57,7 @@ def require_code_of(
 
 
 def to_begin(plan: Plan) -> list[Training]:
-    """The trainings that a run of the whole plan begins: what is not published, and what that starts from."""
+    """The trainings that a run of the whole plan begins: unpublished experiments and base models still needed."""
     experiments = [experiment for experiment in plan.experiments.values() if not is_published(experiment)]
     tops = [experiment.base for experiment in experiments if experiment.base] + plan.lone_bases
     names = dict.fromkeys(name for base in tops for name in plan.stages_of(base))
@@ -64,14 +65,14 @@ def to_begin(plan: Plan) -> list[Training]:
 
 
 def remember_code(plan: Plan) -> None:
-    """Note by which code a study is run, to tell next time what changed."""
+    """Record the code that a study runs with, so that the next run can report what changed."""
     codes = {_key(source): code_digest([source]) for source in _by_source(plan)}
     write_json(Path(paths.CODE_FILE.format(study=plan.study.name)), codes)
 
 
 def changed_code(plan: Plan, found: dict[str, Training]) -> list[str]:
-    """The files that changed since this study last ran here, in a line, where trainings are new for that: a class of the user's own
-    is part of what names a training."""
+    """One line with the files that changed since this study last ran here, if some trainings are new as a result: the
+    code of a user's own class is part of a training's hash."""
     try:
         before = read_json(Path(paths.CODE_FILE.format(study=plan.study.name)))
         changed = {
@@ -99,7 +100,7 @@ def _trainings(plan: Plan) -> list[Training]:
 
 
 def _by_source(plan: Plan) -> dict[Source, set[str]]:
-    """The trainings, by hash, of each piece of code."""
+    """The hashes of the trainings that each piece of code builds."""
     found: dict[Source, set[str]] = {}
     for training in _trainings(plan):
         for source in plan.study.task.built_by(training.spec, _base_of(plan, training)):
@@ -112,13 +113,13 @@ def _key(source: Source) -> str:
 
 
 def _needed(plan: Plan, training: Training) -> list[str]:
-    """The models that a job of this training looks at: its own, and where that is not there the one that it starts from."""
+    """The models that a job of this training reads: its own and, if the store lacks that, the one it starts from."""
     before = training.spec.starts_from
     return [training.hash] + ([before] if before and not is_whole(plan.study.store, training.hash) else [])
 
 
 def _files(plan: Plan, trainings: Iterable[Training]) -> str:
-    """The code of some trainings."""
+    """The files of code that build these trainings."""
     task = plan.study.task
     return ", ".join(
         sorted({str(s) for training in trainings for s in task.built_by(training.spec, _base_of(plan, training))})
@@ -130,11 +131,11 @@ def _is_of_other_code(plan: Plan, training: Training) -> bool:
         recorded = _recorded(plan, training)
         return recorded is not None and recorded != plan.study.task.code_of(training.spec, _base_of(plan, training))
     except (OSError, ValueError, Refusal):
-        return False  # the job that reads it says what is wrong with it
+        return False  # the job that reads the file reports what is wrong with it
 
 
 def _recorded(plan: Plan, training: Training) -> object:
-    """By which code a model was made: as it is published here, else as the store has it; None where nobody knows."""
+    """The code that made a model, as its published copy records it, or else the store; None if neither does."""
     if isinstance(training, Experiment):
         published = Path(training.path, "config.json")
     else:

@@ -1,25 +1,25 @@
-"""How far a study is, in numbers: one count for the screen of a run, which hears of each job, and for status.py, which reads files."""
+"""How far a study is, in numbers: for a run's screen, which follows events, and status.py, which reads files."""
 
 import time
 from collections import Counter, defaultdict
 from statistics import fmean
 
 STATES = ("done", "failed", "running", "waiting", "interrupted", "not begun")
-HANDED_BACK = "handed back"  # it waits, and the store has it: told as waiting, and takes no time
+HANDED_BACK = "handed back"  # waits, but the store has it: shown as waiting, takes no time
 
 
 class Count:
-    """The trainings of a study by state, and what those of a kind (base models, fine-tunes) took in seconds."""
+    """The trainings of a study by state, and the seconds that trainings of each kind (base models, fine-tunes) took."""
 
     def __init__(self):
         self._now: dict[str, tuple[str, str]] = {}  # name: kind and state
         self._numbers: Counter[tuple[str, str]] = Counter()
-        self._since: dict[str, float] = {}  # name of a running one: seconds since the epoch
+        self._since: dict[str, float] = {}  # start of each running training, in seconds since the epoch
         self._took: defaultdict[str, list[float]] = defaultdict(list)
-        self._places = 0  # that were busy when one began last: between two trainings a place is not free
+        self._places = 0  # busy when a training last began: a place between two trainings is not free
 
     def note(self, name: str, kind: str, state: str, since: float | None = None) -> None:
-        """A training is in a state now, whatever it was in before; a running one `since` then."""
+        """Set the present state of a training; a running one has run `since` then, or since now."""
         if before := self._now.get(name):
             self._numbers[before] -= 1
         self._now[name] = kind, state
@@ -30,7 +30,7 @@ class Count:
             self._places = len(self._since)
 
     def took(self, kind: str, seconds: float) -> None:
-        """What one training took, from its job's begin to its end; not of one that the store handed back."""
+        """Add the time from start to end of one training's job. Leave out trainings that the store handed back."""
         self._took[kind].append(seconds)
 
     def of(self, state: str) -> int:
@@ -38,7 +38,7 @@ class Count:
         return sum(number for (_, found), number in self._numbers.items() if found in told_as)
 
     def state(self, name: str) -> str | None:
-        """None of what is no training of the study."""
+        """The state of a training; None if the study has no training of this name."""
         return self._now.get(name, (None, None))[1]
 
     @property
@@ -46,7 +46,8 @@ class Count:
         return list(self._since)
 
     def seconds_left(self, now: float | None = None) -> float | None:
-        """At the mean pace of each kind, on as many places as are busy; None where nothing is left, or nothing is known of a kind."""
+        """Time left at the mean pace of each kind, with as many trainings at once as now. None if nothing is left, or
+        if no training of a needed kind has been timed."""
         now = time.time() if now is None else now
         going = [(self._now[name][0], now - since) for name, since in self._since.items()]
         waiting = {kind: number for (kind, state), number in self._numbers.items() if state == "waiting" and number}
@@ -59,17 +60,17 @@ class Count:
         return total / max(1, self._places if waiting else len(going))
 
     def told(self) -> str:
-        """As `57 done, 1 failed, 2 running, 80 waiting`."""
+        """A text such as `57 done, 1 failed, 2 running, 80 waiting`."""
         numbers = [(self.of(state), state) for state in STATES]
         return ", ".join(f"{number} {state}" for number, state in numbers if number) or "nothing to train"
 
     def told_left(self) -> str:
-        """As `about 3:12 left`; nothing where that is not known."""
+        """A text such as `about 3:12 left`; empty if that is not known."""
         left = self.seconds_left()
         return "" if left is None else f"about {clock(left)} left"
 
     def end(self) -> None:
-        """The run has ended: what it did not come to is not begun."""
+        """End the run: what still waits is not begun, what still runs is interrupted."""
         for name, (kind, state) in list(self._now.items()):
             if state in ("waiting", HANDED_BACK):
                 self.note(name, kind, "not begun")
@@ -78,7 +79,7 @@ class Count:
 
 
 def clock(seconds: float) -> str:
-    """As 3:12, or 1:03:12."""
+    """A text such as 3:12 or 1:03:12."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -9,13 +9,13 @@ from snakemake_interface_logger_plugins.common import LogEvent
 PHASES = {
     "train_base": "base",
     "train_finetune": "finetune",
-}  # rules that train; another rule is a phase by its own name
+}  # rules that train; the phase of any other rule is its name
 
 RULES = ("all", "prepare", "train_base", "train_finetune", "measure_baseline", "summarise", "report", "export")
 
 
 class Event(Protocol):
-    """What a record may carry. Which of it is there depends on `event`; see the logger plugins of Snakemake."""
+    """What a record may carry. Which attributes it has depends on `event`; see Snakemake's logger plugins."""
 
     rule_name: str
     rule_msg: str | None
@@ -33,23 +33,23 @@ class Event(Protocol):
 
 
 class Job(NamedTuple):
-    """A job of a run: what it is about, as its record and status.py name it."""
+    """A job of a run, named as in its record and in status.py."""
 
     phase: str
     name: str
 
 
 def event_of(record: logging.LogRecord) -> tuple[LogEvent | None, Event]:
-    """Which event a record tells, None where it is a plain message, and the record as what carries it."""
+    """The kind of event that a record reports (None for a plain message), and the record typed as an event."""
     return getattr(record, "event", None), cast(Event, record)
 
 
 def job_of(event: Event) -> Job:
-    """The job that begins, by its event JOB_INFO."""
+    """The job that begins with an event JOB_INFO."""
     rule = own_name(event.rule_name)
     return Job(PHASES.get(rule, rule), "/".join(event.wildcards.values()) or rule)
 
 
 def own_name(rule: str) -> str:
-    """The name of a rule as it is here: a user's workflow may use it `as` another, with letters before it."""
+    """The original name of a rule: a user's workflow may `use rule … as` a name with a prefix."""
     return next((name for name in RULES if rule.endswith(f"_{name}")), rule)

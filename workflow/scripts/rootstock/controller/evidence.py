@@ -1,4 +1,4 @@
-"""What is known of a study beside its results, as plain values for its page: from the plan, the store, and the records of jobs."""
+"""What the page of a study shows besides results, as plain values from the plan, the store and the records of jobs."""
 
 import json
 import subprocess
@@ -20,12 +20,12 @@ from .status import study_status
 
 ROOT = Path(__file__).resolve().parents[4]
 NAN = float("nan")
-MEMORY = {"memory MB": "peak_memory_mb", "GPU memory MB": "peak_gpu_memory_mb"}  # and what metadata calls it
+MEMORY = {"memory MB": "peak_memory_mb", "GPU memory MB": "peak_gpu_memory_mb"}  # column: key in the metadata
 STATES = ("wanted", "done", "failed", "missing")
 
 
 def grid_of(plan: Plan) -> pd.DataFrame:
-    """A row a setting: how many of its experiments are wanted, done, failed, missing."""
+    """One row per setting: how many of its experiments are wanted, done, failed and missing."""
     failed = {job.name for job in study_status(plan, has_ended=True) if job.state == "failed"}
     rows: dict[str, Counter[str]] = {}
     for (prefix, unit), experiment in plan.experiments.items():
@@ -40,12 +40,12 @@ def missing_table(missing: Iterable[Missing]) -> pd.DataFrame:
 
 
 def metadata_of(plan: Plan) -> dict[str, dict[str, Any]]:
-    """What the store keeps beside each model of a plan, by hash; empty for one that is not there."""
+    """The metadata that the store keeps beside each model of a plan, by hash; empty for a model that is not there."""
     return {name: stored(plan.study.store, name).described() for name in sorted(plan.reaches)}
 
 
 def sharing_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> Sharing:
-    """What the base trainings took, and what they would have if each experiment had trained its own."""
+    """The time that base trainings took, and would have taken if each experiment had trained its own."""
     took = {name: _number(metadata[name].get("seconds")) for name in plan.bases}
     wanted = [experiment.base for experiment in plan.experiments.values() if experiment.base] + plan.lone_bases
     times = Counter(stage for base in wanted for stage in plan.stages_of(base))
@@ -60,7 +60,7 @@ def sharing_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> Sharing:
 
 
 def stages_of(plan: Plan) -> list[tuple[str, int]]:
-    """The stages of a study and how many of each there are, in the order in which they are made."""
+    """The stages of a study in their order, with the number of results of each."""
     depth = Counter(len(plan.stages_of(name)) for name in plan.bases)
     bases = [(f"base, stage {level}" if len(depth) > 1 else "base models", depth[level]) for level in sorted(depth)]
     measured = len(plan.experiments) - len(plan.fine_tunes)
@@ -71,7 +71,7 @@ def stages_of(plan: Plan) -> list[tuple[str, int]]:
 
 
 def records_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row a training or measurement: its stage, how long it trained, how long its last job took, the most memory it had."""
+    """One row per training or measurement: its stage, its training time, the time of its last job, its peak memory."""
     study = plan.study.name
     rows = [("base models", "base", name, name) for name in plan.bases]
     for (prefix, unit), experiment in plan.experiments.items():
@@ -88,7 +88,7 @@ def records_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFra
 
 
 def models_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row a trained model: which it is, what made it, its checksum, its spec."""
+    """One row per base model and experiment: its name, the code that made it, its checksum, its spec."""
     rows = [("base model", name, paths.base_model(name)) for name in plan.bases]
     rows += [("experiment", experiment.hash, experiment.path) for experiment in plan.experiments.values()]
     return pd.DataFrame([_model(kind, name, path, metadata[name]) for kind, name, path in rows])
@@ -108,7 +108,7 @@ def _model(kind: str, name: str, path: str, known: Mapping[str, Any]) -> dict[st
 
 
 def facts_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """What the study was made by, and from what; what nobody recorded is absent."""
+    """The programs, machines and data that made the study; what nobody recorded is left out."""
     known = list(metadata.values())
     facts = {"study": plan.study.name, "task": plan.study.task_name, "models in": plan.study.store}
     for what in ("rootstock", "python", "torch"):
@@ -126,7 +126,7 @@ def facts_of(plan: Plan, metadata: Mapping[str, dict[str, Any]]) -> dict[str, st
 
 
 def _counted(values: Iterable[Any]) -> str:
-    """The values that there are; with how many have each where they differ."""
+    """The values other than None, each with its number if they differ."""
     found = Counter(str(value) for value in values if value is not None)
     return (
         next(iter(found), "")
@@ -148,7 +148,7 @@ def _number(value: Any) -> float:
 
 
 def _commit() -> str:
-    """Of the checkout that this program is, where it is one."""
+    """The commit of the checkout that this program runs from; empty if it is not a checkout."""
     if not (ROOT / ".git").exists():
         return ""
     try:

@@ -1,4 +1,4 @@
-"""A run under way: which of its jobs run, what is done, what failed and why, from Snakemake's events and the jobs' records."""
+"""A run under way: which jobs run, are done or failed, and why, from Snakemake's events and the jobs' records."""
 
 import time
 from pathlib import Path
@@ -9,32 +9,32 @@ from ..study.plan import Plan
 from .events import Event, Job, job_of
 from .status import counted, last_lines, recorded_reason, seconds_of_training, study_status
 
-SKEW_SECONDS = 5  # how far the clocks of two machines may lie apart
-LOOK_SECONDS = 3  # between two looks for jobs that a cluster has begun
-LONGEST = 300  # letters of a reason
-NO_REASON = "For further error details"  # what an executor's word ends with
+SKEW_SECONDS = 5  # largest expected difference between the clocks of two machines
+LOOK_SECONDS = 3  # pause between two looks for jobs that a cluster has started
+LONGEST = 300  # characters of a reason
+NO_REASON = "For further error details"  # an executor's message is cut off here
 
 
 class Going:
-    """The jobs of a run. On a cluster one that was submitted waits, until its record says that it began."""
+    """The jobs of a run. A job submitted to a cluster waits until its record says that it has started."""
 
     def __init__(self, plan: Plan, records: Path = FOLDER):
         self.count = counted(study_status(plan, records))
         self.studies, self.records = [plan.study.name], records
         self.began = time.time()
-        self.share = 0.0  # of all jobs of the run, done
+        self.share = 0.0  # share of all jobs of the run that are done
         self.running: dict[int, Job] = {}
-        self._submitted: dict[int, float] = {}  # when, of those of a cluster that have not begun
+        self._submitted: dict[int, float] = {}  # submission times of cluster jobs that have not started
         self._jobs: dict[int, tuple[Job, float]] = {}
         self._looked = 0.0
 
     def add(self, plan: Plan) -> None:
-        """Another study, whose jobs are of the same run."""
+        """Add another study whose jobs belong to the same run."""
         self.studies.append(plan.study.name)
         counted(study_status(plan, self.records), self.count)
 
     def begin(self, event: Event, created: float) -> None:
-        """A job begins here, or is submitted; `created`: when that was said, in seconds since the epoch."""
+        """A job starts here or is submitted; `created` is the time of the event, in seconds since the epoch."""
         job = job_of(event)
         self._jobs[event.jobid] = job, created - (0 if event.local else SKEW_SECONDS)
         if event.local:
@@ -55,7 +55,7 @@ class Going:
             self._note(job, state)
 
     def look(self) -> None:
-        """Which submitted jobs have begun meanwhile."""
+        """Note which submitted jobs have started meanwhile; their records say so."""
         if not self._submitted or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
@@ -65,14 +65,14 @@ class Going:
                 self._runs(jobid, record["started"])
 
     def record(self, jobid: int) -> dict[str, Any]:
-        """What a job of this run recorded of itself; nothing where it has not, or what is there is of an earlier attempt."""
+        """The record that a job of this run wrote; empty if there is none, or only one of an earlier attempt."""
         job, since = self._jobs.get(jobid, (None, 0.0))
         studies = self.studies if job else []
         read = (read_record(record_path(study, *job, self.records)) for study in studies if job)
         return next((found for found in read if found and (found.get("started") or 0) >= since), {})
 
     def reason(self, event: Event, log_of_group: list[str]) -> str:
-        """Why a job failed, in a line: as it recorded it, else what ran it says, and the last line of its log."""
+        """Why a job failed, in one line: its recorded reason, or the executor's message and its log's last line."""
         record = self.record(event.jobid)
         if record.get("returncode") and (said := recorded_reason(record)):
             return said[0][:LONGEST]

@@ -1,4 +1,4 @@
-"""What a study does at the begin and the end of Snakemake's run: alone, or as one of several modules of a user's own workflow."""
+"""What a study does when Snakemake's run starts and ends, alone or as one of several modules of a user's workflow."""
 
 import atexit
 import logging
@@ -34,8 +34,8 @@ say = partial(print, file=sys.stderr, flush=True)
 
 @dataclass(frozen=True)
 class Module:
-    """As what a study takes part in a run: its name as a module, what the wildcards of its rules may be, and its rules; None where
-    there are no others."""
+    """A study's part in a run: its name as a module, the patterns of its rules' wildcards, and its rules. Name and
+    rules are None if the study is not a module, so that all rules are its own."""
 
     name: str | None
     made: dict[str, str]
@@ -43,7 +43,8 @@ class Module:
 
 
 class Hooks:
-    """Of one study in a run. `workflow`, `logger` and the jobs are Snakemake's; `other_code`: trainings whose models other code made."""
+    """The hooks of one study in a run. `workflow`, `logger` and the jobs are Snakemake's; `other_code` holds the
+    trainings whose models other code made."""
 
     def __init__(
         self, plan: Plan, other_code: dict[str, Training], workflow: Any, logger: logging.Logger, module: Module
@@ -60,8 +61,8 @@ class Hooks:
         self._at_exit(self._end_of_dry_run)
 
     def onstart(self, _: Any = None) -> None:
-        """What the run is about, its turn in this folder, how its jobs are submitted on Slurm, its progress, and its log at the
-        end, however it ends."""
+        """Show what the run is about, take its turn in this folder, prepare submission to Slurm, and show progress.
+        Write the run log at the end, however the run ends."""
         jobs = self._own(self.workflow.dag.needrun_jobs())
         self._tell_plan(jobs)
         self._require_code(jobs)
@@ -79,7 +80,7 @@ class Hooks:
         print(answer(self.plan, log))
 
     def onerror(self, log: Sequence[str]) -> None:
-        """What is there all the same; after a Ctrl-C or a SIGTERM, how to resume."""
+        """Show the results that exist despite a failure; after a Ctrl-C or a SIGTERM, show how to resume."""
         self.screen.end()
         if not self.stop.is_asked:
             say(AGAIN)
@@ -89,7 +90,7 @@ class Hooks:
             print(*[STOPPED] * self.stop.is_asked, *log_lines(log), sep="\n")
 
     def _at_exit(self, act: Callable[[], None]) -> None:
-        """Do it at the end of the process, in this folder: Snakemake leaves the one that --directory names before."""
+        """Call `act` when the process ends, in the present folder: Snakemake leaves that of --directory before."""
         folder = Path.cwd()
 
         def there() -> None:
@@ -117,20 +118,20 @@ class Hooks:
             self.held.callback(keep_rows(self.plan, self.module.name, self.module.made).unlink, missing_ok=True)
 
     def _counts(self) -> bool:
-        """Whether no later `use rule` read the module anew."""
+        """Whether these hooks are in force: a later `use rule` of the same module replaces them."""
         return known_hooks(self.workflow).get(self.module.name) is self
 
     def _own(self, jobs: Iterable[Any]) -> list[Any]:
         return [job for job in jobs if self.module.rules is None or job.rule in self.module.rules]
 
     def _tell_plan(self, jobs: list[Any]) -> None:
-        """What the run is about, how much of it the store hands back, and what is to be done."""
+        """Print what the run is about, how many of its trainings the store already holds, and the jobs to do."""
         notes = [f"note: {note}" for note in (*code_notes(self.plan, self.other_code), *profile_notes(self.workflow))]
         told = in_store(self.plan, self.other_code), to_do(jobs, self.workflow.rules)
         say(*map(printable, [*self.lines, *notes]), *told, sep="\n")
 
     def _require_code(self, jobs: list[Any]) -> None:
-        """Stop before jobs that would come upon models of other code."""
+        """End the run if its jobs need models of other code."""
         plan, by_rule = self.plan, {name: [] for name in (*TRAIN, "export")}
         for job in jobs:
             by_rule.setdefault(own_name(job.rule.name), []).append(job.wildcards)
@@ -143,7 +144,8 @@ class Hooks:
             require_code_of(plan, self.other_code, begun, exported)
 
     def _end_of_dry_run(self) -> None:
-        """What a run tells when it starts: `-n` calls no handler, and is known for what it is only after all files were read."""
+        """Print what a real run prints at its start. This happens at exit, because `-n` calls no handler, and because
+        Snakemake knows a dry run as one only after it has read all files."""
         dag = self.workflow.dag
         if self.workflow.dryrun and self._counts():
             jobs = self._own(dag.needrun_jobs(exclude_finished=False)) if dag else []
@@ -153,15 +155,15 @@ class Hooks:
 
 
 def profile_notes(workflow: Any) -> list[str]:
-    """A line where Snakemake runs without the settings of our workflow profile, which it finds beside a Snakefile of ours only."""
+    """One line if Snakemake runs without our profile's settings. It finds our profile only beside our Snakefile."""
     has_ours = workflow.execution_settings.keep_incomplete and set(workflow.rerun_triggers) == {RerunTrigger.PARAMS}
     told = "without Rootstock's settings of Snakemake a failed job may undo others, and finished ones may run again"
     return [] if has_ours else [f"{told}; give --workflow-profile {os.path.relpath(PROFILE)}"]
 
 
 def hook_into(workflow: Any, hooks: Hooks) -> None:
-    """Call these at the begin and the end of a run, beside the handlers of the user's own Snakefile, wherever it defines them. Snakemake
-    takes no handlers of modules. Each `use rule` reads it anew, and the last one counts."""
+    """Call these hooks when a run starts and ends, besides the handlers that the user's Snakefile defines anywhere.
+    Snakemake ignores the handlers of modules. Each `use rule` reads its module anew, and the last reading counts."""
     known = known_hooks(workflow)
     if not known:
         for hook in HOOKS:
@@ -170,7 +172,7 @@ def hook_into(workflow: Any, hooks: Hooks) -> None:
 
 
 def known_hooks(workflow: Any) -> dict[str | None, Hooks]:
-    """Those of all studies of a run, by module."""
+    """The hooks of all studies of a run, by module."""
     return workflow.__dict__.setdefault("rootstock_hooks", {})
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: one line of the terminal, drawn anew, and where there is none a line each tenth of the way."""
+"""How far a run is: one line of a terminal that is redrawn, or without a terminal a new line per tenth of the way."""
 
 import time
 from typing import Protocol
@@ -13,14 +13,14 @@ from ..study.told import printable
 from .counting import clock
 from .going import Going
 
-WIDE = 60  # columns, from which on there is room for a bar
-BAR_SHARE = 6  # of the columns one in so many
-DRAW_SECONDS = 0.2, 1.0  # between two drawings, at the least and at the most
-NAMED = 2  # running jobs
+WIDE = 60  # columns; a narrower terminal has no room for a bar
+BAR_SHARE = 6  # the bar takes one column in six
+DRAW_SECONDS = 0.2, 1.0  # shortest pause between two drawings: when settled, when not
+NAMED = 2  # running jobs that the line names
 
 
 class Progress(Protocol):
-    """Shows how far a run is. It `is_settled` when nothing is about to begin in the place of what has just ended."""
+    """Shows how far a run is. A run `is_settled` when no job is about to start in place of one that has just ended."""
 
     def show(self, is_settled: bool) -> None: ...
 
@@ -40,7 +40,7 @@ class LiveLine:
             self._draw(told(self.going) + _running(self.going))
 
     def end(self) -> None:
-        """It stays, with what came of the run."""
+        """Leave the line on the screen, with the outcome of the run."""
         self._draw(told_at_the_end(self.going))
         self.live.stop()
 
@@ -58,7 +58,7 @@ class LiveLine:
 
 
 class Tenths:
-    """A line each tenth of the way: for a file, a pipe, and a terminal that cannot move its cursor."""
+    """One line per tenth of the way, for a file, a pipe, or a terminal that cannot move its cursor."""
 
     def __init__(self, console: Console, going: Going):
         self.console, self.going, self.tenth = console, going, 0
@@ -77,7 +77,7 @@ class Tenths:
 
 
 def told(going: Going) -> str:
-    """As `57 done, 2 running, 80 waiting, about 3:12 left`."""
+    """A text such as `57 done, 2 running, 80 waiting, about 3:12 left`."""
     return ", ".join(filter(None, [going.count.told(), going.count.told_left()]))
 
 

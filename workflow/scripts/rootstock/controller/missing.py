@@ -1,4 +1,4 @@
-"""After a failed run: what of a study is there, what is not, and why. Light: no torch."""
+"""After a failed run: which results of a study are there, which are missing, and why. Light: no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from ..study.plan import Experiment, Plan, Planned
 from ..study.problems import Refusal
 from .status import JobStatus, last_lines, study_status
 
-SHOWN = 8  # reasons, and of those that miss for one; missing.csv has all
+SHOWN = 8  # reasons, and names per reason; missing.csv has all
 
 
 @dataclass(frozen=True)
 class Missing:
-    """One experiment or classical model that is not there: whom it is about, its file or folder, and why, in a line."""
+    """A missing experiment or classical model: its unit or name, its file or folder, and the reason in one line."""
 
     who: str
     path: str
@@ -24,7 +24,7 @@ class Missing:
 
 
 def is_published(experiment: Experiment) -> bool:
-    """Whether an experiment is there, with the results that the plan asks for."""
+    """Whether an experiment is published with the results that the plan asks for."""
     try:
         done = read_json(Path(paths.experiment_done(experiment.prefix, experiment.unit)))
     except (OSError, ValueError, Refusal):
@@ -33,7 +33,7 @@ def is_published(experiment: Experiment) -> bool:
 
 
 def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:
-    """All that a study asks for and that is not there, experiments first."""
+    """All experiments, then all classical models, that a study asks for and that are not there."""
     jobs = {job.name: job for job in study_status(plan, records, has_ended=True)}
     wanted = {key: experiment for key, experiment in plan.experiments.items() if not is_published(experiment)}
     found = [Missing(one.unit, one.path, _why(plan, "/".join(key), one, jobs)) for key, one in wanted.items()]
@@ -45,7 +45,7 @@ def missing_of(plan: Plan, records: Path = FOLDER) -> list[Missing]:
 
 
 def told(missing: list[Missing], plan: Plan) -> str:
-    """How many experiments are there, and for each reason who is missing."""
+    """The number of experiments that are there and, per reason, the names of the missing ones."""
     reasons: dict[str, list[str]] = {}
     for item in missing:
         reasons.setdefault(item.why, []).append(item.who)
@@ -61,7 +61,7 @@ def told(missing: list[Missing], plan: Plan) -> str:
 
 
 def without(plan: Plan, missing: list[Missing]) -> Plan:
-    """What is left of a plan."""
+    """The plan without its missing experiments and classical models."""
     gone = {item.path for item in missing}
     experiments = {key: found for key, found in plan.experiments.items() if found.path not in gone}
     baselines = {name: found for name, found in plan.baselines.items() if str(_baseline(plan, name)) not in gone}
@@ -73,7 +73,7 @@ def _baseline(plan: Plan, name: str) -> Path:
 
 
 def _why(plan: Plan, job: str, experiment: Experiment, jobs: Mapping[str, JobStatus]) -> str:
-    """What stopped an experiment, whose training is `job`: data, the first base model below it that is not there, or its own training."""
+    """What stopped an experiment, whose training is `job`: data, the first missing base model, or its own training."""
     stages = reversed(plan.stages_of(experiment.base)) if experiment.base else []
     needed: list[tuple[str, Planned]] = [(name, plan.bases[name]) for stage in stages for name in _budgets(plan, stage)]
     for name, training in [*needed, (job, experiment)]:
@@ -89,7 +89,7 @@ def _why(plan: Plan, job: str, experiment: Experiment, jobs: Mapping[str, JobSta
 
 
 def _budgets(plan: Plan, base: str) -> list[str]:
-    """A base model and the shorter trainings that it continues, the shortest first."""
+    """The shorter trainings that a base model continues, the shortest first, and then the base model itself."""
     shorter = plan.bases[base].continues
     return [*(_budgets(plan, shorter) if shorter else []), base]
 

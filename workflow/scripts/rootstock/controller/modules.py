@@ -1,4 +1,4 @@
-"""Which files the rules of a study make, where it is one of several modules of a workflow: what two share, the first makes."""
+"""Which files a study's rules make if it is one of several modules of a workflow: the first makes what two share."""
 
 import re
 from typing import Any
@@ -14,8 +14,8 @@ Made = dict[str, set[str]]
 
 @told_as_lines()
 def wildcards_made(plan: Plan, module: str | None, workflow: Any) -> dict[str, str]:
-    """What the wildcards of a study's rules may be, as patterns. As the only study of a run, anything that looks like a name; as a
-    `module`, what its plan asks for and no module before it makes. `workflow`: Snakemake's."""
+    """Patterns for the wildcards of a study's rules: any name if it is the only study of a run; in a `module`, what its
+    plan asks for and no earlier module makes. `workflow` is Snakemake's."""
     exports = {"export": _one_of(plan.exports)}
     if module is None:
         return ANY | exports
@@ -34,7 +34,8 @@ def wildcards_made(plan: Plan, module: str | None, workflow: Any) -> dict[str, s
 
 
 def _require_whole(plan: Plan, module: str, other: Plan, name: str) -> None:
-    """Experiments are named by settings and unit: of one setting, all units that this module asks for are the other's, or none."""
+    """Raise `StudyError` if both modules have the same study name, or if this one asks for a unit that the other lacks
+    of a setting that they share: the earlier module's rules make every unit of such a setting."""
     if plan.study.name == other.study.name:
         raise StudyError(
             [f"study: modules {name} and {module} are both called {plan.study.name}; give each a name of its own"]

@@ -1,4 +1,4 @@
-"""The plan as the workflow asks for it: from the files and overrides that Snakemake was given. Light: no torch."""
+"""The plan of a workflow, from the files and overrides that Snakemake is given. Light: no torch."""
 
 import gc
 import json
@@ -24,19 +24,21 @@ DEFAULT_STUDY = "config/config.yaml"
 
 
 def collect_garbage_rarely() -> None:
-    """A graph of ten thousand jobs lives as long as its process. Python's collector goes over all of it again and again, a fifth of
-    the time of a plan, and finds nothing; now it looks at what is new after ten thousand objects, not after 700, and seldom at the rest."""
+    """Let Python's collector check new objects after every ten thousand, not 700, and old ones seldom. A graph of ten
+    thousand jobs lives as long as its process; the collector would spend a fifth of the planning time on it in vain."""
     gc.set_threshold(10_000, 50, 1000)
 
 
 def put_this_python_first() -> None:
-    """Let the `python` of a job's shell command be the one that runs Snakemake, activated or not."""
+    """Let `python` in a job's shell command be the one that runs Snakemake, even if its environment is not
+    activated."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def planned(workflow: Any, config: dict[str, Any]) -> Plan:
-    """The plan of Snakemake's `workflow`. A module is asked by the `config` that its user gives it: where that is all of the user's own, by
-    its files, else as Snakemake read it, and named after the module where it has no name."""
+    """The plan of Snakemake's `workflow`. A module's study is the `config` that its user gives it. If that is the
+    user's whole config, its files are read; else the values are Snakemake's, with the module's name if they have
+    none."""
     settings, files = workflow.config_settings, list(workflow.configfiles)
     if workflow.modifier.is_main_snakefile():
         return plan_of_workflow(files, settings.config)
@@ -48,16 +50,16 @@ def planned(workflow: Any, config: dict[str, Any]) -> Plan:
 
 @told_as_lines()
 def plan_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any]) -> Plan:
-    """The plan of `--configfile F` or of `--config jobs=F`, else of the default study; `--config` values go on top.
+    """The plan of `--configfile F` or of `--config jobs=F`, else of the default study; `--config` values override it.
 
-    A user's mistake ends the run here with one line a fault, before anything is written.
+    A user's mistake ends the run here with one line per fault, before anything is written.
     """
     return _checked(plan_content(content_of_workflow(configfiles, overrides)))
 
 
 @told_as_lines()
 def plan_of_module(name: str, config: dict[str, Any]) -> Plan:
-    """The plan of a study that a user's workflow gives a module as its `config`."""
+    """The plan of a study that a user's workflow passes to a module as `config`."""
     try:
         content = json.loads(json.dumps(config))
     except (TypeError, ValueError, RecursionError) as error:
@@ -74,10 +76,10 @@ def _checked(plan: Plan) -> Plan:
 
 
 def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | None) -> dict[str, Any]:
-    """The study as one mapping: the files in order, later ones and then `overrides` on top.
+    """The study as one mapping: the files in order, each overriding the ones before, and then `overrides`.
 
-    Files are read by our own reader, not taken from Snakemake: it reads 1e-3 as a number, and knows lines and
-    keys given twice.
+    We read the files ourselves instead of taking Snakemake's mapping: our reader takes 1e-3 as a number, knows line
+    numbers and finds keys given twice.
     """
     config = overrides or {}
     if configfiles:
@@ -91,8 +93,8 @@ def content_of_workflow(configfiles: Sequence[str], overrides: dict[str, Any] | 
 
 
 def plan_content(content: dict[str, Any]) -> Plan:
-    """Plan a study given as a mapping; the plan remembers it as JSON, so that a script can plan the same again. Whether something is
-    trained anew is of one run, and no other study."""
+    """Plan a study given as a mapping. The plan keeps the mapping as JSON, so that a script can make the same plan
+    again. `retrain` is left out there: it belongs to one run and does not make another study."""
     plan = make_plan(*parse_study(content, TASKS))
     content = {key: value for key, value in content.items() if key != "retrain"}
     plan.content = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -100,9 +102,10 @@ def plan_content(content: dict[str, Any]) -> Plan:
 
 
 def begin_run(plan: Plan, say: Callable[[str], None]) -> None:
-    """Write the study where the jobs of a run read it (it may be longer than a command line can be), and note in the
-    store what it reaches. A store that is only readable keeps no record: nobody can free anything in it either. Nor does one in which
-    records lie behind a link; it stops no run, and no `gc` frees anything there."""
+    """Write the study where the jobs of a run read it (it may be too long for a command line), and record in the store
+    what it reaches. Raise `Refusal` if a file cannot be written. A read-only store gets no record, since nobody can
+    free anything in it either. A store whose records lie behind a link gets none either: the run goes on, and `gc`
+    frees nothing there."""
     try:
         write_atomically(Path(plan.study_file), plan.content.encode())
         store = Path(plan.study.store)
@@ -117,7 +120,7 @@ def begin_run(plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def require_bases(plan: Plan) -> None:
-    """For `train_bases=false`: every base model must be published here or lie in the store."""
+    """For `train_bases=false`: raise `StudyError` unless every base model is published here or in the store."""
     missing = [
         name
         for name in plan.bases
@@ -134,7 +137,7 @@ def require_bases(plan: Plan) -> None:
 
 @told_as_lines()
 def headline(plan: Plan) -> list[str]:
-    """What a run is about, in a line, and what its user should know."""
+    """One line on what a run is about, and the notes for its user."""
     count = analysis(plan)
     saved = count["base_trainings_without_sharing"] - count["base_models"]
     experiments, bases = count["experiments"], count["base_models"]
@@ -146,7 +149,7 @@ def headline(plan: Plan) -> list[str]:
 
 
 def to_do(jobs: Iterable[Any], rules: Iterable[Any]) -> str:
-    """How many jobs of each of Snakemake's rules it is going to run."""
+    """One line with the number of jobs to run per rule."""
     numbers = Counter(job.rule.name for job in jobs if job.output)
     told = [f"{numbers[rule.name]} {rule.name}" for rule in rules if numbers[rule.name]]
     return f"to do: {', '.join(told) or 'nothing'}"
@@ -163,7 +166,7 @@ def analysis(plan: Plan) -> dict[str, Any]:
                 sharing[experiment.base]["units"].append(experiment.unit)
     costs = {None: 0.0} | {name: cost(training.spec) for name, training in plan.bases.items()}
     wanted = [experiment.base for experiment in plan.experiments.values() if experiment.base] + plan.lone_bases
-    alone = [name for base in wanted for name in plan.stages_of(base)]  # trained without sharing
+    alone = [name for base in wanted for name in plan.stages_of(base)]  # base trainings without sharing
     shared = sum(costs[name] - costs[training.continues] for name, training in plan.bases.items())
     return {
         "study": plan.study.name,

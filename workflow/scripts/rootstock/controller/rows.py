@@ -1,5 +1,6 @@
-"""A plan as the rules ask it, a row a job. The process of a run keeps it in a file while its jobs are on Slurm; the Snakemake that each of
-them starts reads the rows it needs and plans nothing, so it costs the same whatever the size of the study. Light: no torch."""
+"""A plan as the rules need it, one row per job. A run keeps it in a file while its jobs are on Slurm. The Snakemake
+that each job starts reads only the rows it needs and plans nothing, so its cost does not depend on the size of the
+study. Light: no torch."""
 
 import json
 import os
@@ -17,12 +18,12 @@ from ..study.request import Export
 from ..study.run import Run
 
 FOLDER = Path(".rootstock/plans")
-VARIABLE = "ROOTSTOCK_PLAN"  # names the file to the jobs of a run: sbatch hands on the environment
+VARIABLE = "ROOTSTOCK_PLAN"  # tells the jobs of a run the file: sbatch passes the environment on
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the rules ask of a base model, an experiment or a reference measurement; the names are those of `Planned`."""
+    """What the rules need of a base model, an experiment or a classical model; names as in `Planned`."""
 
     hash: str
     json: str
@@ -38,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ArtefactRow:
-    """What the rules ask of something that is prepared; the names are those of `Artefact`."""
+    """What the rules need of a prepared artefact; names as in `Artefact`."""
 
     json: str
     need_names: tuple[str, ...]
@@ -47,7 +48,7 @@ class ArtefactRow:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """What the rules ask of the study; the names are those of `Study`."""
+    """What the rules need of the study; names as in `Study`."""
 
     name: str
     task_name: str
@@ -57,7 +58,7 @@ class StudyRow:
 
 
 class StoredPlan:
-    """The same attributes of a `Plan` that the rules use. What it holds cannot be listed, but for exports: a job asks for its own."""
+    """The attributes of a `Plan` that the rules use. Only exports can be listed: a job looks up its own rows."""
 
     lone_bases: tuple[str, ...] = ()
 
@@ -75,7 +76,7 @@ class StoredPlan:
 
 
 class _Rows(Mapping[Any, Any]):
-    """The rows of one kind, each read when it is asked for."""
+    """The rows of one kind, each read on access."""
 
     def __init__(self, rows: sqlite3.Connection, kind: str, row: type, is_listed: bool = False):
         self.rows, self.kind, self.row, self.is_listed = rows, kind, row, is_listed
@@ -92,8 +93,8 @@ class _Rows(Mapping[Any, Any]):
 
 
 def keep_rows(plan: Plan, module: str | None = None, made: dict[str, str] | None = None) -> Path:
-    """Write the rows of a run for its jobs and name the file in the environment; what an earlier run of the study left goes. `made`: what
-    the wildcards of its rules may be."""
+    """Write the rows of a run for its jobs, name the file in the environment, and delete what an earlier run of the
+    study left. `made`: the patterns of its rules' wildcards."""
     content = _database(plan, made or {})
     file = FOLDER / f"{plan.study.name}.{sha256_bytes(content)[:HASH_LENGTH]}.sqlite"
     write_atomically(file, content)
@@ -105,11 +106,11 @@ def keep_rows(plan: Plan, module: str | None = None, made: dict[str, str] | None
 
 
 def kept_rows(module: str | None = None) -> StoredPlan | None:
-    """In a job of a run: its plan, where the run could keep it."""
+    """In a job of a run, the plan that the run kept; None if there is none."""
     file = os.environ.get(_variable(module))
     try:
         return StoredPlan(Path(file)) if file and Path(file).is_file() else None
-    except sqlite3.DatabaseError:  # removed in this very moment, or no such file
+    except sqlite3.DatabaseError:  # just removed, or not a file of rows
         return None
 
 

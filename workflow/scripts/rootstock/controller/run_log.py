@@ -1,4 +1,4 @@
-"""results/<study>/run_log.json: what one run did, from Snakemake's events and from what each job recorded of itself."""
+"""results/<study>/run_log.json: what one run did, from Snakemake's events and the jobs' records."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ TAIL = 20  # lines of a failed job's log
 
 @dataclass
 class _Job:
-    """A job of this run as its controller saw it; times are seconds since the epoch."""
+    """A job of this run as the Snakemake process sees it; times are in seconds since the epoch."""
 
     phase: str
     name: str
@@ -32,8 +32,8 @@ class _Job:
 
 
 class RunLog(logging.Handler):
-    """Listens to Snakemake's events; `write` makes the file, also after a failure or Ctrl-C. `rules`: names of the study's own, where there
-    are others."""
+    """Listens to Snakemake's events; `write` makes the file, also after a failure or Ctrl-C. `rules`: names of the
+    study's own rules; None if all are its own."""
 
     def __init__(self, plan: Plan, records: Path = FOLDER, rules: Collection[str] | None = None):
         super().__init__()
@@ -55,7 +55,7 @@ class RunLog(logging.Handler):
         return own_name(rule) != "all" and (self.rules is None or rule in self.rules)
 
     def write(self) -> None:
-        """Whole or not at all; jobs that an interrupted run left unfinished count as failed."""
+        """Write the file atomically; jobs that an interrupted run left unfinished count as failed."""
         ended = time.time()
         results = [self._result(job, ended) for job in self.jobs.values()]
         gpus = sorted({gpu for result in results for gpu in result["gpu"].split(", ") if ":gpu" in gpu})
@@ -78,8 +78,8 @@ class RunLog(logging.Handler):
     def _result(self, job: _Job, now: float) -> dict[str, Any]:
         record = read_record(record_path(self.plan.study.name, job.phase, job.name, self.records)) or {}
         if record.get("started", 0) < self.started:
-            record = {}  # of an earlier run: this run's job never got so far
-        # Of a Slurm job of several in which one failed, Snakemake says no more than that: the others' records say how they ended.
+            record = {}  # of an earlier run: this run's job did not get as far as a record
+        # If one of several jobs in a Slurm job fails, Snakemake says only that; the records say how the others ended.
         success = job.success or record.get("returncode") == 0
         started, ended = record.get("started", job.submitted), record.get("ended") or job.ended or now
         return {

@@ -1,5 +1,5 @@
-"""The screen of a run: Snakemake's events go to it through a thread of its own, so that neither a terminal that does not go on nor a
-fault in here holds up a job. Snakemake's own log file keeps all that Snakemake says."""
+"""The screen of a run. It shows Snakemake's events in its own thread, so that neither a blocked terminal nor a fault
+here holds up a job. Snakemake's own log file keeps all that Snakemake says."""
 
 import logging
 import signal
@@ -18,18 +18,18 @@ from ..study.plan import Plan
 from .events import event_of
 from .telling import Listing, Teller
 
-SCREEN = "DefaultStreamHandler"  # Snakemake's names for what writes on the screen
+SCREEN = "DefaultStreamHandler"  # Snakemake's names for the handlers that write to the screen
 LOG_FILE = "DefaultLogFileHandler"  # and into .snakemake/log
 UNTOLD = (LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO)
 TICK_SECONDS = 1.0
-LAST_SECONDS = 10.0  # at the end of a run, for a terminal that reads no more
-STOPPING = "Terminating processes on user request"  # how Snakemake's message of a Ctrl-C begins
+LAST_SECONDS = 10.0  # longest wait for a terminal that reads no more
+STOPPING = "Terminating processes on user request"  # the beginning of Snakemake's message on a Ctrl-C
 AGAIN = "Mend that and run again: what is finished stays."
 STOPPED = "Stopped: nothing is lost, the same command resumes from here."
 
 
 class Stop(logging.Handler):
-    """Notices a Ctrl-C or a SIGTERM: what ends from then on is no failure."""
+    """Notices a Ctrl-C or a SIGTERM: jobs that end from then on have not failed."""
 
     is_asked = False
     hears = False
@@ -38,8 +38,8 @@ class Stop(logging.Handler):
         self.is_asked |= record.getMessage().startswith(STOPPING)
 
     def hear_sigterm(self) -> None:
-        """Call Snakemake's handler of SIGTERM in a thread of its own, because it waits for a lock that the interrupted main thread
-        may hold (9.27): then the run would hang for ever."""
+        """Call Snakemake's handler of SIGTERM in a new thread. It waits for a lock (9.27); in the main thread, which
+        may hold that lock when it is interrupted, it would hang forever."""
         snakemakes = signal.getsignal(signal.SIGTERM)
         if self.hears or not callable(snakemakes):
             return
@@ -53,7 +53,7 @@ class Stop(logging.Handler):
 
 
 class Screen(logging.Handler):
-    """Takes the place of Snakemake's own handler `before`, which goes on in its stead where telling fails."""
+    """Replaces Snakemake's own handler `before`, and hands over to it if showing an event fails."""
 
     def __init__(self, before: logging.Handler, teller: Teller):
         super().__init__()
@@ -67,16 +67,16 @@ class Screen(logging.Handler):
             self._acts.put(record)
 
     def begin(self, plan: Plan) -> None:
-        """The jobs of a run begin."""
+        """Show that the jobs of a run begin."""
         self._acts.put(lambda: self.teller.begin(plan))
 
     def end(self) -> None:
-        """They have ended; all that was to be told of them stands there when this returns."""
+        """Show that the jobs have ended; then `wait`."""
         self._acts.put(self.teller.end)
         self.wait()
 
     def wait(self) -> None:
-        """Until all is told that was said so far."""
+        """Wait until all earlier events are shown, at most 10 s."""
         told = Event()
         self._acts.put(told.set)
         if self._thread.is_alive():
@@ -102,7 +102,7 @@ class Screen(logging.Handler):
             return self.teller.tick
 
     def _safely(self, act: Callable[[], Any], record: logging.LogRecord | None = None) -> None:
-        """Do it; from the first fault on, Snakemake's own handler tells what is told."""
+        """Call `act`; after the first fault, Snakemake's own handler shows the records instead."""
         try:
             if not self.is_broken or (record is None and act is not self.teller.tick):
                 act()
@@ -110,12 +110,12 @@ class Screen(logging.Handler):
             self.is_broken = True
             self.teller.give_up(fault)
         if self.is_broken and record:
-            with suppress(Exception):  # nobody reads any more, as after `| head`: the run continues
+            with suppress(Exception):  # nobody reads any more, as with `| head`: the run continues
                 self.before.handle(record)
 
 
 class NoScreen:
-    """In its place where the user chose another logger."""
+    """Stands in for the screen if the user chose another logger."""
 
     def begin(self, plan: Plan) -> None: ...
 
@@ -125,8 +125,8 @@ class NoScreen:
 
 
 def take_screen(logger: logging.Logger, settings: Any, stop: Stop) -> Screen | NoScreen:
-    """Put our screen in the place of Snakemake's own, unless the user chose another logger. `settings`: Snakemake's
-    OutputSettings. Who asks for more by them (as by --verbose or --printshellcmds) keeps all of Snakemake's words."""
+    """Replace Snakemake's own screen with ours, unless the user chose another logger. `settings` are Snakemake's
+    OutputSettings. If they ask for more, as --verbose or --printshellcmds do, all of Snakemake's output stays."""
     screen: Screen | NoScreen = NoScreen()
     for handler in list(logger.handlers):
         if handler.name == LOG_FILE and isinstance(handler.formatter, DefaultFormatter):
@@ -150,9 +150,9 @@ def _teller(handler: ColorizingTextHandler, settings: Any, stop: Stop, is_full: 
 
 class _Console(Console):
     def show_cursor(self, show: bool = True) -> bool:
-        """Leave it alone: a run that is killed could not show it again."""
+        """Leave the cursor alone: a killed run could not show it again."""
         return False
 
     def on_broken_pipe(self) -> None:
-        """Raise what was raised; rich would end the thread, and send the answer on stdout nowhere."""
+        """Raise the error again; rich would end the thread and send the answer on stdout nowhere."""
         raise

@@ -1,4 +1,4 @@
-"""How far a study is, from its files alone: the plan, the store, what jobs recorded, their logs. Light: no torch."""
+"""How far a study is, from files alone: the plan, the store, the jobs' records and logs. Light: no torch."""
 
 import time
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from .turns import Turn, under_way
 
 @dataclass(frozen=True)
 class JobStatus:
-    """One training: `state` is waiting (or waiting to be handed back by the store), running, done, failed, interrupted (killed; it
-    will be resumed), or, where no run is under way that is going to make it, not begun."""
+    """One training. `state` is waiting, handed back (waiting, but the store has it), running, done, failed, interrupted
+    (killed, to be resumed), or not begun, if it has not run and no run under way is going to make it."""
 
     name: str
     phase: str
@@ -37,15 +37,15 @@ class JobStatus:
 
     @property
     def seconds(self) -> float:
-        """How long it has run, or ran."""
+        """How long the job has run so far, or ran until its end."""
         return (self.record.get("ended") or time.time()) - self.record["started"] if self.record else 0.0
 
     def progress(self) -> str:
-        """The last epoch and its loss, as the log says."""
+        """The last epoch and its loss, from the log."""
         return printable(last_epoch(_read(self.log)))
 
     def reason(self) -> str:
-        """Why it failed, in a line: what it recorded of that, else the last line of its log."""
+        """Why the job failed, in one line: its recorded reason, or else the last line of its log."""
         return (recorded_reason(self.record) or self.last_lines(1) or ["it left no word"])[-1]
 
     def last_lines(self, count: int = 3) -> list[str]:
@@ -53,13 +53,13 @@ class JobStatus:
 
 
 def study_status(plan: Plan, records: Path = FOLDER, has_ended: bool = False) -> list[JobStatus]:
-    """Every training of a plan, base models first. `has_ended`: its run has ended, though it still has its turn."""
+    """The status of each training of a plan, base models first. `has_ended`: its run has ended but keeps its turn."""
     run = None if has_ended else under_way(plan.study.name)
     return [_status(plan, asked, run, records) for asked in _asked(plan)]
 
 
 def counted(jobs: list[JobStatus], count: Count | None = None) -> Count:
-    """The numbers of a study, on top of a `count` of others; what was handed back says nothing of the time that a training takes."""
+    """Add the trainings of a study to `count` or to a new one. Those that the store handed back add no duration."""
     count = count or Count()
     for job in jobs:
         count.note(job.name, job.phase, job.state, job.record.get("started"))
@@ -69,23 +69,23 @@ def counted(jobs: list[JobStatus], count: Count | None = None) -> Count:
 
 
 def seconds_of_training(record: dict[str, Any]) -> float | None:
-    """What a job took that trained to the end; None of any other, and of one that the store handed back."""
+    """The duration of a job that trained to the end; None for any other job and for one that the store handed back."""
     is_whole = record.get("trains") and record.get("returncode") == 0 and record.get("ended") and record.get("started")
     return record["ended"] - record["started"] if is_whole else None
 
 
 def recorded_reason(record: dict[str, Any]) -> list[str]:
-    """The last line of what a failed job recorded of its failure; none where it recorded nothing."""
+    """The last line that a failed job recorded about its failure; empty if it recorded nothing."""
     return [printable(line) for line in f"{record.get('stderr', '')}".strip().splitlines()[-1:]]
 
 
 def follow(job: JobStatus, poll_seconds: float = 0.5) -> Iterator[str]:
-    """The lines of a job's log, old and new; ends when the job does."""
+    """Yield the lines of a job's log, old and new, until the job ends."""
     position, partial = 0, ""
     while True:
         running = is_running(job)
         text = _read(job.log)
-        position = 0 if len(text) < position else position  # started anew
+        position = 0 if len(text) < position else position  # the log was started anew
         *lines, partial = (partial + text[position:]).split("\n")
         position = len(text)
         yield from lines
@@ -97,18 +97,18 @@ def follow(job: JobStatus, poll_seconds: float = 0.5) -> Iterator[str]:
 
 
 def is_running(job: JobStatus) -> bool:
-    """Whether it runs now, whatever it did when `job` was made."""
+    """Whether the job runs now, whatever its state when `job` was made."""
     record = read_record(job.record_file) or {}
     return "started" in record and "ended" not in record and is_held(job.lock)
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """The end of a log; nothing where there is none."""
+    """The last lines of a log; empty if there is no log."""
     return [printable(line) for line in _read(log).splitlines()[-count:]]
 
 
 class _Asked(NamedTuple):
-    """One training that a plan asks for: the file that says it is published, and the log of its job."""
+    """One training that a plan asks for, with the file that shows it is published and the log of its job."""
 
     name: str
     phase: str
@@ -142,7 +142,7 @@ def _status(plan: Plan, asked: _Asked, run: Turn | None, records: Path) -> JobSt
 
 
 def _ended(record: dict[str, Any]) -> str:
-    """How a training stands whose job has recorded this and is not there now."""
+    """The state of a training with this record whose job no longer runs."""
     if not record or record.get("returncode") == 0:
         return "not begun"
     if record.get("returncode") == EXIT_INTERRUPTED or "ended" not in record:

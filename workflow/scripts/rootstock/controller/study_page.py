@@ -1,4 +1,4 @@
-"""The page of a study, put together: its task's sections first, then what the page shows of any study."""
+"""The page of a study: the answer, the evidence on gains, its task's sections, then those of any study."""
 
 import json
 import textwrap
@@ -23,11 +23,12 @@ from .evidence import facts_of, grid_of, metadata_of, missing_table, models_of, 
 from .missing import Missing, missing_of, told, without
 
 BESIDE = ("answer.txt", "summary.csv", "table.txt", "figure.svg", "missing.csv", *FILES)
-COLUMNS = 110  # of the answer on a screen
+COLUMNS = 110  # width of the answer on a screen
 
 
 def write_report(wanted: Plan, path: Path, is_partial: bool = False) -> None:
-    """The page of a plan to `path`, of what is there of it where it `is_partial`; and beside it what a paper takes from the study."""
+    """Write the page of a plan to `path`, and beside it files for a paper. If it `is_partial`, it covers the results
+    that are there; without any experiment, raise `StudyError`."""
     missing = missing_of(wanted) if is_partial else []
     plan = without(wanted, missing)
     if not plan.experiments:
@@ -41,7 +42,7 @@ def write_report(wanted: Plan, path: Path, is_partial: bool = False) -> None:
 
 
 def in_lines(sentences: list[str]) -> str:
-    """Each sentence on lines of its own, as a screen shows them."""
+    """Each sentence on its own lines, wrapped for a screen."""
     return "".join(
         textwrap.fill(printable(one), COLUMNS, break_long_words=False, break_on_hyphens=False) + "\n"
         for one in sentences
@@ -49,7 +50,7 @@ def in_lines(sentences: list[str]) -> str:
 
 
 def page_of(wanted: Plan, material: Material, sentences: list[str], missing: list[Missing], folder: Path) -> Page:
-    """What stands on the page of a plan below the `sentences` of its answer; its other results lie in `folder`."""
+    """The page of a plan, with the `sentences` of its answer. `folder` holds its other results."""
     plan = material.plan
     own = explainer_of(plan.study.task.reporter()).sections(material)
     answered = material.chosen is not None
@@ -66,7 +67,7 @@ def page_of(wanted: Plan, material: Material, sentences: list[str], missing: lis
 
 
 def material_of(plan: Plan) -> Material:
-    """What the results of a plan are, what is asked of them, and what is compared."""
+    """The results of a plan, the question that they answer, and the comparisons."""
     reporter = plan.study.task.reporter()
     summary = summary_of(plan, reporter.result_columns)
     question = explainer_of(reporter).question(summary)
@@ -90,7 +91,7 @@ def _evidence(material: Material) -> list[Section]:
 
 
 def baselines_of(plan: Plan) -> list[dict[str, Any]]:
-    """The rows of all classical models."""
+    """The result rows of all classical models."""
     files = (Path(paths.BASELINE.format(study=plan.study.name, name=name)) for name in plan.baselines)
     return [row for file in files for row in read_file(file)]
 

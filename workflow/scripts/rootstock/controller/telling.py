@@ -1,4 +1,4 @@
-"""What the screen says of a run in words: which jobs failed and why, what a dry run would start, and Snakemake's own warnings."""
+"""The words on a run's screen: failed jobs and why they failed, the jobs of a dry run, and Snakemake's own warnings."""
 
 import logging
 import os
@@ -17,32 +17,33 @@ from .events import Event, event_of
 from .going import Going
 from .live_line import LiveLine, Progress, Tenths
 
-FAILURES = 20  # that are told; more are in Snakemake's log and in missing.csv
-LISTED = 8  # of the jobs that a dry run would start for one reason
-REASONS = {  # why a job runs though its files are there: Snakemake's words, and ours
+FAILURES = 20  # failures that are shown; Snakemake's log and missing.csv have all
+LISTED = 8  # jobs that a dry run shows per rule and reason
+REASONS = {  # why a job runs although its files are there: Snakemake's words and ours
     "Forced execution": "it is asked for",
     "Incomplete output files": "it was stopped before",
     "Updated input files": "what it reads changed",
     "Params have changed": "its settings changed",
 }
-SHOWN = (  # of what Snakemake says of a run beside warnings and errors
+SHOWN = (  # messages of Snakemake that are shown besides warnings and errors
     "Nothing to be done",
     "Terminating processes on user request",
     "Will exit after finishing",
     "Creating conda environment",
 )
-LEFT_OUT = (  # of its warnings and errors, for they are told in other words
+LEFT_OUT = (  # its warnings and errors that we show in other words
     "Exiting because a job execution failed",
     "--keep-incomplete mode is set",
 )
-BEFORE = "Assuming unrestricted shared filesystem"  # what it says before a run is known as one
+BEFORE = "Assuming unrestricted shared filesystem"  # a message that comes before a run is known as one
 FAILED = "At least one job did not complete"
 
 IsTold = Callable[[logging.LogRecord], bool]
 
 
 class Teller:
-    """Tells a run. `is_told`: Snakemake's filter, which knows what --quiet leaves out. `is_stopped`: whether a Ctrl-C ended it."""
+    """Shows a run. `is_told` is Snakemake's filter, which knows what --quiet leaves out. `is_stopped` says whether a
+    Ctrl-C or a SIGTERM ended the run."""
 
     def __init__(self, console: Console, is_told: IsTold, is_stopped: Callable[[], bool], shows_words: bool = True):
         self.console, self.is_told, self.is_stopped, self.shows_words = console, is_told, is_stopped, shows_words
@@ -53,7 +54,7 @@ class Teller:
         self.log_of_group: list[str] = []
 
     def begin(self, plan: Plan) -> None:
-        """A run begins, or one more study of it."""
+        """Begin with a run, or add one more study to it."""
         if self.going:
             return self.going.add(plan)
         self.going = Going(plan)
@@ -67,13 +68,13 @@ class Teller:
             progress.end()
 
     def tick(self, is_settled: bool = True) -> None:
-        """Time goes by."""
+        """Update the progress as time passes."""
         if self.progress and self.going:
             self.going.look()
             self.progress.show(is_settled)
 
     def give_up(self, fault: Exception) -> None:
-        """Something in here is wrong; leave the screen to Snakemake's own words."""
+        """Report a fault of this screen, and leave the screen to Snakemake's own words."""
         progress, self.progress = self.progress, None
         with suppress(Exception):
             if isinstance(progress, LiveLine):
@@ -117,7 +118,7 @@ class Teller:
                 self._tell_message(kind, record)
 
     def _tell_failure(self, event: Event) -> None:
-        """One line: what, why, where to read on. A second attempt that fails for the same reason is not told again."""
+        """Show one line: what failed, why, and its log. A second failure for the same reason is not shown again."""
         reason = self.going.reason(event, self.log_of_group) if self.going else "it did not begin"
         if (event.jobid, reason) in self.told:
             return
@@ -147,7 +148,7 @@ class Teller:
 
 
 class Listing(Teller):
-    """Tells a dry run: what it would start, a few jobs of each kind."""
+    """Shows a dry run: the jobs that it would start, a few of each kind."""
 
     def __init__(self, console: Console, is_told: IsTold, is_stopped: Callable[[], bool], shows_words: bool = True):
         super().__init__(console, is_told, is_stopped, shows_words)
@@ -169,11 +170,11 @@ class Listing(Teller):
 
 
 def is_published(event: Event) -> bool:
-    """Of a failed Slurm job of several fine-tunes: whether it was another one that failed."""
+    """Whether all files of a job are there: then, in a failed Slurm job of several fine-tunes, another one failed."""
     return bool(event.output) and all(Path(file).exists() for file in event.output)
 
 
 def why_again(reason: str) -> str:
-    """Why a job runs though its files are there."""
+    """Why a job runs although its files are there, in parentheses; empty if no such reason is given."""
     why = [ours for theirs, ours in REASONS.items() if theirs in reason]
     return f" ({', '.join(why)})" if why else ""

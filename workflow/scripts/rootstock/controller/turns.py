@@ -1,5 +1,5 @@
-"""Runs of one project folder. Those that write the same files take turns, for Snakemake deletes what it is about to make: a
-base model would be missing for a moment while another run's fine-tunes begin. Others run side by side.
+"""Runs in one project folder. Runs that write the same files take turns, because Snakemake deletes what it is about to
+make: a base model would be missing for a moment while another run's fine-tunes begin. Other runs go side by side.
 
 Snakemake's own lock would refuse the second run, and stays after a kill; the profile turns it off.
 """
@@ -21,7 +21,7 @@ FOLDER = Path(".rootstock/runs")
 
 @dataclass(frozen=True)
 class Turn:
-    """Of one study's run: which files it is going to write, which it reads for that, and since when (seconds since the epoch)."""
+    """The turn of one study's run: the files that it writes and reads, and its start in seconds since the epoch."""
 
     study: str
     written: frozenset[str]
@@ -29,7 +29,7 @@ class Turn:
     since: float = 0.0
 
     def collides(self, other: "Turn") -> bool:
-        """Whether the two must not run at once; of one study there is one run at a time."""
+        """Whether the two runs must not overlap; runs of the same study never may."""
         touched = other.written | other.read
         return self.study == other.study or not (
             self.written.isdisjoint(touched) and other.written.isdisjoint(self.read)
@@ -37,7 +37,7 @@ class Turn:
 
 
 def turn_of(study: str, jobs: Iterable[Any]) -> Turn:
-    """The turn of a run that is about to start these jobs of Snakemake."""
+    """The turn of a run that is about to start these Snakemake jobs."""
     jobs = list(jobs)
     written = frozenset(str(file) for job in jobs for file in job.output)
     return Turn(study, written, frozenset(str(file) for job in jobs for file in job.input))
@@ -51,8 +51,8 @@ def take_turn(
     poll_seconds: float = 1,
     beside: Collection[str] = (),
 ) -> ExitStack:
-    """Wait until no run that collides with this one is under way; to be closed when it ends. One that was killed is not
-    waited for, nor studies `beside` it in the same run of Snakemake. `Refusal` after `wait_seconds`."""
+    """Wait until no colliding run is under way, then take the turn; close the returned stack when the run ends. Do not
+    wait for killed runs or for studies `beside` it in the same Snakemake run. Raise `Refusal` after `wait_seconds`."""
     deadline, told = None if wait_seconds is None else time.monotonic() + wait_seconds, ""
     while True:
         with hold(folder / "turn", say=lambda _: None):
@@ -94,7 +94,7 @@ def _under_way(folder: Path) -> Iterator[Turn]:
 
 
 def _read(record: Path) -> Turn | None:
-    """None where a run was killed before it had written its first record whole."""
+    """The turn in a record; None if the record is not there."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
         return Turn(

@@ -22,18 +22,18 @@ PLACE = paths.RESULTS + "/compared_with_{other}/report.html"
 
 
 def place_of(plans: tuple[Plan, Plan]) -> Path:
-    """Where the page goes, if nobody says otherwise: beside the results of the second, whose gains it shows."""
+    """The default path of the page: beside the results of the second study, whose gains it shows."""
     first, second = plans
     return Path(PLACE.format(study=second.study.name, other=first.study.name))
 
 
 def page_of_two(plans: tuple[Plan, Plan]) -> Page:
-    """What the second study has more than the first. `Refusal` where they cannot be compared."""
+    """The page on the gains of the second study over the first. Raise `Refusal` if they cannot be compared."""
     names = _names(plans)
     first, second = (_studied(plan) for plan in plans)
     comparisons, question = compare_studies(first, second), second.question
     chosen = answer.chosen(comparisons, question)
-    assert chosen is not None  # of no comparison there is a Refusal
+    assert chosen is not None  # without comparisons `compare_studies` raises a Refusal
     summaries = (first.summary, second.summary)
     apart = overview.differences(summaries, names)
     differ = Table("differences", "Settings that differ", "All values of each.", apart, is_long=len(apart) > 10)
@@ -51,7 +51,7 @@ def page_of_two(plans: tuple[Plan, Plan]) -> Page:
 
 
 def _all(comparisons: Sequence[Comparison], first: str) -> str:
-    """How all comparisons went, for the answer speaks of the best one."""
+    """A sentence on all comparisons, because the answer is about the best one only."""
     means = [one.mean for one in comparisons]
     better, worse = (sum(sign * mean > TIE for mean in means) for sign in (1, -1))
     equal = len(means) - better - worse
@@ -77,7 +77,7 @@ def _studied(plan: Plan) -> Studied:
 
 
 def _origin(plans: tuple[Plan, Plan]) -> Section:
-    """Where both come from, side by side."""
+    """The provenance of both studies, side by side."""
     facts = [facts_of(plan, metadata_of(plan)) for plan in plans]
     rows = [(what, *(one.get(what) for one in facts)) for what in dict.fromkeys([*facts[0], *facts[1]])]
     table = pd.DataFrame(rows, columns=["what", *(f"in {plan.study.name}" for plan in plans)])
