@@ -122,7 +122,7 @@ def long(folder: Path, full: bool) -> dict[str, Pair]:
 
 
 def grid(folder: Path, full: bool) -> dict[str, Pair]:
-    """The usual grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each.
+    """The grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each.
 
     Scripts that train each base once per fold start 84 + 1,008 processes, scripts that share nothing 1,008 + 1,008. All
     84 bases are measured. Of the fine-tunes, unless `full`, every eighth is measured and counted eight times.

@@ -5,7 +5,7 @@
     python benchmarks/distillation.py [STUDY]    (config/studies/distillation_quick_test.yaml)
 
 The peer learns the teacher's vectors by MSE, then by multiple negatives ranking with the same temperature. Runs
-alternate and use one thread. CPU seconds of each phase exclude the preparation of data; the same code measures recall on
+alternate on one thread. CPU seconds of each phase exclude the preparation of data; the same code measures recall on
 the test set. Each run is kept as a line of --rows, and a second call continues there. The teacher's pass over the pairs
 of phase 1 is measured on some of them. --phase2 '{"lr": 0.0003}' changes phase 2 of all students.
 """

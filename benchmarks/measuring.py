@@ -39,7 +39,7 @@ class Cost:
 
 
 def cost_of(commands: list[list[str]], folder: Path, threads: int = 1, memory: bool = False, **variables: str) -> Cost:
-    """The cost of commands side by side in a folder. What they leave running, such as a daemon, is ended and counted."""
+    """The cost of commands side by side in a folder. What they leave running, is ended and counted."""
     _adopt_orphans(True)
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | variables
     ours = set(below(os.getpid()))  # children that are not measured

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Net(nn.Module):
-    """Four blocks of Conv1d, LayerNorm over channels and ReLU, pooled after the first and the third; 969 parameters for 6 inputs."""
+    """Four blocks of Conv1d, LayerNorm over channels and ReLU, pooled after 1 and 3; 969 parameters for 6 inputs."""
 
     def __init__(self, channels: int, width: int = 8):
         super().__init__()
