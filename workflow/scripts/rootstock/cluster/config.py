@@ -62,7 +62,7 @@ class Server:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """All servers, and notes on what the file says in vain."""
+    """All servers, and notes on ignored keys of the file."""
 
     servers: list[Server]
     notes: list[str]
