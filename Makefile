@@ -1,5 +1,5 @@
 # make run [STUDY=config/studies/x.yaml] [CONFIG=train_bases=false] [ARGS=bases]     make check [STUDY=…]     make test     make bench     make studies     make docs
-# Tools run as `python -m …`: that goes on in a project that was moved, where the commands in .venv/bin name the old folder.
+# Tools run as `python -m …`, which still works in a project that was moved: commands in .venv/bin name the old folder.
 STUDY  ?= config/config.yaml
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -12,7 +12,7 @@ install_task = task=$$($(generate) --task) && { $(again) --question .venv/instal
 extras = $(wildcard requirements-*.txt)
 TARGETS := help run check test test-kill bench studies docs lint clean-venv
 
-# A study named without STUDY= would be a target of its own, and the default study would run in its place.
+# Without STUDY=, make would take a study for a target, and run the default study in its place.
 odd = $(firstword $(filter-out $(TARGETS) .venv/%,$(MAKECMDGOALS)))
 $(if $(odd),$(error $(odd) is no target; a study is named by STUDY=: make $(firstword $(filter $(TARGETS),$(MAKECMDGOALS)) run) STUDY=$(odd)))
 
@@ -26,7 +26,7 @@ run: .venv/installed
 	@$(install_task)
 	@$(BIN)/python -m snakemake --profile local $(ARGS) $(study_flags)
 
-# What the jobs would refuse, before the first one; trains nothing.
+# Find what the jobs would reject, before the first one runs; train nothing.
 check: .venv/installed
 	@$(install_task)
 	@$(generate) --check $(if $(strip $(CONFIG)),--config $(CONFIG))
@@ -37,14 +37,14 @@ test: .venv/installed-tests
 test-kill: .venv/installed-tests
 	@KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest tests/test_kill.py -s $(ARGS)
 
-# BENCH=name: one of them; ARGS=--full: at their whole size.
+# BENCH=name runs one benchmark; ARGS=--full runs them at full size.
 bench: .venv/installed-tests
 	@$(BIN)/python benchmarks/bench.py $(BENCH) $(ARGS)
 
 studies: .venv/installed
 	@$(BIN)/python workflow/scripts/list_studies.py
 
-# The site of the documents, in build/site.
+# Build the documentation site in build/site.
 docs: .venv/installed-docs
 	@$(BIN)/python docs/site_of_documents.py
 
@@ -59,7 +59,7 @@ lint: .venv/installed-tests
 	$(PIP) -r requirements.txt
 	@touch $@
 
-# What the studies of one task need on top: requirements-<task>.txt, where there is one.
+# The packages that only one task needs: requirements-<task>.txt, if it exists.
 .venv/installed-%: .venv/installed $(extras)
 	$(if $(wildcard requirements-$*.txt),$(PIP) -r requirements-$*.txt)
 	@touch $@

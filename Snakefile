@@ -1,8 +1,8 @@
-"""Rootstock from its own folder; the workflow is workflow/Snakefile, where Snakemake, snakedeploy and other workflows look for one."""
+"""Rootstock, run in its own folder. The workflow is workflow/Snakefile, where Snakemake and snakedeploy look."""
 
 
 include: "workflow/Snakefile"
 
 
-# What is included sets no default target.
+# An included file sets no default target.
 workflow.default_target = workflow.default_target or workflow.modifier.modify_rulename("all")

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Rootstock beside what people do without it, in pairs by turns: `make bench`, or `make bench BENCH=name` for one of
+"""Compare Rootstock with what people do without it, in pairs by turns: `make bench`, or `make bench BENCH=name` of
 
     steps      a step, an evaluation and an augmentation of the `test` network at the users' shape, beside the plain ones
-    trainings  base models and fine-tunes at the users' shape: a process each, and without the starts
+    trainings  base models and fine-tunes at the users' shape: one process each, and without the starts
     long       the same at 50 epochs with `compile: auto`
     grid       the usual grid of 1,008 fine-tunes, beside scripts that share bases within a fold, and scripts that share none
     memory     one base training over 1 GB of windows, and five side by side
 
-Numbers go to benchmarks/results.json and into the table of benchmarks/README.md. What is called plain is `plain.py`, or torch's own
-operations one after the other.
+Numbers go to benchmarks/results.json and into the table of benchmarks/README.md. "Plain" is `plain.py`, or torch's own
+operations in sequence.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def write_table(results: dict) -> None:
-    """The table of the README: ratios as least – median – most over repeats, and what one run costs at least."""
+    """Write the table of the README: ratios as least – median – most over repeats, and the least cost of a run."""
     lines = ["| what | ratio | least – median – most | least of each |", "|---|---|---|---|"]
     for title, found in results.items():
         least = ", ".join(f"{name} {_least(costs)}" for name, costs in found["costs"].items())

@@ -12,7 +12,7 @@ from measuring import Cost, cost_of
 ROOT = Path(__file__).parent.parent
 SCRIPTS, PLAIN = ROOT / "workflow/scripts", Path(__file__).parent / "plain.py"
 PEOPLE = tuple("abcdefg")
-CHANNELS, SAMPLES, WINDOWS = 6, 3000, {"train": 240, "val": 80, "test": 80}  # of a person
+CHANNELS, SAMPLES, WINDOWS = 6, 3000, {"train": 240, "val": 80, "test": 80}  # per person
 TRAINING = {"lr": 0.001, "batch_size": 64, "max_epochs": 10}
 AUGMENTED = {
     "use_augmentation": True,
@@ -43,7 +43,7 @@ def write_people(folder: Path, people: tuple[str, ...] = PEOPLE, times: float = 
 
 
 def steps(folder: Path, full: bool) -> dict[str, Pair]:
-    """In this process: milliseconds are too short for processes of their own."""
+    """Measured in this process, because milliseconds are too short for separate ones."""
     sys.path.insert(0, str(SCRIPTS))
     import plain
     import torch
@@ -85,7 +85,7 @@ def steps(folder: Path, full: bool) -> dict[str, Pair]:
 
 
 def trainings(folder: Path, full: bool) -> dict[str, Pair]:
-    """The same base models and fine-tunes as a study, as a script each, and both again in one process that has all loaded."""
+    """The same base models and fine-tunes as a study and as one script each, then both in a process with all loaded."""
     write_people(folder / "data")
     targets, seeds = (PEOPLE[:4], (0, 1)) if full else (PEOPLE[:2], (0,))
     jobs = list(_plain_jobs(targets, seeds))
@@ -105,7 +105,7 @@ def trainings(folder: Path, full: bool) -> dict[str, Pair]:
 
 
 def long(folder: Path, full: bool) -> dict[str, Pair]:
-    """As `trainings`, of 50 epochs, with `compile: auto`: what the steps cost where starts no longer count."""
+    """As `trainings`, with 50 epochs and `compile: auto`: the cost of the steps when starts hardly count."""
     write_people(folder / "data")
     targets, seeds = (PEOPLE[:4], (0, 1)) if full else (PEOPLE[:2], (0,))
     jobs = [job | {"epochs": 50} for job in _plain_jobs(targets, seeds)]
@@ -122,9 +122,11 @@ def long(folder: Path, full: bool) -> dict[str, Pair]:
 
 
 def grid(folder: Path, full: bool) -> dict[str, Pair]:
-    """The usual grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each. Scripts that
-    train each base once for a fold start 84 + 1,008 processes, scripts that share nothing 1,008 + 1,008. All 84 bases are measured and,
-    unless `full`, every eighth fine-tune, times eight."""
+    """The grid of 1,008 fine-tunes on seven people (as `config/studies/shared_base_grid.yaml`), three epochs each.
+
+    Scripts that train each base once per fold start 84 + 1,008 processes, scripts that share nothing 1,008 + 1,008. All
+    84 bases are measured. Of the fine-tunes, unless `full`, every eighth is measured and counted eight times.
+    """
     write_people(folder / "data", times=0.35, samples=200)
     (folder / "study.yaml").write_text(json.dumps(_grid_study()))
     bases, tuned = _grid_jobs()
@@ -151,7 +153,7 @@ def grid(folder: Path, full: bool) -> dict[str, Pair]:
 
 
 def memory(folder: Path, full: bool) -> dict[str, Pair]:
-    """One epoch over 1 GB; then five at once, of other seeds, over the same files."""
+    """One base model for one epoch over 1 GB; then five at once, with other seeds, over the same files."""
     write_people(folder / "data", times=6)
     study = _study(PEOPLE[:1], range(5)) | {"finetune": {"mode": "base_only"}}
     (folder / "study.yaml").write_text(json.dumps(study | {"base": study["base"] | {"max_epochs": 1}}))
@@ -181,7 +183,7 @@ CASES: dict[str, Callable[[Path, bool], dict[str, Pair]]] = {
 
 
 def _least(function: Callable[[], None], times: int = 25) -> Cost:
-    """The least CPU seconds of several calls, after a few that warm up."""
+    """The least CPU seconds of several calls, after a few for warm-up."""
     found = []
     for _ in range(times):
         begun = time.process_time()
@@ -223,7 +225,7 @@ def _grid_study() -> dict:
 
 
 def _grid_jobs() -> tuple[list[dict], list[dict]]:
-    """A base for each target, batch size and number of others; twelve fine-tunes of each."""
+    """One base per target, batch size and number of other people; twelve fine-tunes per base."""
     bases, tuned = [], []
     for number, (target, size, count) in enumerate(itertools.product(PEOPLE, (32, 64), range(1, len(PEOPLE)))):
         common = {"data": "data", "lr": 0.001, "epochs": 3, "batch_size": size, "seed": 0}
@@ -242,7 +244,7 @@ def _by_snakemake(folder: Path) -> Cost:
 
 
 def _by_scripts(folder: Path, jobs: list[dict]) -> Cost:
-    """A process for each training, one after the other."""
+    """One process per training, one after the other."""
     costs = [cost_of([[sys.executable, str(PLAIN), *_flags(job)]], folder) for job in jobs]
     return Cost(sum(cost.cpu for cost in costs), sum(cost.wall for cost in costs))
 
@@ -253,7 +255,7 @@ def _flags(job: dict) -> list[str]:
 
 
 def _in_one(folder: Path, script: list[str]) -> Cost:
-    """What a process says that its trainings took, after all is loaded: the last line of its output."""
+    """The CPU seconds of trainings in one process, loading excluded: the last line of its output."""
     started = time.monotonic()
     cost_of([[sys.executable, *script]], _emptied(folder))
     cpu = float((folder / "bench.log").read_text().splitlines()[-1])

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Our students beside those of sentence-transformers' own trainer: equal layers, pairs, steps, learning rates and precision.
+"""Compare our students with those of sentence-transformers' trainer: equal layers, pairs, steps, rates and precision.
 
-    pip install datasets==5.2.0                  the peer's trainer wants it
+    pip install datasets==5.2.0                  the peer's trainer needs it
     python benchmarks/distillation.py [STUDY]    (config/studies/distillation_quick_test.yaml)
 
-The peer learns the teacher's vectors by MSE, then by multiple negatives ranking with the same temperature. By turns, one
-thread; CPU seconds of each phase without its data's preparation, recall on the test part by one and the same code. Each run is
-kept as a line of --rows, and a second call goes on there. The teacher's pass over the pairs of phase 1 is measured on some
-of them. --phase2 '{"lr": 0.0003}' changes phase 2 of all.
+The peer learns the teacher's vectors by MSE, then by multiple negatives ranking with the same temperature. Runs
+alternate on one thread. CPU seconds of each phase exclude the preparation of data; the same code measures recall on
+the test set. Each run is kept as a line of --rows, and a second call continues there. The teacher's pass over the pairs
+of phase 1 is measured on some of them. --phase2 '{"lr": 0.0003}' changes phase 2 of all students.
 """
 
 import argparse
@@ -46,8 +46,8 @@ from rootstock.tasks.distillation.trainee import Encoder, General, Retrieval  # 
 from rootstock.tasks.distillation.vectors import Vectors  # noqa: E402
 
 STUDENTS, TEACHER = ("no projection", "projection", "sentence-transformers"), "teacher"
-PROJECTION = 768  # width of it
-PASSED = 1024  # texts of each kind by which the teacher's pass is measured
+PROJECTION = 768  # width
+PASSED = 1024  # texts of each kind on which the teacher's pass is measured
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def table(given: argparse.Namespace) -> None:
 
 
 def compare(name: str, ours: list[dict[str, Any]], peers: list[dict[str, Any]]) -> None:
-    """The difference of R@1 after phase 2 over seeds, each against the peer's of the same seed."""
+    """The difference in R@1 after phase 2, paired with the peer of the same seed, over seeds."""
     pairs = [(one["second"], other["second"]) for one, other in zip(ours, peers, strict=True)]
     points = [100 * (a - b) for a, b in pairs]
     ratio = statistics.mean(a / b for a, b in pairs)
@@ -113,7 +113,7 @@ def compare(name: str, ours: list[dict[str, Any]], peers: list[dict[str, Any]]) 
 
 
 def count_teacher(runs: dict[tuple[str, str], list[dict[str, Any]]], passed: float) -> None:
-    """Phase 1 of all students with the teacher's pass over their pairs: once for ours, once for each of the peer's."""
+    """Phase 1 of all students plus the teacher's pass over their pairs: one pass for all of ours, one for each peer."""
     seconds = {name: statistics.mean(row["seconds_1"] for row in found) for name, found in runs.items()}
     totals = {}
     for student in dict.fromkeys(student for _, student in runs):
@@ -130,7 +130,7 @@ def count_teacher(runs: dict[tuple[str, str], list[dict[str, Any]]], passed: flo
 
 
 def kept(study: str, one: dict[str, Any], rows: Path) -> dict[str, Any]:
-    """The row of a run: read where it is kept, else of a process of its own."""
+    """The row of a run, read if it was kept, otherwise made in a process of its own."""
     one = one | {"study": Path(study).stem}
     for line in rows.read_text().splitlines() if rows.exists() else ():
         if one.items() <= (row := json.loads(line)).items():
@@ -181,7 +181,7 @@ def run(study: str, one: dict[str, Any]) -> dict[str, Any]:
 
 
 def passed_by_teacher(base: BaseTraining) -> float:
-    """CPU seconds that the teacher takes for all texts of phase 1, of the measured ones' number and time."""
+    """CPU seconds of the teacher for all texts of phase 1, extrapolated from the measured texts."""
     text, _ = open_data(base.data)
     spec, identity = base.spec, base.spec.data.teacher
     teacher = load_teacher(identity.model, identity.max_length, identity.precision, torch.device("cpu"))
@@ -209,7 +209,7 @@ def our_second(encoder: Encoder, vectors: Vectors, spec: FinetuneSpec) -> int:
 
 
 def peer_first(encoder: Encoder, vectors: Vectors, spec: BaseSpec) -> int:
-    """MSE to the teacher's vectors, of the queries and passages of the same pairs; a step has the texts of as many pairs."""
+    """MSE to the teacher's vectors of the same queries and passages; a step has the texts of as many pairs as ours."""
     from sentence_transformers.sentence_transformer.losses import MSELoss
 
     pairs = chosen(encoder.text, spec, spec.max_samples_per_dataset, None)
@@ -224,7 +224,7 @@ def peer_first(encoder: Encoder, vectors: Vectors, spec: BaseSpec) -> int:
 
 
 def peer_second(encoder: Encoder, vectors: Vectors, spec: FinetuneSpec) -> int:
-    """A query's passage among those of its batch."""
+    """Rank a query's passage among those of its batch."""
     from functools import partial
 
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -239,14 +239,14 @@ OURS, PEER = (our_first, our_second), (peer_first, peer_second)
 
 
 def chosen(text: Text, spec: BaseSpec | FinetuneSpec, most_per_dataset: int | None, most: int | None) -> Any:
-    """The pairs [N, 2] of the first epoch of ours."""
+    """The pairs [N, 2] of the first epoch of our training."""
     train = text.pairs_of("train")
     numbers = pairs_of_epoch(train, text.pair_dataset[train], most_per_dataset, most, spec.seed, 1)
     return text.pairs[numbers]
 
 
 def trained(encoder: Encoder, columns: dict, loss: Any, spec: BaseSpec | FinetuneSpec, batch_size: int) -> int:
-    """By sentence-transformers' trainer, as its documentation does it; the student's weights are trained in place."""
+    """Train with sentence-transformers' trainer as documented there, and update the student's weights in place."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
@@ -268,7 +268,7 @@ def trained(encoder: Encoder, columns: dict, loss: Any, spec: BaseSpec | Finetun
 
 
 def as_theirs(model: SentenceEncoder, tokenizer: Tokenizer, folder: str) -> Any:
-    """The same student as sentence-transformers has it: transformer, mean, unit length; frozen where ours is."""
+    """The same student in sentence-transformers: transformer, mean, unit length; the same parameters are frozen."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 

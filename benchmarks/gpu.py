@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What a GPU makes of Rootstock, in under 8 minutes, without a network:
+"""Measure Rootstock on a GPU, in under 8 minutes, without a network:
 
     python benchmarks/gpu.py --output gpu.json [steps packing determinism precision tasks]
 
@@ -9,7 +9,8 @@
     precision    bf16 and fp16 beside float32, with TF32 and without
     tasks        every task trains, gives the same bits again, resumes, splits over two processes, and loads on a CPU
 
-Each part is a process with a time of its own: what it told before it failed or ran out of time is kept. Parts are in `gpu_parts.py`.
+Each part is a process with its own time limit. Rows printed before it fails or runs out of time are kept. Parts are in
+`gpu_parts.py`.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def run_here(part: str, device: Any) -> None:
-    """A part in this process, or a worker of the part `packing`."""
+    """Run a part in this process, or a worker of the part `packing`."""
     from gpu_packing import work
     from gpu_parts import PARTS
     from gpu_work import tell
@@ -70,7 +71,7 @@ def run_here(part: str, device: Any) -> None:
 
 
 def measure(parts: list[str], device: str, output: Path) -> None:
-    """All parts one after the other; the file is written anew after each."""
+    """Run all parts one after the other, and rewrite the file after each."""
     from gpu_parts import about
 
     results: dict[str, Any] = {"about": about(device), "parts": {}}
@@ -83,7 +84,7 @@ def measure(parts: list[str], device: str, output: Path) -> None:
 
 
 def told(command: list[str], seconds: float) -> dict[str, Any]:
-    """The rows that a command tells, a JSON object a line, and how it failed; it and all that it started end with its time."""
+    """The rows that a command prints, one JSON object per line, and its error. After `seconds` all of it is killed."""
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             command,
@@ -113,7 +114,7 @@ def told(command: list[str], seconds: float) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """A row a line: its part, what it is about, and its numbers."""
+    """One line per row: its part, its subject and its numbers."""
     lines = [", ".join(f"{name} {value}" for name, value in results["about"].items())]
     for part, found in results["parts"].items():
         for row in found["rows"]:

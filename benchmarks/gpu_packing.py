@@ -1,4 +1,4 @@
-"""The part `packing` of `gpu.py`: trainings side by side on one GPU, a process each."""
+"""The part `packing` of `gpu.py`: trainings side by side on one GPU, one process each."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ SIDE_BY_SIDE, PACKED_SECONDS, STEPS_A_TRAINING = (1, 2, 4, 8, 16), 3.0, 100
 
 
 def packing(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """Processes side by side, each training by itself; more of them join from row to row."""
+    """Independent trainings side by side, one process each; more of them join from row to row."""
     counts, seconds = ((1, 2), 0.1) if quick else (SIDE_BY_SIDE, PACKED_SECONDS)
     names = [name for name, size in SIZES.items() if size(quick).is_small]
     command = [sys.executable, str(GPU_PY), "--device", device.type, "--run", "worker"]
@@ -68,7 +68,7 @@ def _answer(worker: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def work(device: torch.device) -> None:
-    """A worker of `packing`: trains as long as it is asked to, and says how many steps that were."""
+    """A worker of `packing`: train for as long as asked, and report the number of steps."""
     as_the_engine_does()
     torch.set_num_threads(1)
     made: dict[str, Callable[[], object]] = {}
@@ -88,7 +88,7 @@ def work(device: torch.device) -> None:
             step()
             count += 1
             if count % 10 == 0:
-                synchronise(device)  # or a queue of a thousand launches would be counted that nobody waited for
+                synchronise(device)  # or queued launches would count that nobody waited for
         synchronise(device)
         passed = time.perf_counter() - began
         reserved = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
@@ -96,7 +96,7 @@ def work(device: torch.device) -> None:
 
 
 def _used(device: torch.device) -> int:
-    """Bytes of the GPU that all processes together have."""
+    """Bytes of GPU memory that all processes use together."""
     if device.type != "cuda":
         return 0
     free, total = torch.cuda.mem_get_info(device)

@@ -1,4 +1,4 @@
-"""The parts of `gpu.py`. Each tells rows as it finds them, and runs on a CPU too, in small, so that it does not rot."""
+"""The parts of `gpu.py`. Each reports rows as it finds them, and also runs small on a CPU, so that tests cover it."""
 
 import contextlib
 import os
@@ -19,8 +19,8 @@ from rootstock.engine.progress import Context
 
 GROUPS, GROUP_SECONDS = 5, 0.2
 LAUNCHES = 2000
-TRAINED_STEPS, BREAK = 20, 8  # of a training that is compared bit by bit, and where it is taken up again
-KINDS = {  # of numbers: of the engine's names, and whether matrix products and convolutions of float32 may use TF32
+TRAINED_STEPS, BREAK = 20, 8  # steps of a training compared bit by bit, and the step at which it resumes
+KINDS = {  # the engine's precision, torch's precision of matrix products, and whether convolutions may use TF32
     "float32 without TF32": ("float32", "highest", False),
     "float32": ("float32", "highest", True),
     "float32 with TF32": ("float32", "high", True),
@@ -30,7 +30,7 @@ KINDS = {  # of numbers: of the engine's names, and whether matrix products and 
 
 
 def about(device: str) -> dict[str, Any]:
-    """On what it was measured."""
+    """The machine on which the parts are measured."""
     found: dict[str, Any] = {"torch": torch.__version__, "cores": os.cpu_count(), "device": device}
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -45,7 +45,7 @@ def about(device: str) -> dict[str, Any]:
 
 
 def steps(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """Milliseconds of a step, in each way that a machine offers. The launch limit is what as many empty kernels take."""
+    """Milliseconds per step, in each way that a machine offers. The launch limit is that of as many empty kernels."""
     as_the_engine_does()
     launch = _launch(tell, device)
     for name, size in SIZES.items():
@@ -64,7 +64,7 @@ def steps(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -
 
 
 def _ways(device: torch.device, quick: bool) -> dict[str, Callable[[Work], Callable[[], object]]]:
-    """How a step can be run; the first call of each, which compiles or captures, is made here."""
+    """The ways to run a step. Each makes the first call, which compiles or captures."""
     ways: dict[str, Callable[[Work], Callable[[], object]]] = {"eager": lambda work: _first(step_of(work))}
     if not quick:
         ways["compiled"] = lambda work: _first(step_of(work, _compiled(work)))
@@ -88,7 +88,7 @@ def _compiled(work: Work, **how: str) -> Any:
 
 
 def _captured(work: Work, model: nn.Module) -> Callable[[], object]:
-    """A whole step, the optimizer's too, as one CUDA graph: it is warmed up on a stream of its own, as torch asks for."""
+    """A whole step as one CUDA graph, including the optimizer's, warmed up on a separate stream, as torch requires."""
     optimizer = adamw_of(work.model, capturable=True)
     step = step_of(work, model, optimizer)
     stream = torch.cuda.Stream()
@@ -105,7 +105,7 @@ def _captured(work: Work, model: nn.Module) -> Callable[[], object]:
 
 
 def _launch(tell: Tell, device: torch.device) -> float | None:
-    """Milliseconds of the launch of an empty kernel, alone and in a CUDA graph."""
+    """Report the launch of an empty kernel, alone and in a CUDA graph; return the former in milliseconds."""
     if device.type != "cuda":
         return None
     with _told_if_it_fails(tell, "an empty kernel"):
@@ -136,7 +136,7 @@ def _kernels(work: Work, device: torch.device) -> int | None:
 
 
 def _seconds_in_the_loop(work: Work, device: torch.device, quick: bool) -> float:
-    """A step of `engine.loop.fit`: seeding, counting and the schedule included, data and evaluation not."""
+    """Seconds per step of `engine.loop.fit`, including seeding, counting and the schedule, not data and evaluation."""
     count = 6 if quick else 200
     trainee = work.trainee(count)
     began: list[float] = []
@@ -157,8 +157,8 @@ def _seconds_in_the_loop(work: Work, device: torch.device, quick: bool) -> float
 
 
 def determinism(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """Whether a training gives the same bits again, and taken up in the middle, with torch's deterministic kernels and without;
-    and what a step costs then. `unfilled`: deterministic, but memory that nothing was written to is not filled."""
+    """Whether a training gives the same bits when repeated and when resumed, with and without torch's deterministic
+    kernels, and the cost of a step. `unfilled`: deterministic, but uninitialised memory is not filled."""
     for name, size in SIZES.items():
         for mode in ("deterministic", "unfilled", "free"):
             with _told_if_it_fails(tell, f"{name}: {mode}"), _determinism(mode):
@@ -181,7 +181,7 @@ def _determinism(mode: str) -> Iterator[None]:
 
 
 def _trained(work: Work, break_at: int | None = None) -> list[torch.Tensor]:
-    """The weights after some steps; at `break_at` all state goes to the CPU, and into a new model and optimizer."""
+    """The weights after some steps; at `break_at` all state moves to the CPU and into a new model and optimizer."""
     optimizer = adamw_of(work.model)
     step = step_of(work, work.model, optimizer)
     for number in range(TRAINED_STEPS):
@@ -209,8 +209,8 @@ def _compared(one: list[torch.Tensor], other: list[torch.Tensor]) -> str:
 
 
 def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = False) -> None:
-    """A step in half precision beside float32, and the loss after some steps. torch's own float32, which the engine has, lets
-    convolutions use TF32, and matrix products not."""
+    """A step in half precision and in float32, and the loss after some steps. By default torch, and so the engine,
+    allows TF32 in float32 convolutions but not in matrix products."""
     as_the_engine_does()
     for name, size in SIZES.items():
         for kind, (dtype, products, convolutions_in_tf32) in KINDS.items():
@@ -223,7 +223,7 @@ def precision(tell: Tell, device: torch.device, folder: Path, quick: bool = Fals
 
 
 def _seconds(run: Callable[[], object], device: torch.device, quick: bool = False) -> float:
-    """Median seconds of a call, over groups that are waited for at their end only."""
+    """Median seconds per call, over groups of calls that are synchronised only at their end."""
     for _ in range(1 if quick else WARM_UP):
         run()
     synchronise(device)
@@ -244,7 +244,7 @@ def _group(run: Callable[[], object], count: int, device: torch.device) -> float
 
 @contextlib.contextmanager
 def _told_if_it_fails(tell: Tell, what: str) -> Iterator[None]:
-    """One row that fails costs no other."""
+    """Report a failure as a row, so that the other rows follow."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The part `tasks` of `gpu.py`: each task's tiny study, the same that the tests train."""
+"""The part `tasks` of `gpu.py`: each task's tiny study, which the tests train too."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def tasks(tell: Callable[..., None], device: torch.device, folder: Path, quick: 
 def _planned(task: str, *more: dict) -> Plan:
     content = TINY[task].content(*more)
     planned = make_plan(*parse_study({"study": "gpu"} | content, TASKS))
-    for artefact in reversed(planned.artefacts.values()):  # what an artefact needs is planned after it
+    for artefact in reversed(planned.artefacts.values()):  # an artefact is planned before what it needs
         prepare(planned.study.task, artefact.spec, paths.prepared(artefact.name), say=lambda _: None)
     return planned
 
@@ -94,7 +94,7 @@ def _trained(training: Any, device: torch.device, home: Path, store: str) -> Sto
 
 
 class _Killed(BaseException):
-    """Stands for SIGKILL: nothing in the program may catch it."""
+    """Stands for SIGKILL; nothing in the program may catch it."""
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def _bits(one: StoredObject, other: StoredObject) -> str:
 
 
 def _split(task: str, device: torch.device, home: Path) -> dict[str, Any]:
-    """The base of the steady study in one process and in two on the same GPU: how far the losses of an epoch differ at most."""
+    """Train the base of the steady study in one process and in two on one GPU; report the largest loss difference."""
     (base,) = _planned(task, TINY[task].steady).bases.values()
     began = time.perf_counter()
     _trained(base, device, home, "one")

@@ -1,4 +1,4 @@
-"""What the parts of `gpu.py` train: the networks that Rootstock ships, on random data that lies on the device."""
+"""What the parts of `gpu.py` train: the networks that Rootstock ships, on random data on the device."""
 
 import json
 import time
@@ -29,7 +29,7 @@ VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Size:
-    """Makes a model, its inputs and the targets of one batch, and the summed loss of outputs."""
+    """How to make a model with the inputs and targets of one batch, and its summed loss."""
 
     make: Callable[[], tuple[nn.Module, Tensor, Tensor]]
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -60,7 +60,7 @@ def _tiny_text() -> Size:
     return _text(2, Transformer(d_model=16, n_heads=2, n_layers=1, d_ff=32, context_length=8), 64)
 
 
-SIZES: dict[str, Callable[[bool], Size]] = {  # in small, for a CPU
+SIZES: dict[str, Callable[[bool], Size]] = {  # True: a small one, for a CPU
     "test 64 × 6 × 3000": lambda quick: _windows("test", *((4, 32) if quick else (64, 3000)), 1),
     "pooled 64 × 6 × 200": lambda quick: _windows("pooled", *((4, 32) if quick else (64, 200)), 7),
     "language model 32 × 256": lambda quick: _tiny_text() if quick else _text(32, Transformer(), VOCABULARY),
@@ -81,7 +81,7 @@ class Work:
         return self.size.loss(model, self.x, self.y)
 
     def renew(self, weights: dict[str, Tensor]) -> None:
-        """A new model in place of this one, with these weights."""
+        """Replace the model by a new one with these weights."""
         self.model = self.size.make()[0].to(self.device).train()
         self.model.load_state_dict(weights)
 
@@ -93,7 +93,7 @@ class Work:
 
 
 class WorkTrainee:
-    """So many steps on the batch, in the shape that the engine's loop trains."""
+    """`count` steps on the batch, as a trainee of the engine's loop."""
 
     def __init__(self, work: Work, count: int):
         self.work, self.model, self.count, self.ended = work, work.model, count, 0.0
@@ -116,14 +116,14 @@ class WorkTrainee:
 
 
 def adamw_of(model: nn.Module, capturable: bool = False) -> torch.optim.Optimizer:
-    """The engine's optimizer, which a CUDA graph may take too where that is said."""
+    """The engine's optimizer; a CUDA graph can capture it if `capturable`."""
     return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True, capturable=capturable)
 
 
 def step_of(
     work: Work, model: nn.Module | None = None, optimizer: torch.optim.Optimizer | None = None
 ) -> Callable[[], Tensor]:
-    """A training step as the engine's loop takes it, by itself; it returns the mean loss, on the device."""
+    """A single training step like that of the engine's loop. It returns the mean loss, on the device."""
     wrapped, optimizer = model or work.model, optimizer or adamw_of(work.model)
     dtype, device = PRECISIONS[work.precision], work.device.type
     scaler = torch.amp.GradScaler(device, enabled=work.precision == "fp16")
@@ -151,5 +151,5 @@ def synchronise(device: torch.device) -> None:
 
 
 def tell(what: str, **numbers: Any) -> None:
-    """One row, for `gpu.py` to read."""
+    """Print one row for `gpu.py` to read."""
     print(json.dumps({"what": what, **numbers}), flush=True)

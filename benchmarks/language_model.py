@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Our language model beside a GPT-2 as nanoGPT trains it: equal text, batches, size, warm-up and decay to zero.
+"""Compare our language model with a GPT-2 as nanoGPT trains it: equal text, batches, size, warm-up and decay to zero.
 
     python benchmarks/language_model.py loss     each at its best learning rate of a grid, which seed 0's val part chooses; then three
                                                  seeds, the models by turns. Loss of the val and the test part
     python benchmarks/language_model.py speed    tokens a CPU second by turns, at each precision, compiled or not
     python benchmarks/language_model.py run '{"model": "muon", "lr": 0.004, "seed": 0, "size": "2.7M"}'    one of them
 
-One thread. `loss` keeps each run as a line of --rows (language_model.jsonl in the working folder), and a second call goes on there.
+One thread. `loss` keeps each run as a line of --rows (language_model.jsonl in the working folder), and a second call continues there.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def loss(size: str, rows: Path, models: Sequence[str], rates: list[float] | None) -> None:
-    """A table of each model at its best learning rate."""
+    """Print a table of each model at its best learning rate."""
     best = {model: best_rate({"model": model, "seed": SEEDS[0], "size": size}, rates, rows) for model in models}
     runs = {model: [] for model in models}
     for seed in SEEDS:
@@ -95,7 +95,7 @@ def loss(size: str, rows: Path, models: Sequence[str], rates: list[float] | None
 
 
 def best_rate(one: dict[str, Any], rates: list[float] | None, rows: Path) -> float:
-    """Of the grid; where none is given, that grows by factors of two while its best lies at an edge."""
+    """The best rate of a grid. The default grid grows by factors of two while its best lies at an edge."""
     losses = {lr: kept(one | {"lr": lr}, rows)["val"] for lr in rates or RATES}
     while not rates and (best := min(losses, key=losses.__getitem__)) in (edges := {min(losses): 0.5, max(losses): 2}):
         following = best * edges[best]
@@ -104,7 +104,7 @@ def best_rate(one: dict[str, Any], rates: list[float] | None, rows: Path) -> flo
 
 
 def kept(one: dict[str, Any], rows: Path) -> dict[str, Any]:
-    """The row of a run: read where it is kept, else of a process of its own."""
+    """The row of a run, read if it was kept, otherwise made in a process of its own."""
     for line in rows.read_text().splitlines() if rows.exists() else ():
         if one.items() <= (row := json.loads(line)).items():
             return row
@@ -120,7 +120,7 @@ def kept(one: dict[str, Any], rows: Path) -> dict[str, Any]:
 
 
 def run(one: dict[str, Any]) -> dict[str, Any]:
-    """Train one model; what is in `one` beside model and size changes its spec."""
+    """Train one model. Entries of `one` other than model and size change its spec."""
     text, spec = material(one)
     trainee = trainee_of(text, spec, one["model"])
     began = time.process_time()
@@ -137,7 +137,7 @@ def run(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def material(one: dict[str, Any]) -> tuple[Prepared, BaseSpec]:
-    """The text, and the spec that both models are trained by."""
+    """The text, and the spec by which ours and the peer train."""
     plan = plan_content(content_of_workflow([str(STUDY)], None))
     for artefact in plan.artefacts.values():
         prepare(plan.study.task, artefact.spec, prepared(artefact.name))
@@ -166,7 +166,7 @@ def built(text: Prepared, spec: BaseSpec, model: str) -> nn.Module:
 
 
 def speed(size: str) -> None:
-    """Tokens a CPU second; the least step of each turn, medians of the turns."""
+    """Print tokens per CPU second: the median step of each turn, and medians over turns."""
     print(f"\n{size}: tokens a CPU second, medians of {REPEATS} turns, least and most")
     print("| model | precision | compiled | tokens |\n|---|---|---|---|")
     for precision, is_compiled in (("float32", False), ("bf16", False), ("bf16", True)):

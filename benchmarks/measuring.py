@@ -1,4 +1,4 @@
-"""What a command costs: CPU seconds of it and of all that it started, wall seconds, and memory that no other process shares."""
+"""Measure what a command and all that it starts cost: CPU seconds, wall seconds, and private memory."""
 
 import ctypes
 import os
@@ -21,8 +21,8 @@ POLL_SECONDS = 0.1
 
 @dataclass
 class Cost:
-    """Of one run. `private` is memory of no file, which nobody shares; `pss` counts shared pages once, mapped files too. In MB, at
-    the peak of the sum over all processes."""
+    """The cost of one run. `private` is anonymous memory; `pss` counts shared pages, also of mapped files, once. Both
+    are peaks of the sum over all processes, in MB."""
 
     cpu: float
     wall: float
@@ -30,19 +30,19 @@ class Cost:
     pss: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Of one run after the other."""
+        """The cost of both runs in sequence, without memory."""
         return Cost(self.cpu + other.cpu, self.wall + other.wall)
 
     def times(self, factor: float) -> "Cost":
-        """Of so many runs like this one."""
+        """The cost of `factor` such runs, without memory."""
         return Cost(self.cpu * factor, self.wall * factor)
 
 
 def cost_of(commands: list[list[str]], folder: Path, threads: int = 1, memory: bool = False, **variables: str) -> Cost:
-    """Commands side by side in a folder. Whatever they leave running is ended and counted with them: a daemon is no free lunch."""
+    """The cost of commands side by side in a folder. What they leave running, is ended and counted."""
     _adopt_orphans(True)
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | variables
-    ours = set(below(os.getpid()))  # what runs beside what is measured
+    ours = set(below(os.getpid()))  # children that are not measured
     before, started, peak = _seconds(), time.monotonic(), Peak() if memory else None
     log = open(folder / "bench.log", "ab")  # noqa: SIM115 (closed below)
     running = [subprocess.Popen(c, cwd=folder, env=environment, stdout=log, stderr=log) for c in commands]
@@ -58,7 +58,7 @@ def cost_of(commands: list[list[str]], folder: Path, threads: int = 1, memory: b
 
 
 def by_turns(pair: dict[str, Callable[[], Cost]], repeats: int) -> dict[str, Any]:
-    """Costs of each way, measured by turns, first one way round, then the other; and the ratios of the first to each other one."""
+    """The costs of each way, measured in turn and then in reverse order, and the ratios of the first to each other."""
     names, costs = list(pair), {name: [] for name in pair}
     for repeat in range(repeats):
         for name in names if repeat % 2 == 0 else reversed(names):
@@ -82,7 +82,7 @@ def spread(values: list[float]) -> list[float]:
 
 
 class Peak:
-    """Looks at the memory of all processes below this one, ten times a second."""
+    """Samples the memory of all processes below this one, ten times a second."""
 
     def __init__(self):
         self.most, self.ended = [0.0, 0.0], threading.Event()
@@ -102,7 +102,7 @@ class Peak:
 
 
 def below(pid: int) -> list[int]:
-    """All processes that a process started, and theirs."""
+    """All descendants of a process."""
     try:
         children = [int(c) for f in Path(f"/proc/{pid}/task").glob("*/children") for c in f.read_text().split()]
     except OSError:
@@ -120,7 +120,7 @@ def _memory(pid: int) -> tuple[float, float]:
 
 
 def _adopt_orphans(yes: bool) -> None:
-    """Whether processes whose parent ended become children of this one, so that it can count them."""
+    """Set whether orphaned processes become children of this one, so that it can count them."""
     ctypes.CDLL("libc.so.6").prctl(PR_SET_CHILD_SUBREAPER, int(yes))
 
 

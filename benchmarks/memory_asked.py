@@ -1,7 +1,7 @@
-"""What trainings take of memory, beside what their rules ask for: `python benchmarks/memory_asked.py [name …]`.
+"""Compare the memory of trainings with what their rules ask for: `python benchmarks/memory_asked.py [name …]`.
 
-Each study is run by Snakemake with `run: {warm: false}`, one job after another. The peak is what the system counts for the
-process of a training that has most of it in memory: its own pages, those of torch's libraries, and those of files that it maps.
+Snakemake runs each study with `run: {warm: false}`, one job after another. The peak is the largest resident set of the
+training's process: its own pages, those of torch's libraries, and those of mapped files.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FOLDER = {"data": {"path": "data"}, "folds": [0], "finetune": {"mode": MODES, "m
 AUGMENTED = {"max_epochs": 1, "use_augmentation": True, "mixup_alpha": 0.3}
 PATO = {"ontologies": ["pato"], "max_queries": 1, "split": [0.6, 0.1, 0.3]}
 SMALL_TEXT = {"domains": ["cells", "qualities"]}
-STUDIES = {  # a shipped study or none, and what is changed of it
+STUDIES = {  # a shipped study or none, and the changes to it
     "smartwatch": ("config/config.yaml", {"folds": [0], "base": {"max_epochs": 1}}),
     "quick_test": ("config/studies/quick_test.yaml", {"folds": [0]}),
     "1 GB of windows": (None, FOLDER | {"base": AUGMENTED}),
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(folder: Path, name: str) -> None:
-    """The largest of a study's base models, and of its fine-tunes of each mode."""
+    """Print the largest of a study's base models, and of its fine-tunes per mode."""
     for link in LINKS:
         (folder / link).symlink_to(ROOT / link)
     (folder / "told").mkdir()
@@ -98,7 +98,7 @@ def measure(folder: Path, name: str) -> None:
 
 
 def study_of(name: str) -> dict:
-    """A study as a mapping, with what is changed of it; jobs are not forked and see no GPU."""
+    """A study as a mapping, with its changes; jobs are not forked and see no GPU."""
     from rootstock.controller.planning import DEFAULT_STUDY, TASKS, load_content, merge
 
     file, changes = STUDIES[name]
@@ -109,7 +109,7 @@ def study_of(name: str) -> dict:
 
 
 def run(folder: Path, threads: int) -> dict[str, int]:
-    """MB that each training took at most, by what it published."""
+    """The peak memory of each training in MB, by the path that it published."""
     flags = ["--profile", "local", "--cores", str(threads), "--configfile", "study.json", "--quiet"]
     environment = os.environ | {"PYTHONPATH": str(folder / "told"), "PEAKS": str(folder / "peaks")}
     command = [sys.executable, "-m", "snakemake", *flags]

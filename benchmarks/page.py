@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""What the page of 1,008 experiments costs: CPU seconds and size, and in Chromium the seconds until its tables are ready.
+"""Measure the page of 1,008 experiments: CPU seconds, size, and in Chromium the seconds until its tables are ready.
 
     .venv/bin/python benchmarks/page.py [--study config/studies/shared_base_grid.yaml] [--repeats 5]
 
-Results are made up; models are not there, so no features of them are drawn.
+Results are made up. There are no models, so the page draws no features.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def publish(study: Path, folder: Path) -> None:
-    """Made-up results of every experiment of a study."""
+    """Write made-up results for every experiment of a study."""
     draw = random.Random(0)
     for experiment in plan_content(content_of_workflow([str(study)], None)).experiments.values():
         place = folder / experiment.path
@@ -61,7 +61,7 @@ def measured(accuracy: float) -> dict:
 
 
 def ready(page: Path, repeats: int) -> str:
-    """Seconds from the address to the page's own mark that all tables are ready."""
+    """Seconds from opening the address to the page's mark that all tables are ready: least – median – most."""
     from playwright.sync_api import sync_playwright
 
     took = []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The plain loop of the field, beside which trainings are measured: what a careful script of one file does, nothing left out and
+"""The plain training loop with which Rootstock is compared: a careful script of one file, with nothing left out and
 nothing slowed down. It knows nothing of Rootstock.
 
     python benchmarks/plain.py --data DIR --people a b c --out base.pt                       # a base model
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Net(nn.Module):
-    """Four blocks of Conv1d, LayerNorm over channels and ReLU, pooled after the first and the third; 969 parameters for 6 inputs."""
+    """Four blocks of Conv1d, LayerNorm over channels and ReLU, pooled after 1 and 3; 969 parameters for 6 inputs."""
 
     def __init__(self, channels: int, width: int = 8):
         super().__init__()
@@ -42,7 +42,7 @@ class Net(nn.Module):
 
 
 def augment(x: torch.Tensor, prob: float = 0.5) -> torch.Tensor:
-    """Jitter, magnitude and time warp of a whole batch of normalised windows, each kept for `prob` of them."""
+    """Jitter, magnitude and time warp of a batch of normalised windows, each applied to a share `prob` of them."""
     n, _channels, _length = x.shape
     chosen = torch.rand(3, n, 1, 1) < prob
     x = torch.where(chosen[0], warp(x), x)
@@ -80,7 +80,8 @@ def evaluate(model: nn.Module, loader: DataLoader) -> tuple[float, float]:
 
 
 def train(job: dict) -> None:
-    """A base model (train and val of the people; their test parts choose the epoch), or a fine-tune of one (train; val chooses)."""
+    """Train a base model (train and val sets of the people; their test sets choose the epoch), or a fine-tune of one
+    (train set; the val set chooses)."""
     torch.manual_seed(job["seed"])
     start = torch.load(job["start"], weights_only=True) if job["start"] else None
     x, y = read(job["data"], job["people"], ["train"] if start else ["train", "val"])

@@ -1,4 +1,4 @@
-"""The peer of benchmarks/language_model.py: a GPT-2 as nanoGPT trains it, and its loop as short as it can be written."""
+"""The peer of benchmarks/language_model.py: a GPT-2 as nanoGPT trains it, with the shortest possible loop."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
 
 class PlainGPT(nn.Module):
     """Learned positions, LayerNorm, GELU, tied embeddings, no biases (Radford et al. 2019). Its feed-forward part has two
-    matrices of 1.5 × `d_ff`, which hold what the three of a SwiGLU do: equal size."""
+    matrices of 1.5 × `d_ff`, which have as many parameters as the three of a SwiGLU."""
 
     def __init__(self, vocab_size: int, d_model: int, n_heads: int, n_layers: int, d_ff: int, context_length: int):
         super().__init__()
@@ -26,7 +26,7 @@ class PlainGPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * n_layers) if last else 0.02)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """The loss in nats, summed over targets [B, T]; one of -100 does not count."""
+        """The loss in nats, summed over targets [B, T]; a target of -100 does not count."""
         hidden = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         for block in self.blocks:
             hidden = block(hidden)
@@ -53,7 +53,7 @@ class PlainBlock(nn.Module):
 
 
 def plain_steps(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], lr: float, precision: torch.dtype) -> None:
-    """A step a batch, at a constant learning rate."""
+    """Take one step per batch, at a constant learning rate."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]

@@ -1,8 +1,9 @@
-"""CPU seconds and memory of a plan, of a dry run and of the Snakemake inside one Slurm job, for studies of 1,008 experiments and more.
+"""CPU seconds and memory of a plan, a dry run and the Snakemake in one Slurm job, for 1,008 experiments and more.
 
     python benchmarks/plan_size.py [--times 1 10 100]
 
-Beside a dry run stands one of as many trivial jobs, one rule of a shell command and one input function: what Snakemake itself takes.
+For comparison, a dry run of as many trivial jobs, with shell commands and one input function, shows what Snakemake
+itself takes.
 """
 
 import argparse
@@ -95,7 +96,7 @@ def measure(folder: Path, times: int) -> None:
 
 
 def cost(folder: Path, *command: str, **variables: str) -> tuple[float, int, str]:
-    """CPU seconds of a Python command, its memory at most in MB, and what it prints."""
+    """CPU seconds of a Python command, its peak memory in MB, and its output."""
     begun = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""What a study that splits by recording found: each setting against the base models, direction by direction.
+"""Results of a study that splits by recording: each setting against the base models, per direction.
 
     make run STUDY=config/studies/smartwatch_recordings.yaml
     python benchmarks/recordings.py results/smartwatch_recordings/summary.csv
 
-A person's value is the mean over seeds. Where a fine-tune may keep its base model, the row in brackets is of the fine-tunes before that
-choice. `worse` counts people whose mean is below that of their base models; the interval is the page's, a bootstrap over people.
+A person's value is the mean over seeds. If a fine-tune may keep its base model, a row in brackets shows the fine-tunes
+before that choice. `worse` counts people whose mean is below that of their base models. The interval is the page's, a
+bootstrap over people.
 """
 
 import sys
@@ -41,7 +42,7 @@ def _amount(setting: dict) -> str:
 
 
 def _told(group: pd.DataFrame, column: str) -> dict:
-    """Over people, in percent."""
+    """One row of the table, over people, in percent."""
     means = 100 * group.groupby("target")[[column, "base_test_accuracy"]].mean()
     gains = means[column] - means["base_test_accuracy"]
     low, high = intervals(gains.to_numpy()[None])

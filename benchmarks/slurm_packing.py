@@ -1,10 +1,11 @@
-"""Wall seconds of 200 fine-tunes of two seconds on 6 GPUs of a real Slurm: a job each, and packed into jobs of 34.
+"""Wall seconds of 200 fine-tunes of two seconds on 6 GPUs of a real Slurm: one job each, and packed into jobs of 34.
 
     python benchmarks/slurm_packing.py [--repeats 1] [--epochs 12]
 
-The whole workflow runs with the profile `slurm`, as a user's does; base models are trained before the clock starts. Two seconds
-are what one of these fine-tunes takes by itself, by command, with loading torch; it is measured first and printed. The cluster
-is the one of the tests: one controller and three nodes of two GPUs on this machine, whose cores all jobs share.
+The whole workflow runs with the profile `slurm`, as a user's does; base models are trained before the clock starts. A
+single one of these fine-tunes takes about two seconds by command, including loading torch; this is measured first and
+printed. The cluster is that of the tests: one controller and three nodes of two GPUs on this machine, whose cores all
+jobs share.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def _run(cluster: Cluster, project: Path, until: str, size: int = 1) -> None:
 
 
 def _tuned(cluster: Cluster, project: Path, size: int) -> float:
-    """Seconds of all fine-tunes; what they leave is removed before."""
+    """Seconds of all fine-tunes, after earlier ones are removed."""
     _forget(project)
     started = time.monotonic()
     _run(cluster, project, "train_finetune", size)
@@ -98,7 +99,7 @@ def _tuned(cluster: Cluster, project: Path, size: int) -> float:
 
 
 def _forget(project: Path) -> None:
-    """Remove the fine-tunes, and what the store keeps of them."""
+    """Remove the fine-tunes from `experiments/` and from the store."""
     shutil.rmtree(project / "experiments", ignore_errors=True)
     bases = {path.stem for path in (project / "base_models").glob("*.pt")}
     for kept in (project / ".rootstock/store").iterdir():

@@ -1,10 +1,10 @@
-"""Wall seconds of 24 one-second jobs (2 bases, 22 fine-tunes on them) on 6 GPUs of a real Slurm, and what they cost.
+"""Wall seconds of 24 one-second jobs (2 bases, 22 fine-tunes on them) on 6 GPUs of a real Slurm.
 
     python benchmarks/slurm_throughput.py [--repeats 3]
 
-The same Snakefile is run with the profile `slurm` and Rootstock's changes to the executor, and as the plugin comes, but for
-the command that asks for the state of jobs: its default, sacct, has no answer on a cluster without accounting. The cluster
-is the one of the tests: one controller and three nodes of two GPUs on this machine.
+The same Snakefile runs with the profile `slurm` and Rootstock's changes to the executor, and with the unchanged plugin,
+except for the command that asks for the state of jobs: its default, sacct, does not answer on a cluster without
+accounting. The cluster is that of the tests: one controller and three nodes of two GPUs on this machine.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def measure(cluster: Cluster, folder: Path, tuned: bool) -> float:
 
 
 def _environment(cluster: Cluster, tuned: bool) -> dict[str, str]:
-    """The plugin's second Snakemake loses SLURM_CONF; an srun that has it stands in for /etc/slurm/slurm.conf."""
+    """The variables of a run. The plugin's second Snakemake loses SLURM_CONF, so a wrapper of srun sets it again."""
     if tuned:
         return cluster.environment
     bin_folder = cluster.root / "bin"

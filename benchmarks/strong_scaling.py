@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Strong scaling: 2 processes of one thread against 1 process of one thread, at the same global batch, through the engine.
 
-A transformer is bound by computing, the more the larger its batch; a small CNN by exchanging gradients. Repeats are
-interleaved, medians are shown:
+A transformer is limited by computation, the more so the larger its batch; a small CNN by the exchange of gradients.
+Repeats are interleaved and medians shown:
 
     .venv/bin/python benchmarks/strong_scaling.py [--repeats 5] [--processes 2]
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(workload: str, processes: int, steps: int) -> float:
-    """Median seconds a step of one fresh run."""
+    """Median seconds per step of one fresh run."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", __file__]
     command += ["--worker", workload, "--steps", str(steps)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -58,7 +58,7 @@ def measure(workload: str, processes: int, steps: int) -> float:
 
 
 def seconds_a_step(workload: str, steps: int) -> float:
-    """Train through the engine's own loop; the median time between the starts of two steps."""
+    """Train with the engine's own loop; return the median time between the starts of two steps."""
     import torch
 
     from rootstock.engine import loop
@@ -86,7 +86,7 @@ def seconds_a_step(workload: str, steps: int) -> float:
 
 
 def spec_of(workload: "Workload"):
-    """The least that a spec may be: one epoch of AdamW."""
+    """A minimal spec: one epoch of AdamW."""
     from rootstock.study.fields import Section
     from rootstock.study.spec import BaseSpec, Course
 
@@ -98,7 +98,7 @@ def spec_of(workload: "Workload"):
 
 
 class Workload:
-    """Random data and a model in the shape that the engine trains; evaluation costs nothing."""
+    """Random data and a model as a trainee of the engine; evaluation costs nothing."""
 
     def __init__(self, model, x, y, batch_size: int, steps: int):
         self.model, self.x, self.y, self.batch_size, self.steps = model, x, y, batch_size, steps

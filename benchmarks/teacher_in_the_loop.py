@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""How much time the prepared vectors save, against the same training with the teacher in its loop.
+"""How much time prepared vectors save, compared with the same training with the teacher in its loop.
 
     make run STUDY=config/studies/distillation.yaml ARGS="--until prepare"
     .venv/bin/python benchmarks/teacher_in_the_loop.py config/studies/distillation.yaml
 
-A step of phase 1 with the vectors from disk and one that computes them, by turns; medians, at the study's epochs. The
-teacher computes as it did when the vectors were prepared. What preparing costs, once for all studies, is shown with it.
+Steps of phase 1 that read the vectors from disk alternate with steps that compute them; medians, scaled to the study's
+epochs. The teacher computes as it did when the vectors were prepared. The cost of preparing them, once for all studies,
+is shown too.
 """
 
 import sys
@@ -32,7 +33,7 @@ STEPS = 15
 
 
 class TeacherInTheLoop(General):
-    """Phase 1 whose targets are computed in every step."""
+    """Phase 1 with targets computed in every step."""
 
     teacher = None
 

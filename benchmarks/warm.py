@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The trainings of a study in one process, which has all loaded: what remains of them without starts. For `bench.py`.
+"""Run the trainings of a study in one process, after everything is loaded: their cost without starts. For `bench.py`.
 
 python benchmarks/warm.py study.yaml [--base N]       # all, or the N-th base model alone; the last line is CPU seconds
 """

@@ -3,7 +3,8 @@
     python benchmarks/warm_jobs.py commands [--count 1000]     as many fine-tunes by the rule's command, two at a time; none may be lost
     python benchmarks/warm_jobs.py workflow [--repeats 3]      through Snakemake: 40 fine-tunes against 10, by turns, all processes counted
 
-The fine-tune is one epoch of nine steps on 24 windows. CPU of the warm process and all that it forked is counted.
+The fine-tune is one epoch of nine steps on 24 windows. The CPU time of the warm process and of all that it forked
+is counted.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def commands(folder: Path, count: int) -> None:
 
 
 def command(one: Experiment) -> list[str]:
-    """As Snakemake runs it."""
+    """The command of a fine-tune, as Snakemake runs it."""
     parts = ["--spec", one.json, "--base", paths.base_model(one.base), "--data_path", one.data, "--expect", one.expect]
     script = [sys.executable, "workflow/scripts/train_finetune.py", *parts, "--run", canonical(Run())]
     return [
@@ -115,14 +116,14 @@ def state(pid: int) -> str:
 
 
 def cpu_seconds(server: int | None) -> float:
-    """Of all that was started here and waited for, and of a warm process and all that it forked."""
+    """CPU seconds of all ended children of this process, and of a warm process and all that it forked."""
     mine = resource.getrusage(resource.RUSAGE_CHILDREN)
     fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split() if server else ["0"] * 15
     return mine.ru_utime + mine.ru_stime + sum(map(int, fields[11:15])) / TICK
 
 
 def workflow(folder: Path, repeats: int) -> None:
-    """Each run finds its base model made, and its warm process started."""
+    """Measure runs whose base model is trained and whose warm process runs already."""
     found: dict[tuple[bool, int], list[float]] = {}
     for repeat in range(repeats):
         for warm in (True, False):

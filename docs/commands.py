@@ -1,4 +1,4 @@
-"""The reference of commands: what each script says with --help. `python docs/commands.py` writes docs/commands.md anew."""
+"""Write the reference of commands, docs/commands.md, from the --help of each script: `python docs/commands.py`."""
 
 import contextlib
 import importlib
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/commands.md"
 SCRIPTS = sorted(
     path.stem for path in (ROOT / "workflow/scripts").glob("*.py") if path.stem != "warm"
-)  # it has no flags
+)  # warm.py has no flags
 HEAD = """# Commands
 
 Each script is called as `.venv/bin/python workflow/scripts/<name>`. This page is generated from `--help` by

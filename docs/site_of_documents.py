@@ -1,6 +1,6 @@
-"""Build the site of the documents into build/site, strict: `python docs/site_of_documents.py`, or `make docs`.
+"""Build the documentation site in build/site, in strict mode: `python docs/site_of_documents.py`, or `make docs`.
 
-Pages and pictures are copied to build/pages under the paths that they have in the repository, so a link that works on
+Pages and pictures are copied to build/pages under their paths in the repository, so that a link that works on
 GitHub works on the site.
 """
 

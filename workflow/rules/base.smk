@@ -3,7 +3,7 @@
 
 
 rule bases:
-    """Every base model and nothing else. (`--until train_base` ends with the first of several stages or budgets.)"""
+    """Every base model and nothing else. (`--until train_base` stops after the first of several stages or budgets.)"""
     input:
         [paths.base_model(name) for name in PLAN.bases],
     localrule: True

@@ -1,4 +1,4 @@
-# Where the code of this workflow lies: beside this file, or in a commit of a git repository. Never found by the working folder.
+# Find the code of this workflow, beside this file or in a commit of a git repository, never through the working folder.
 import os
 import shutil
 import sys
@@ -10,8 +10,8 @@ from snakemake.exceptions import WorkflowError
 
 
 def code_of_commit(source):
-    """The scripts of the commit that a git source file is of, unpacked once, with the profiles, in a folder of the user.
-    `source`: a LocalGitFile or a HostingProviderFile of Snakemake, which has cloned the repository by then."""
+    """The folder of the scripts of the commit that a git source file belongs to, unpacked once, with the profiles.
+    `source` is a LocalGitFile or a HostingProviderFile of Snakemake, which has cloned the repository by then."""
     import git
 
     repository = source.hosted_repo.repo if hasattr(source, "hosted_repo") else git.Repo(source.repo_path)
@@ -40,8 +40,8 @@ def code_of_commit(source):
 
 
 def code_folder(rules):
-    """The folder of the scripts, by the folder of the rules: relative where that is shorter to read in logs, and the same whoever
-    mounts the project."""
+    """The folder of the scripts, found from the folder of the rules. A path below the working folder is relative: it is
+    shorter in logs, and the same on every machine that mounts the project."""
     if hasattr(rules, "ref"):
         return str(code_of_commit(rules))
     folder = Path(os.path.abspath(Path(rules.get_path_or_uri(secret_free=True)).parent / "scripts"))

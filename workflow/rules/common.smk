@@ -1,4 +1,4 @@
-# The plan, made by the Snakemake process of a run; those in cluster jobs read their own rows of it. No torch, no pandas here.
+# The plan. The main Snakemake process makes it; those in cluster jobs read their rows of it. No torch, no pandas here.
 import json
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ put_this_python_first()
 collect_garbage_rarely()
 share_warm_process(sys.argv)
 
-# What a rule passes on as resources (run, store, study) is how it runs; a change there reruns nothing.
+# Rules pass on as resources (run, store, study) how they run, so that a change there reruns nothing.
 MODULE = workflow.modifier.namespace
 PLAN = None if workflow.is_main_process else kept_rows(MODULE)
 MADE = PLAN.made if PLAN else None
@@ -25,17 +25,17 @@ STUDY = PLAN.study.name
 STORE = PLAN.study.store
 RUN = PLAN.study.run
 
-# A base model that experiments start from is made for them; only one that stands alone is wanted for itself.
+# Experiments have their base models made; only a base model without experiments is a target itself.
 BASE_MODELS = [paths.base_model(name) for name in PLAN.lone_bases]
 EXPERIMENTS = [paths.experiment_done(*key) for key in PLAN.experiments]
 RESULTS = [paths.SUMMARY.format(study=STUDY), *([paths.PAGE.format(study=STUDY)] if PLAN.experiments else [])]
 EXPORTS = [paths.EXPORT_DONE.format(export=folder) for folder in PLAN.exports]
 
-# So many fine-tunes of one Slurm job run at a time: its profile says 1, the study knows better.
+# How many fine-tunes of one Slurm job run at a time: the profile says 1, and the study overrides it.
 if workflow.is_main_process and "at_once" in workflow.global_resources:
     workflow.global_resources["at_once"] = RUN.at_once
 
-# This reads the metadata of every model, so jobs do not ask.
+# This reads the metadata of every model, so jobs skip it.
 OTHER_CODE = of_other_code(PLAN) if workflow.is_main_process else {}
 
 
@@ -44,41 +44,45 @@ wildcard_constraints:
 
 
 def told_of_figure(name):
-    """Title and caption of a figure of the page, for Snakemake's report; read when that is made."""
+    """Title and caption of a figure of the page, for Snakemake's report; read when the report is made."""
     told = json.loads(Path(paths.PAGE_FIGURES.format(study=STUDY), "figures.json").read_text(encoding="utf-8"))
     return {"figure": told[name]["title"], "what it shows": told[name]["caption"]}
 
 
 def more_each_time(mem_mb, attempt):
-    """What is asked for is bounded from above; half of it more at each attempt is for where it was not, and still fits a node."""
+    """Ask for half of `mem_mb` more at each attempt. `mem_mb` is meant as an upper bound; if it is too low, half more
+    still fits a node."""
     return mem_mb * (attempt + 1) // 2
 
 
 def prepared_for(training):
-    """The marker of what a training's data is prepared from; a user's own folder has none."""
+    """The marker of a training's prepared data, as an input; a user's own folder has none."""
     return paths.prepared_done(training.prepared) if training.prepared else []
 
 
 def published(base_hash):
-    """A base model as an input; a newer file of the same name changes nothing."""
+    """A base model as an input; a newer file of the same name reruns nothing."""
     return ancient(paths.base_model(base_hash)) if base_hash else []
 
 
 def vouched(*base_hashes):
     """The metadata of base models, as an input beside them. It is small, so Snakemake compares its content and not its
-    time; and it is not `ancient`: Snakemake silently leaves out what depends on an unfinished job by ancient files alone.
+    time. It is not `ancient`, because Snakemake silently skips a job that depends on an unfinished one only by ancient
+    files.
     """
     return [paths.BASE_METADATA.format(hash=name) for name in base_hashes if name]
 
 
 def own_class(base_hash):
-    """The class of the user's own that the network of a base model has, as this study names it: no file's word is enough."""
+    """The user's own class of a base model's network, if any. The study names it; a name in a file is not trusted."""
     return (base_hash and PLAN.bases[base_hash].own_class) or ""
 
 
 def tuned_together(wildcards):
-    """The group of a fine-tune: those of one base share a cluster job, as many as the profile says of `finetunes`. One that waits for
-    another base would hold them back, or keep them from running at all. Those of several processes stay alone.
+    """The group of a fine-tune. Fine-tunes of one base share a cluster job, as many as the profile allows `finetunes`.
+
+    One that waits for another base would delay them, or keep them from running at all. A fine-tune of several
+    processes has a job of its own.
     """
     if RUN.processes_in_all > 1:
         return None
@@ -88,8 +92,10 @@ def tuned_together(wildcards):
 
 
 def data_of(training, output):
-    """What a training's data is prepared from. Called while the graph of jobs is built: what is to be trained anew is then forced
-    there, as by --forcerun. A parameter would be recorded, and the next run would differ from it.
+    """The marker of a training's prepared data, as an input. Trainings to repeat are forced here, as by --forcerun.
+
+    Snakemake calls this while it builds the graph of jobs. It would record a parameter instead, from which the next run
+    would differ.
     """
     if PLAN.study.retrain and training.hash in OTHER_CODE:
         workflow.dag.forcefiles.add(output)

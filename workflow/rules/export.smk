@@ -1,9 +1,9 @@
 # In:   a base model or an experiment that the study exports
-# Out:  a folder in the form that others use, complete when its export.json exists
+# Out:  a folder in the format of other software, complete when its export.json exists
 
 
 rule export:
-    """Write one trained model in the form that others use, from what the store keeps of it."""
+    """Write one trained model from the store in the format of other software."""
     input:
         model=lambda wildcards: PLAN.exports[wildcards.export].published,
     output:

@@ -27,7 +27,7 @@ rule train_finetune:
         store=STORE,
         study=STUDY,
         retrain="retrain" if PLAN.study.retrain else "no-retrain",
-        at_once=1,  # of those in one Slurm job, see common.smk and profiles/slurm
+        at_once=1,  # limits how many of a Slurm job run at a time; see common.smk and profiles/slurm
         mem_mb=lambda wildcards, attempt: more_each_time(
             PLAN.experiments[wildcards.prefix, wildcards.unit].mem_mb, attempt
         ),

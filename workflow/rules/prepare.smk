@@ -1,4 +1,4 @@
-# In:   a data set that is built in
+# In:   built-in data, text of the user, or other prepared data
 # Out:  prepared/<name>/, complete when its manifest exists
 
 
@@ -12,7 +12,8 @@ rule prepare:
         paths.PREPARED_LOG,
     conda:
         "../envs/rootstock.yaml"
-    threads: lambda wildcards: max(RUN.threads, 8 if PLAN.artefacts[wildcards.name].on_gpu and not RUN.gpus_asked else 1)  # as many as there are of eight
+    # Eight threads in place of a GPU; locally Snakemake lowers them to the cores that it has.
+    threads: lambda wildcards: max(RUN.threads, 8 if PLAN.artefacts[wildcards.name].on_gpu and not RUN.gpus_asked else 1)
     resources:
         scripts=SCRIPTS,
         gpu=lambda wildcards: int(PLAN.artefacts[wildcards.name].on_gpu and RUN.gpus_asked != 0),

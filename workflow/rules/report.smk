@@ -33,7 +33,7 @@ rule measure_baseline:
 
 
 rule summarise:
-    """One row an experiment, and a table over people: what each mode and fraction gains. Where there are only base models, of those."""
+    """Write one row per experiment, and a table of gains per mode and fraction; without experiments, of base models."""
     input:
         trained=EXPERIMENTS or [paths.BASE_METADATA.format(hash=name) for name in PLAN.lone_bases],
         baselines=[paths.BASELINE.format(study=STUDY, name=name) for name in PLAN.baselines if EXPERIMENTS],
@@ -50,7 +50,7 @@ rule summarise:
         scripts=SCRIPTS,
     params:
         study=PLAN.study_file,
-        rows=short_digest([*(EXPERIMENTS or PLAN.lone_bases), *PLAN.baselines]),  # a study may stay and its data not
+        rows=short_digest([*(EXPERIMENTS or PLAN.lone_bases), *PLAN.baselines]),  # data may change, the study not
     shell:
         "python {resources.scripts:q}/summarise.py"
         " --study {params.study:q}"
@@ -59,7 +59,7 @@ rule summarise:
 
 
 rule report:
-    """The page that answers the study, its figures as SVG and csv, its tables as csv, and what a paper takes from it."""
+    """The page that answers the study, its figures as SVG and csv, its tables as csv, and files for papers."""
     input:
         summary=rules.summarise.output.summary,
     output:

@@ -1,5 +1,5 @@
 # In:   the plan, and the jobs that Snakemake is about to start
-# Out:  what a person sees of a run: its begin, its failures, its answer; results/<study>/run_log.json
+# Out:  what a person sees of a run: its start, its failures, its answer; results/<study>/run_log.json
 from rootstock.controller.hooks import Hooks, Module, hook_into
 
 RULES = None if workflow.modifier.is_main_snakefile() else workflow.modifier.rules

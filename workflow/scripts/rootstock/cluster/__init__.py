@@ -1,1 +1,1 @@
-"""A Slurm cluster out of servers with SSH: check them, configure them, start and stop it. No torch; only `ssh` and Slurm."""
+"""Make a Slurm cluster of servers with SSH: check, configure, start and stop it. Needs `ssh` and Slurm; no torch."""

@@ -1,4 +1,4 @@
-"""`up`, `status` and `down`: a list of servers becomes a Slurm cluster, and stops being one."""
+"""Turn a list of servers into a Slurm cluster (`up`), ask for its state (`node_states`) and remove it (`down`)."""
 
 import json
 import os
@@ -30,17 +30,17 @@ MARK = Path(".rootstock/cluster_mark")
 
 
 def layout() -> Layout:
-    """Where the cluster lies; `Refusal` where somebody else may be there."""
+    """The cluster's folder on disk. Raise `Refusal` if other users may have been in it."""
     return Layout(cluster_root())
 
 
 def ports() -> int:
-    """The first of a row of ports that belongs to this user's cluster: slurmctld, then a slurmd a server."""
+    """The first port of this user's cluster: slurmctld's. Those of the slurmds follow, one per server."""
     return 20000 + zlib.crc32(str(layout().root).encode()) % 12000  # below the ports that the kernel hands out
 
 
 def probe_all(config: ClusterConfig) -> list[Probe]:
-    """All servers at once; they are asked, nothing is changed."""
+    """Probe all servers at once; nothing on them changes."""
     MARK.parent.mkdir(parents=True, exist_ok=True)
     MARK.write_text(secrets.token_hex(16))
     try:
@@ -53,9 +53,11 @@ def probe_all(config: ClusterConfig) -> list[Probe]:
 
 
 def up(config: ClusterConfig, may_unpack: bool = False, say: Callable[[str], None] = print) -> list[Probe]:
-    """Start what does not run yet. A server with a fault is left out, its faults say why; the others do not wait for it.
+    """Start the cluster. Slurm daemons that run already are restarted, because the configuration may have changed.
 
-    With `may_unpack`, servers without Slurm get this machine's packages of it. `say` is told what takes long or is not as it should be.
+    A server with a fault is left out, and the faults of its probe say why; the others do not wait for it. With
+    `may_unpack`, servers without Slurm get this machine's packages. `say` reports slow steps and shortcomings.
+    Raise `Refusal` if this machine has no slurmctld.
     """
     if not slurm_version():
         raise Refusal(
@@ -91,7 +93,7 @@ def up(config: ClusterConfig, may_unpack: bool = False, say: Callable[[str], Non
 
 
 def _unpack(servers: list[Server], place: Layout) -> dict[str, list[str]]:
-    """Bring Slurm to servers that lack it; by server, why that was not possible."""
+    """Unpack Slurm on servers that lack it. Return the reasons for a failure, or none, per server."""
     archived = archive()
 
     def bring(server: Server) -> list[str]:
@@ -106,7 +108,7 @@ def _unpack(servers: list[Server], place: Layout) -> dict[str, list[str]]:
 
 
 def _start(found: Probe, place: Layout, files: dict[str, str], key: bytes, say: Callable[[str], None]) -> None:
-    """One server; what goes wrong becomes its fault."""
+    """Start one server; whatever goes wrong becomes one of its faults."""
     server, project = found.server, Path.cwd()
     try:
         lacks_packages = not found.shares_disk and packages.are_in(project)
@@ -147,10 +149,10 @@ def _wait_for_nodes(started: list[Probe], place: Layout, seconds: float = 30) ->
 
 
 def node_states(place: Layout) -> dict[str, str]:
-    """What Slurm says of each node; empty where no slurmctld answers."""
+    """The state of each node in Slurm's words; empty if no slurmctld answers."""
     if (
         not own_cluster() or not place.slurm_conf.exists()
-    ):  # Slurm's commands would look for a cluster in the DNS, for half a minute
+    ):  # without slurm.conf, Slurm's commands search the DNS for half a minute
         return {}
     try:
         told = subprocess.run(
@@ -163,8 +165,8 @@ def node_states(place: Layout) -> dict[str, str]:
 
 
 def down(config: ClusterConfig) -> list[str]:
-    """End everything and remove all that `up` made, also on servers that are no longer in the configuration. Returns a
-    line for each server where that was not possible."""
+    """Stop all daemons and jobs and remove everything that `up` made, even on servers that have left the configuration.
+    Return one line per server where that failed."""
     place = layout()
     if node_states(place):
         command = ["scancel", "--user", str(os.getuid())]
@@ -178,13 +180,13 @@ def down(config: ClusterConfig) -> list[str]:
 
 
 def _end(servers: list[Server], place: Layout) -> list[str]:
-    """End what runs on servers and remove it there; a line for each where that was not possible."""
+    """Stop the cluster on servers and remove its files there. Return one line per server where that failed."""
 
     def end(server: Server) -> str | None:
         try:
             daemons.stop(server, place, f"slurmd-{server.name}", "munged")
             unmount(server, Path.cwd(), _mount_record(server, place))
-            if not server.is_local:  # here lie the records of the others' mounts; it goes last
+            if not server.is_local:  # this machine goes last: it keeps the records of the others' mounts
                 daemons.remove(server, place)
         except (Unreachable, subprocess.CalledProcessError) as error:
             unmount(server, Path.cwd(), _mount_record(server, place))
@@ -203,7 +205,7 @@ def _servers_before(place: Layout) -> list[Server]:
 
 
 def _noted(place: Layout, name: str) -> list[Any]:
-    """What the last `up` noted; nothing where there was none."""
+    """What the last `up` recorded in a file; empty if there was none."""
     file = place.slurm_conf.with_name(name)
     return json.loads(file.read_text()) if own_cluster() and file.exists() else []
 
@@ -214,7 +216,8 @@ def _takes_part(state: str) -> bool:
 
 
 def _nodes(probes: list[Probe], here: str, place: Layout) -> list[Node]:
-    """All servers that can take part, and as they were those that are away: their jobs are still theirs, they may come back."""
+    """The nodes of all servers that can take part. An unreachable server keeps its old entry, because it still has its
+    jobs and may come back."""
     before = _noted(place, "nodes.json")
     known = {node["name"]: Node(**node | {"devices": tuple(node["devices"])}) for node in before}
     nodes = [
@@ -232,7 +235,7 @@ def _node(found: Probe, number: int, here: str) -> Node:
 
 
 def _address(able: list[Probe]) -> str:
-    """The address of this machine on the way to the first server that is not this machine."""
+    """This machine's address on the route to the first other server. Raise `Refusal` if its name does not resolve."""
     for found in able:
         server = found.server
         if server.is_local:

@@ -1,4 +1,4 @@
-"""cluster_config.json: the list of servers, every fault of it found before anything is touched."""
+"""Read cluster_config.json, the list of servers, and find every fault in it before anything is touched."""
 
 import getpass
 import os
@@ -32,7 +32,7 @@ def _matching(pattern: re.Pattern[str], phrase: LiteralString) -> AfterValidator
 
 
 class Entry(Section):
-    """One server as its user writes it."""
+    """One server as the user writes it."""
 
     host: Annotated[str, _matching(HOST, "a host name or address of letters, digits, '.', ':' and '-'")] = ""
     user: Annotated[str, _matching(USER, "a user name of letters, digits, '.', '_' and '-'")] = ""
@@ -45,7 +45,7 @@ class Entry(Section):
 
 @dataclass(frozen=True)
 class Server:
-    """A checked server. `name` is what Slurm calls it."""
+    """A checked server. `name` is its name in Slurm."""
 
     name: str
     host: str
@@ -62,14 +62,14 @@ class Server:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """All servers, and what of the file was not used."""
+    """All servers, and notes on ignored keys of the file."""
 
     servers: list[Server]
     notes: list[str]
 
 
 def read_cluster_config(path: str | Path) -> ClusterConfig:
-    """The servers of a file; `StudyError` holds a line for each fault of it."""
+    """Read the servers from a file. Raise `StudyError` with one line per fault."""
     problems = Problems()
     content = read_file(path)
     if not isinstance(content, dict) or not isinstance(content.get("servers"), list) or not content["servers"]:

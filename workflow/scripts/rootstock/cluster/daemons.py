@@ -1,4 +1,4 @@
-"""Start, stop and read munged, slurmd and slurmctld on servers and here, as the ordinary user."""
+"""Start and stop munged, slurmd and slurmctld on servers and on this machine, as an ordinary user."""
 
 import subprocess
 
@@ -9,8 +9,8 @@ from .ssh import Unreachable, script_on
 
 REMOVE_SECONDS = 600  # installed packages are tens of thousands of files
 
-# Every folder below a root that nobody else can enter. munge wants its socket open to all users of the machine, and is
-# told that it shall not be (--force): daemons that are not root run every job as their own user, whoever submits it.
+# All folders lie below a root that only its owner can enter. munged wants a socket that is open to all users of the
+# machine; --force makes it accept a private one. Daemons without root run jobs as their own user, whoever submits them.
 FOLDERS = MAKE + 'for name in etc munge socket state spool log run; do mkdir -p -- "$root/$name"; done\n'
 # $2 the file, $3 its mode
 WRITE = (
@@ -38,7 +38,7 @@ RUNS = (
 runs() { test "$there" && pid=$(cat "$1" 2>/dev/null) && test -n "$pid" && test "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2"; }
 """
 )
-# A munged that runs with another key, of a cluster that was taken down while this server was away, is started anew.
+# Restart a munged that has another key: its cluster was taken down while this server was unreachable.
 START_MUNGE = r"""
 file="$root/run/munged.pid"; sum=$(cksum < "$root/munge/munge.key")
 if runs "$file" munged && test "$(cat "$root/run/munged.sum" 2>/dev/null)" != "$sum"; then
@@ -49,7 +49,7 @@ echo "$sum" > "$root/run/munged.sum"
 runs "$file" munged || munged --force --key-file="$root/munge/munge.key" --socket="$root/socket/munge.socket" \
     --pid-file="$root/run/munged.pid" --log-file="$root/log/munged.log" --seed-file="$root/munge/seed"
 """
-# A slurmd that runs is started anew, for the configuration may be another one; its jobs do not notice.
+# Restart a running slurmd, because the configuration may have changed; its jobs do not notice.
 START_NODE = r"""
 export SLURM_CONF="$root/etc/slurm.conf"; file="$root/run/slurmd-$2.pid"
 if runs "$file" slurmd; then
@@ -77,8 +77,8 @@ for name; do
 done
 exit 0
 """
-# Jobs outlive their slurmd. Those of this cluster have its configuration in their environment; the slurmstepd above them
-# has not, it writes its title over it. They get some seconds to save themselves.
+# Jobs outlive their slurmd. SLURM_CONF in the environment shows that a job is this cluster's. It does not show in the
+# slurmstepd above, which overwrites its environment with its title. Jobs get ten seconds to save a checkpoint.
 END_JOBS = r"""
 ours() {
     for folder in /proc/[0-9]*; do
@@ -127,7 +127,7 @@ def stop(server: Server, layout: Layout, *names: str) -> None:
 
 
 def remove(server: Server, layout: Layout) -> None:
-    """All of it: configuration, key, spool, logs, copies of packages and models."""
+    """Remove the whole folder: configuration, key, spool, logs, copies of packages and models."""
     script_on(server, CHECK + 'rm -rf -- "$root"', str(layout.root), seconds=REMOVE_SECONDS)
 
 
@@ -137,7 +137,7 @@ def last_lines(server: Server, layout: Layout, count: int = 40) -> str:
 
 
 def reason_of(error: subprocess.CalledProcessError | Unreachable) -> str:
-    """Why a script on a server failed, or did not get there, in one line."""
+    """Why a script failed on a server or never reached it, in one line."""
     if isinstance(error, Unreachable):
         return f"not reachable: {error}"
     lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()

@@ -1,7 +1,7 @@
-"""The project on a server that shares no disk with this machine: sshfs there, its other end here, through one ssh.
+"""Mount the project on a server that shares no disk with this machine, with sshfs over a single ssh connection.
 
-The server needs neither a key nor a way to this machine: sshfs runs in its passive mode, over the standard input and
-output of the ssh that starts it, and `sftp-server` answers here.
+The server needs no key for this machine and no route to it: sshfs runs there in its passive mode, over the standard
+input and output of the ssh that starts it, and `sftp-server` answers here.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from ..study.problems import Refusal
 from .config import Server
 from .ssh import Unreachable, command_on, script_on
 
-# Other nodes write too: what sshfs remembers may be a second old. Locks are links, made and refused at this end.
+# Other nodes write too, so sshfs may cache for a second at most. Locks are links, made or refused on this machine.
 OPTIONS = "passive,auto_cache,dcache_timeout=1,entry_timeout=1,attr_timeout=1,negative_timeout=0"
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
-# Links are as they are here, `.venv/bin/python` among them: since a security update of 2026 sshfs hides what links point to
-# unless it is told that the other end, this machine, can be trusted.
+# Links such as `.venv/bin/python` must point where they do here. Since a security update of 2026, sshfs hides the
+# targets of links unless an option says that the other end, this machine, can be trusted.
 MOUNT = r"""
 options=$2; sshfs --help 2>&1 < /dev/null | grep -q no_contain_symlinks && options="$options,no_contain_symlinks"
 exec sshfs -f -o "$options" ":$1" "$1"
@@ -44,7 +44,8 @@ def is_mounted(server: Server, folder: Path) -> bool:
 
 
 def mount(server: Server, folder: Path, record: Path) -> None:
-    """Make `folder` of this machine appear under the same path on the server; `record` keeps the processes' ids."""
+    """Mount this machine's `folder` under the same path on the server, and write the ids of the processes to `record`.
+    Raise `Refusal` if that fails."""
     unmount(server, folder, record)
     try:
         script_on(server, 'mkdir -p -- "$1" && test -w "$1"', str(folder))
@@ -75,7 +76,7 @@ def mount(server: Server, folder: Path, record: Path) -> None:
 
 
 def unmount(server: Server, folder: Path, record: Path) -> None:
-    """Take the mount away there, where that can be reached, and end its processes here."""
+    """Unmount `folder` on the server, if the server can be reached, and end the mount's processes here."""
     if not record.exists():
         return
     with contextlib.suppress(Unreachable, subprocess.CalledProcessError):  # away: its mount ends with the ssh below
@@ -87,7 +88,7 @@ def unmount(server: Server, folder: Path, record: Path) -> None:
 
 
 def _end(pid: int) -> None:
-    """End one of our two programs, if the number still belongs to it."""
+    """End one of the mount's two processes, if the id still belongs to it."""
     try:
         program = Path(f"/proc/{pid}/comm").read_text().strip()
         if program in ("ssh", "sftp-server", "sshfs"):

@@ -1,6 +1,7 @@
-"""Installed packages on a server's own disk, where the project's is far: each job would ask the network for thousands of files.
+"""Copy installed packages to the disk of a server that mounts the project over the network.
 
-The interpreter is the server's own in any case; what a job imports is found here first, by PYTHONPATH (`prolog`).
+Without the copy each job reads thousands of files over the network. The interpreter is the server's own in any case;
+PYTHONPATH makes jobs find the copied packages first (see `prolog`).
 """
 
 import secrets
@@ -19,7 +20,7 @@ from .root import CHECK, MAKE, NEED
 from .slurm_files import JOB_MARK, Layout
 from .ssh import command_on, script_on
 
-# $2 a folder's name, $3 how many KiB; or another name
+# $2 is a folder's name; $3 is its size in KiB (RECEIVE) or its final name (PUBLISH)
 HAS = NEED + 'test -d "$root/packages/$2"'
 RECEIVE = (
     MAKE
@@ -40,9 +41,9 @@ test "$there" && test -d "$root/packages" || exit 0
 find "$root/packages" -mindepth 1 -maxdepth 1 -type d ! -name "$2" -exec rm -rf -- {} +
 """
 )
-# What is installed, and in which version. The prolog asks this too: packages that changed after `up` are not used there.
+# A checksum of the installed versions. The prolog compares it, so that the copy is not used once packages changed.
 LISTED = "cd {} && LC_ALL=C ls -d -- *.dist-info | cksum"
-# What this prints Slurm puts into the environment of a task; tasks that are not Rootstock's get nothing.
+# Slurm puts what this prints into the environment of a task. Tasks that are not Rootstock's get nothing.
 PROLOG = r"""#!/bin/sh
 case "$SLURM_JOB_NAME" in {mark}*) ;; *) exit 0 ;; esac
 test -O {root} && test ! -L {root} && test -d {folder} || exit 0
@@ -52,7 +53,7 @@ exit 0
 
 
 def are_in(project: Path) -> bool:
-    """Whether this Python's packages lie in the project, so that a server without its disk has none of its own."""
+    """Whether this Python's packages lie in the project, so that a server without its disk lacks them."""
     return installed_in().is_relative_to(project.resolve())
 
 
@@ -61,7 +62,7 @@ def installed_in() -> Path:
 
 
 def folder_of(place: Layout) -> Path:
-    """Where a server keeps them: another folder for other versions."""
+    """Where a server keeps the copy: a separate folder for each set of versions."""
     return place.root / "packages" / sha256_text(f"{sys.version}\n{_installed()}")[:16]
 
 
@@ -73,9 +74,9 @@ def prolog(place: Layout) -> str:
 
 
 def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:
-    """Copy the packages to a server that lacks them, whole or not at all; `say` is told why where that is not possible.
+    """Copy the packages to a server that lacks them, whole or not at all; `say` reports why if that fails.
 
-    What other versions of the project left stays for the jobs that use it, until `clean` or `down`.
+    Copies for other versions of the project stay for the jobs that use them, until `clean` or `down`.
     """
     root, name = str(place.root), folder_of(place).name
     try:
@@ -95,7 +96,7 @@ def bring(server: Server, place: Layout, say: Callable[[str], None]) -> None:
 
 
 def forget_others(server: Server, place: Layout) -> None:
-    """Remove what other versions of the project left on a server."""
+    """Remove the copies for other versions of the project from a server."""
     script_on(server, FORGET, str(place.root), folder_of(place).name, seconds=REMOVE_SECONDS)
 
 
@@ -105,7 +106,7 @@ def _installed() -> str:
 
 
 def _send(server: Server, root: str, name: str, size: int) -> str | None:
-    """Unpack them in a folder of the server; why that failed, else None."""
+    """Send the packages and unpack them in a folder on the server. Return why that failed, or None."""
     with TemporaryFile("w+") as said:
         sender = subprocess.Popen(
             ["tar", "-C", str(installed_in()), "-cf", "-", "."], stdout=subprocess.PIPE, stderr=said

@@ -1,4 +1,4 @@
-"""What a server is and has, asked once over ssh, and what is missing of it."""
+"""Ask a server once over ssh what it has, and list what it lacks."""
 
 import os
 import re
@@ -36,7 +36,7 @@ echo "machine=$(cat /proc/sys/kernel/random/boot_id) $(readlink /proc/self/ns/ne
 
 @dataclass
 class Probe:
-    """The answers of one server. `faults` are what must be mended before it can take part."""
+    """The answers of one server. `faults` lists what must be fixed before it can take part."""
 
     server: Server
     hostname: str = ""
@@ -45,8 +45,8 @@ class Probe:
     cpus: int = 0
     memory_mb: int = 0
     devices: tuple[str, ...] = ()
-    machine: str = ""  # what two names of one machine have in common
-    plugins: str = ""  # where its Slurm's plugins lie, if it is one that `unpacked` put there
+    machine: str = ""  # the same for two names of one machine
+    plugins: str = ""  # the folder of Slurm's plugins, if `unpacked` put Slurm there
     shares_disk: bool = False
     reachable: bool = False
     faults: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Probe:
 
 
 def slurm_version() -> str:
-    """The head's own, such as 22.05; empty where Slurm is not installed."""
+    """This machine's release of Slurm, such as 22.05; empty if Slurm is not installed."""
     try:
         told = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -66,7 +66,7 @@ def slurm_version() -> str:
 
 
 def probe(server: Server, mark: Path) -> Probe:
-    """Ask one server. `mark` is a file of the project whose content it sees where the disk is shared."""
+    """Ask one server. `mark` is a file of the project, whose content the server sees if it shares the disk."""
     found = Probe(server)
     try:
         told = script_on(server, PROBE, str(cluster_root()), sys.executable, str(mark), in_mounts(Path.cwd()))
@@ -86,10 +86,10 @@ def probe(server: Server, mark: Path) -> Probe:
 
 
 def refuse_second_names(probes: list[Probe]) -> None:
-    """A fault for each server that another one before it in the list is too: its GPUs would be given out twice."""
+    """Add a fault to each server that is the same machine as an earlier one: its GPUs would be given out twice."""
     first: dict[str, Probe] = {}
     for found in probes:
-        known = "-" in found.machine  # where the boot's id cannot be read the rest says nothing
+        known = "-" in found.machine  # without the boot id the rest identifies nothing
         other = first.setdefault(found.machine, found) if known else found
         if other is not found:
             found.faults.append(f"is the same machine as {other.server.host}; give it once, with all its GPUs")
@@ -124,7 +124,7 @@ def _release(version: str) -> str:
 
 
 def why_no_python(server: Server) -> str | None:
-    """Why the Python of this process does not start there with Snakemake in it; None where it does."""
+    """Why this process's Python cannot import Snakemake on the server; None if it can."""
     try:
         run_on(server, [sys.executable, "-c", "import snakemake"], seconds=120)
     except Unreachable as error:

@@ -1,10 +1,10 @@
-"""How each script that touches the cluster's folder on a server begins: the folder is ours alone, or the script ends.
+"""The beginning of each script that touches the cluster's folder on a server: it ends unless the folder is ours.
 
-The same as machine.private.is_own checks it here. $1 is the folder.
+machine.private.is_own makes the same checks on this machine. $1 is the folder.
 """
 
-# Afterwards `$there` is empty where there is no such folder. One that is a link, another user's or open to others ends the
-# script, and so does one with such a thing in it: it may have been open before.
+# Afterwards `$there` is empty if there is no such folder. A folder that is a link, another user's or open to others
+# ends the script. So does a link or another user's file in it, because the folder may have been open before.
 CHECK = r"""
 root=$1; there=
 refuse() { echo "$1: $2; remove it, or set ROOTSTOCK_CLUSTER_ROOT to another folder" >&2; exit 1; }

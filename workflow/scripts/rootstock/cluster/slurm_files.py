@@ -1,11 +1,11 @@
-"""The text of slurm.conf, gres.conf and cgroup.conf for a cluster run by an ordinary user. Pure: no disk, no network."""
+"""The text of slurm.conf, gres.conf and cgroup.conf for an ordinary user's cluster. Pure: no disk, no network."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..machine.private import model_cache
 
-JOB_MARK = "rootstock-"  # with it the name of every Slurm job of ours begins
+JOB_MARK = "rootstock-"  # the beginning of the name of each of our Slurm jobs
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the cluster keeps its files: the same folder on every server, for the configuration is the same everywhere."""
+    """Where the cluster keeps its files: the same folder on every server, because they share one configuration."""
 
     root: Path
 
@@ -77,8 +77,8 @@ def configuration(name: str, user: str, head: Head, nodes: list[Node], layout: L
 def files_of(files: dict[str, str], plugins: str, prolog: str, layout: Layout) -> dict[str, str]:
     """The files as one node needs them.
 
-    `plugins` is where its Slurm's plugins lie, if not where its packages say; `prolog` is a script that Slurm runs there
-    before each task, if there is one.
+    `plugins` is the folder of its Slurm plugins, or empty for the default; `prolog` is a script that Slurm runs there
+    before each task, or empty.
     """
     more = f"PluginDir={plugins}\n" if plugins else ""
     if prolog:
@@ -88,7 +88,8 @@ def files_of(files: dict[str, str], plugins: str, prolog: str, layout: Layout) -
 
 
 def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layout) -> str:
-    """Jobs share nodes by CPUs, memory and GPUs; a job whose node dies or that is preempted goes back into the queue."""
+    """The text of slurm.conf. Jobs share nodes by CPUs, memory and GPUs. A job that is preempted, or whose node dies,
+    goes back into the queue."""
     root = layout.root
     general = {
         "ClusterName": name,
@@ -98,7 +99,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SlurmdUser": user,
         "AuthType": "auth/munge",
         "CredType": "cred/munge",
-        # cred_expire is also how long a job that is started again has to wait; 120 s by default.
+        # cred_expire is also how long a requeued job waits before it starts; 120 s by default.
         "AuthInfo": f"socket={layout.munge_socket},cred_expire=30",
         "StateSaveLocation": root / "state",
         "SlurmdSpoolDir": root / "spool/%n",
@@ -106,7 +107,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SlurmdPidFile": layout.pids / "slurmd-%n.pid",
         "SlurmctldLogFile": layout.logs / "slurmctld.log",
         "SlurmdLogFile": layout.logs / "slurmd-%n.log",
-        # Without root there are no cgroups: Slurm sets CUDA_VISIBLE_DEVICES, and Rootstock hides what was not given.
+        # Without root there are no cgroups: Slurm sets CUDA_VISIBLE_DEVICES, and Rootstock hides all other GPUs.
         "ProctrackType": "proctrack/linuxproc",
         "TaskPlugin": "task/none",
         "JobAcctGatherType": "jobacct_gather/none",
@@ -120,7 +121,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
         "SlurmdParameters": "config_overrides",
         "DebugFlags": "NO_CONF_HASH",  # PluginDir and TaskProlog may differ from node to node
         "GresTypes": "gpu",
-        # A node that was away takes part again as soon as its slurmd answers.
+        # A node that was unreachable takes part again as soon as its slurmd answers.
         "ReturnToService": 2,
         "SlurmdTimeout": 20,
         "SlurmctldTimeout": 30,
@@ -144,7 +145,7 @@ def slurm_conf(name: str, user: str, head: Head, nodes: list[Node], layout: Layo
 
 
 def gres_conf(nodes: list[Node]) -> str:
-    """One line a node with GPUs. `File=` is what makes Slurm set CUDA_VISIBLE_DEVICES."""
+    """The text of gres.conf: one line per GPU. `File=` makes Slurm set CUDA_VISIBLE_DEVICES."""
     return "".join(
         f"NodeName={node.name} Name=gpu File={device} Flags=nvidia_gpu_env\n"
         for node in nodes

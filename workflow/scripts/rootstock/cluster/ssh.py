@@ -1,4 +1,4 @@
-"""Commands on a server, by the user's own ssh: argument lists only, host keys checked, no password ever asked."""
+"""Run commands on a server with the user's own ssh: argument lists only, host keys checked, no password prompts."""
 
 import shlex
 import subprocess
@@ -10,7 +10,7 @@ CONNECT_SECONDS = 10
 
 
 class Unreachable(Exception):
-    """ssh did not get as far as running the command; the message is its reason in one line."""
+    """ssh could not run the command, or no answer came in time; the message gives the reason in one line."""
 
 
 def command_on(server: Server, arguments: Sequence[str]) -> list[str]:
@@ -34,7 +34,7 @@ def command_on(server: Server, arguments: Sequence[str]) -> list[str]:
 
 
 def run_on(server: Server, arguments: Sequence[str], content: bytes = b"", seconds: float = 60) -> str:
-    """Standard output of a command on the server. Raises `Unreachable`, or CalledProcessError where the command failed."""
+    """Run a command on the server and return its output. Raise `Unreachable`, or CalledProcessError if it fails."""
     try:
         done = subprocess.run(command_on(server, arguments), input=content, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -46,7 +46,7 @@ def run_on(server: Server, arguments: Sequence[str], content: bytes = b"", secon
 
 
 def script_on(server: Server, script: str, *arguments: str, content: bytes = b"", seconds: float = 60) -> str:
-    """A constant shell script on the server; what varies comes as $1, $2, …, never as a part of its text."""
+    """Run a constant shell script on the server; what varies is passed as $1, $2, …, never as part of its text."""
     return run_on(server, ["sh", "-c", script, "sh", *arguments], content, seconds)
 
 

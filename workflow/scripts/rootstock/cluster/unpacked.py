@@ -1,4 +1,4 @@
-"""Slurm on a server where nobody is root: this machine's Debian packages of it, unpacked below the cluster's folder there."""
+"""Slurm on a server without root: this machine's Debian packages, unpacked below the cluster's folder there."""
 
 import io
 import subprocess
@@ -14,14 +14,15 @@ from .slurm_files import Layout
 from .ssh import script_on
 
 PACKAGES = ("slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
-EVERYWHERE = ("libc6", "libpam0g")  # libraries that every Debian has, and that must be its own
+EVERYWHERE = ("libc6", "libpam0g")  # libraries that every Debian has, in its own version
 UNPACK = NEED + 'umask 077; mkdir -p -- "$root/unpacked" && tar -xzf - -C "$root/unpacked"'
 TRY = PROGRAMS + "slurmd -V && munged --version"
 REMOVE = NEED + 'rm -rf -- "$root/unpacked"'
 
 
 def archive() -> bytes:
-    """What a node needs as a .tar.gz: the packages and their libraries, fetched by apt-get, which needs no root for that."""
+    """Return the packages and their libraries as a .tar.gz, downloaded by apt-get, which needs no root for that. Raise
+    `Refusal` if this machine cannot fetch them."""
     with TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         try:
@@ -43,7 +44,7 @@ def archive() -> bytes:
 
 
 def unpack(server: Server, place: Layout, packages: bytes) -> None:
-    """Put `packages` on a server; `Refusal` where they do not run there, and then nothing of them stays."""
+    """Unpack `packages` on a server. If they do not run there, remove them and raise `Refusal`."""
     try:
         script_on(server, FOLDERS, str(place.root))
         script_on(server, UNPACK, str(place.root), content=packages, seconds=300)

@@ -1,1 +1,1 @@
-"""What is changed of Snakemake's Slurm plugin, in the Snakemake process of a run on Slurm."""
+"""Changes to Snakemake's Slurm plugin, made in the Snakemake process of a run on Slurm."""

@@ -1,7 +1,7 @@
-"""What Rootstock changes about the Slurm plugin's executor, at the start of a run, and the jobs of a run that was killed.
+"""Change the Slurm plugin's executor at the start of a run, and cancel the jobs of earlier runs that were killed.
 
-Each change is one method of the plugin's documented interface, replaced on the one executor of this run; the tests on a
-real Slurm hold all of them, and requirements.txt pins the plugin.
+Each change replaces methods or attributes of this run's executor only. Tests on a real Slurm cover all changes, and
+requirements.txt pins the plugin.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from ..study.told import printable
 from ..warm.client import IN_SLURM
 
 CONTROLLERS = Path(".rootstock/controllers")
-SHARED = {"gpu", "nodes"}  # by the fine-tunes of one job
+SHARED = {"gpu", "nodes"}  # resources that the fine-tunes of one job share
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 
 def prepare_run(executor: Any, say: Callable[[str], None], at_once: int = 1) -> bool:
-    """Called once, before the first job is submitted. Does nothing unless jobs go to Slurm; returns whether they do. Of several
-    fine-tunes in one job, `at_once` run at a time."""
+    """Change the executor, once, before it submits the first job. Return whether jobs go to Slurm; if not, do nothing.
+    Of several fine-tunes in one job, `at_once` run at a time."""
     if type(executor).__module__ != "snakemake_executor_plugin_slurm":
         return False
     use_own_cluster()
@@ -47,7 +47,7 @@ def prepare_run(executor: Any, say: Callable[[str], None], at_once: int = 1) -> 
 
 
 def use_own_cluster() -> None:
-    """Where nothing says which Slurm is meant, it is the one that `cluster.py up` made here."""
+    """Use the cluster that `cluster.py up` made here, unless something else says which Slurm is meant."""
     root = own_cluster()
     own = root and Layout(root).slurm_conf
     if own and "SLURM_CONF" not in os.environ and not SYSTEM_CONF.exists() and own.exists():
@@ -55,30 +55,33 @@ def use_own_cluster() -> None:
 
 
 def is_slurm_here() -> bool:
-    """Whether jobs of this machine's runs may go to a Slurm."""
+    """Whether runs on this machine can submit jobs to a Slurm cluster."""
     use_own_cluster()
     return shutil.which("sbatch") is not None and ("SLURM_CONF" in os.environ or SYSTEM_CONF.exists())
 
 
 def start_snakemake_once(executor: Any, at_once: int) -> None:
-    """Run a job inside the batch step, by Snakemake's local executor.
+    """Run a job inside the batch step, with Snakemake's local executor.
 
     The plugin's jobstep executor would start a second Snakemake through srun: twice the fixed cost of a job, no
     SLURM_CONF in it (it strips SLURM_*), and a step that Slurm ends before a training has saved its checkpoint.
-    Of several fine-tunes in one job, one that fails does not stop the others.
+    If one of several fine-tunes in a job fails, the others go on.
     """
     executor.additional_general_args = lambda: f"--executor local --jobs {at_once} --keep-going"
 
 
 def share_gpu(executor: Any) -> None:
-    """Of several fine-tunes in one job, ask for the node and the GPU of one. Snakemake adds up what those that run at a time ask for,
-    which is right for cores and memory; and the Snakemake in the job, told of one GPU, would run them one after another."""
+    """Ask for one node and the GPU of one fine-tune if several share a job.
+
+    Snakemake adds up the requests of those that run at a time, which is right for cores and memory only. The Snakemake
+    inside the job is not told about nodes and GPUs: with one GPU it would run the fine-tunes one after another.
+    """
     submit, declared = executor.run_jobs, executor.get_resource_declarations_dict
 
     def run_jobs(jobs: list[Any]) -> None:
         for job in jobs:
             if job.is_group():
-                asked = dict(job.resources.items())  # its members' added up, and kept until it is tried again
+                asked = dict(job.resources.items())  # summed over its members, and kept for further attempts
                 job._resources |= {
                     name: max(one.resources.get(name, 0) for one in job) for name in SHARED & asked.keys()
                 }
@@ -92,7 +95,7 @@ def share_gpu(executor: Any) -> None:
 
 
 def tell_refusals(executor: Any, say: Callable[[str], None]) -> None:
-    """Of a job of several Snakemake does not tell why sbatch refused it."""
+    """Report why sbatch refused a job of several fine-tunes, because Snakemake does not."""
     error = executor.report_job_error
 
     def report_job_error(info: Any, *arguments: Any, **more: Any) -> None:
@@ -105,14 +108,15 @@ def tell_refusals(executor: Any, say: Callable[[str], None]) -> None:
 
 
 def share_warm_process(command: list[str]) -> None:
-    """In the Snakemake of a Slurm job, by its command line: of several fine-tunes the first starts what the others are forked from."""
+    """In a Slurm job of several fine-tunes, let the first one start the warm process from which the others are forked.
+    `command` is the command line of the job's Snakemake."""
     after = command[command.index("--target-jobs") + 1 :] if "--target-jobs" in command else []
     if len(list(takewhile(lambda word: not word.startswith("--"), after))) > 1:
         os.environ[IN_SLURM] = "1"
 
 
 def poll_steadily(executor: Any) -> None:
-    """Let `seconds-between-status-checks` be the longest pause; the plugin adds 10 s after each poll without news, up to 180."""
+    """Make `seconds-between-status-checks` the longest pause; the plugin adds 10 s after each idle poll, up to 180."""
     longest = executor.workflow.remote_execution_settings.seconds_between_status_checks
 
     async def sleep() -> None:
@@ -122,9 +126,10 @@ def poll_steadily(executor: Any) -> None:
 
 
 def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
-    """The plugin forgets all its jobs when its query fails, as while slurmctld is restarted, and then waits for ever.
+    """Keep all jobs when a query fails, as while slurmctld restarts; the plugin forgets them and then waits for ever.
 
-    It also waits for ever for a job that a slurmctld forgot because it was killed before it had saved its state.
+    The plugin also waits for ever for a job that slurmctld forgot because it was killed before it saved its state.
+    Such a job is reported as failed.
     """
     check, success, error = executor.check_active_jobs, executor.report_job_success, executor.report_job_error
     settled: set[int] = set()
@@ -157,7 +162,7 @@ def keep_jobs_while_slurm_is_silent(executor: Any) -> None:
 
 
 class _Lost:
-    """Jobs that Slurm, asked now and then, does not list twice in a row though it answers."""
+    """Find jobs that two successive answers of Slurm do not list. Ask at most every `PAUSE_SECONDS`."""
 
     PAUSE_SECONDS = 20
 
@@ -178,7 +183,7 @@ class _Lost:
 
 
 def ask_for_no_account(executor: Any) -> None:
-    """Make `slurm-no-account: true` mean that: the plugin guesses an account by sacct, which may not answer."""
+    """Enforce `slurm-no-account: true`: the plugin would still guess an account with sacct, which may not answer."""
     if not executor.workflow.executor_settings.no_account:
         return
     ask = executor.get_account_arg
@@ -199,9 +204,10 @@ def name_jobs(executor: Any) -> None:
 
 
 def cancel_leftovers(folder: Path, say: Callable[[str], None], seconds: float = 90) -> list[str]:
-    """End the jobs of this folder whose controller is dead: they would write beside ours. Their trainings save themselves.
+    """Cancel the jobs of this folder whose controller is dead, because they would write beside ours.
 
-    Jobs of another living controller in the same folder are left alone. Returns the ids that were cancelled.
+    Their trainings save a checkpoint first. Jobs of another living controller in this folder go on. Return the
+    cancelled ids. Raise `Refusal` if a job has not ended after `seconds`.
     """
     left = _leftovers(folder)
     if not left:
