@@ -73,7 +73,7 @@ class Trainer(Protocol):
         """Measure the base model as it is, in the same way as fine-tunes. This is the mode base_only."""
 
     def load_model(self, content: dict[str, Any], where: str) -> "Module":
-        """Rebuild the network of a model file or checkpoint from its `content` alone; messages call the file `where`."""
+        """Rebuild the network of a model file or checkpoint from its `content` alone; `where` names it in messages."""
         ...
 
 
@@ -126,7 +126,7 @@ class Exporter(Protocol):
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Write `model` into `folder`; `metadata` is what the store keeps beside it, `data` the folder it learned from."""
+        """Write `model` into `folder`. The store keeps `metadata` beside it; `data` is the folder it learned from."""
 
 
 class Baselines(Protocol):

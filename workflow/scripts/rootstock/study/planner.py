@@ -213,7 +213,7 @@ class _Planner:
         return {name: before for chain in chains for before, name in self._links(chain)}
 
     def _links(self, chain: list[str]) -> Iterator[tuple[str, str]]:
-        """For each training of a chain, the shortest first: the longest earlier one that it may continue, and itself."""
+        """For each training of a chain, shortest first: the longest earlier one that it may continue, and itself."""
         for place, name in enumerate(chain):
             spec = self.plan.bases[name].spec
             able = (one for one in reversed(chain[:place]) if self.task.may_continue(spec, self.plan.bases[one].spec))

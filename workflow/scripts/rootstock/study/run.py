@@ -1,4 +1,4 @@
-"""How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned, nothing is hashed."""
+"""How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned or is hashed."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What the specs of all tasks have in common. A spec is all that determines the weights of one training, and nothing else."""
+"""What the specs of all tasks share. A spec is all that determines the weights of one training, and nothing else."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
