@@ -93,7 +93,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     # --- From a request to specs: called by `planner` ------------------------------------------------------------------
 
     def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:
-        """Report settings that are each valid but do not fit each other. Data and scope may be faulty and incomplete."""
+        """Report settings that are each valid but do not fit each other. Data and scope may be faulty or incomplete."""
         return
 
     def notes(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT) -> list[str]:
