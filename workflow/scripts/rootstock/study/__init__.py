@@ -1,1 +1,4 @@
-"""From a study to a plan, and what a task must be. Imports no task, torch, pandas or numpy: it runs anew in every cluster job."""
+"""From a study to a plan, and what a task must be.
+
+Imports no task, torch, pandas or numpy, because every cluster job runs it again.
+"""

@@ -1,7 +1,8 @@
-"""What code builds a model, and its identity: the hash of its syntax tree, without docstrings and comments. Light: nothing is imported.
+"""The code that builds a model, and its identity: the hash of its syntax tree, without docstrings and comments.
 
-The hash must be the same under each version of Python, so it is made of node types and of fields that are set: a new version adds
-fields, which are empty for old code. Neither `ast.dump` nor `ast.unparse` keeps its form over versions.
+Light: code is parsed, never imported. The hash must be the same under every version of Python, so it covers only node
+types and the fields that are set: a new version adds fields, which are empty for old code. The output of `ast.dump` and
+`ast.unparse` changes between versions.
 """
 
 import ast
@@ -16,14 +17,14 @@ from typing import Any
 from .identity import digest
 from .problems import Refusal
 
-NO_MEANING = ("ctx", "kind", "type_comment")  # fields: told by the place of a node, or without effect
-INSTALLED = ("site-packages", "dist-packages")  # what lies there side by side does not belong together
+NO_MEANING = ("ctx", "kind", "type_comment")  # fields that follow from a node's place or have no effect
+INSTALLED = ("site-packages", "dist-packages")  # modules that lie there side by side are unrelated
 Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Code of one file: the definitions `names` at its top and what they use of the same file; without names, all of it."""
+    """Code of one file: the top-level definitions `names` and what they use in it; without names, the whole file."""
 
     file: Path
     names: tuple[str, ...] = ()
@@ -33,14 +34,14 @@ class Source:
 
 
 def code_digest(sources: Iterable[Source]) -> str:
-    """16 hex digits of the syntax trees of some code. `Refusal` where a file cannot be read or is not Python."""
+    """Return a hash of the syntax trees, 16 hex digits. Raise `Refusal` if a file cannot be read or is not Python."""
     return digest([_digest(source, _stamp(source.file)) for source in sources])
 
 
 def with_imports(module: str, names: tuple[str, ...] = ()) -> tuple[Source, ...]:
-    """A module, or `names` of it, then whole the modules beside it that it imports, with those that they import.
+    """Return a module, or its definitions `names`, and in full the modules beside it that it imports, directly or not.
 
-    `Refusal` where it is not there.
+    Raise `Refusal` if the module is not found.
     """
     start = module_file(module)
     if start is None:
@@ -58,13 +59,16 @@ def with_imports(module: str, names: tuple[str, ...] = ()) -> tuple[Source, ...]
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module, searched from the project's folder first. `find_spec` of a whole path would import what is above it."""
+    """The file of a module; the project's folder is searched first.
+
+    `find_spec` gets only the top name, because for a dotted name it would import the packages above.
+    """
     top, *rest = module.split(".")
     if not all(part.isidentifier() for part in (top, *rest)):
         return None
     try:
         found = _file(Path.cwd(), [top, *rest]) or find_spec(top)
-    except (ImportError, AttributeError, ValueError, OSError):  # the last of a name longer than any file's
+    except (ImportError, AttributeError, ValueError, OSError):  # OSError: the name is too long for a file
         return None
     if found is None or isinstance(found, Path):
         return found
@@ -76,7 +80,7 @@ def module_file(module: str) -> Path | None:
 
 
 def tree_of(file: Path) -> ast.Module:
-    """The syntax tree of a file. `Refusal` where it cannot be read or is not Python."""
+    """Return the syntax tree of a file. Raise `Refusal` if it cannot be read or is not Python."""
     try:
         return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
@@ -84,7 +88,7 @@ def tree_of(file: Path) -> ast.Module:
 
 
 def _stamp(file: Path) -> Stamp:
-    """What tells a changed file, so that each is parsed once in a process."""
+    """Size, times and inode of a file: part of the cache keys, so that an unchanged file is not parsed again."""
     try:
         status = os.stat(file)
     except OSError as error:
@@ -101,7 +105,7 @@ def _digest(source: Source, stamp: Stamp) -> str:
 
 
 def _statements(source: Source) -> list[ast.stmt]:
-    """The statements at the top of a module that define its names and all that they use; those that bind no name count too."""
+    """The top-level statements that define the source's names and all that these use, and those that bind no name."""
     body, wanted = tree_of(source.file).body, set(source.names)
     bound = [_bound(statement) for statement in body]
     if missing := wanted - set().union(*bound):
@@ -116,7 +120,7 @@ def _statements(source: Source) -> list[ast.stmt]:
 
 
 def _bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement gives a meaning; empty where it does more than that."""
+    """The names that a statement binds; empty for one that does more than bind names."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return {name}
@@ -132,7 +136,7 @@ def _bound(statement: ast.stmt) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A tree as lists and texts: types of nodes and those of their fields that are set."""
+    """A syntax tree as plain values: the types of its nodes and the fields that are set."""
     match value:
         case ast.JoinedStr(values=parts):  # Python 3.12 adds empty parts
             return ["JoinedStr", [_plain(part) for part in parts if getattr(part, "value", None) != ""]]
@@ -143,17 +147,17 @@ def _plain(value: Any) -> Any:
         case list():
             return [_plain(item) for item in value if not _is_text(item)]
         case _:
-            return ascii(value)  # not repr, which asks the Unicode of this Python what prints
+            return ascii(value)  # not repr: what it escapes depends on this Python's version of Unicode
 
 
 def _is_text(item: Any) -> bool:
-    """Whether it is a text that stands by itself: a docstring, or a comment in its form."""
+    """Whether a statement is only a string: a docstring, or a string that serves as a comment."""
     return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
 
 
 @cache
 def _imported(module: str, source: Source, stamp: Stamp) -> tuple[str, ...]:
-    """The modules that a module may import, and the packages above each and above itself."""
+    """The modules that a module may import, and the packages above them and above the module itself."""
     package = module if source.file.name == "__init__.py" else module.rpartition(".")[0]
     nodes = [node for statement in _statements(source) for node in ast.walk(statement)]
     names = [name for node in nodes for name in _names_of(node, package)]
@@ -162,7 +166,7 @@ def _imported(module: str, source: Source, stamp: Stamp) -> tuple[str, ...]:
 
 
 def _names_of(node: ast.AST, package: str) -> Iterator[str]:
-    """The modules that one statement imports; what is imported from one may be a module too."""
+    """The modules that one statement may import: a name that it imports from a module may be a module too."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -173,8 +177,11 @@ def _names_of(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def _beside(name: str, module: str, start: Path) -> Path | None:
-    """The file of a module that belongs to the module `start`: in the folder that this is imported from, of what is installed and of
-    this package in its own folder. Where it is asked from plays no part."""
+    """The file of the module `name`, if it belongs to `module`, whose file is `start`.
+
+    It must lie in the folder that `module` is imported from or, if `module` is installed or part of this package, in
+    the folder of `start`. The working folder does not matter.
+    """
     top = start.parents[module.count(".") + (start.name == "__init__.py")]
     is_apart = top.name in INSTALLED or module.partition(".")[0] == __name__.partition(".")[0]
     found = None if start.parent.name in INSTALLED else _file(top, name.split("."))

@@ -36,7 +36,7 @@ class Study:
 
     @property
     def words(self) -> Callable[[str], str]:
-        """How a fault is told in the words of the file that the study was made from, where its scope knows that."""
+        """Puts a fault into the terms of the file that the study was made from, if its scope has such a function."""
         return getattr(self.scope, "words", str)
 
     @property
@@ -47,9 +47,9 @@ class Study:
 def load_content(
     path: str | Path, tasks: Tasks, overrides: dict[str, Any] | None = None, named: bool = True
 ) -> dict[str, Any]:
-    """A study file as one mapping, `overrides` on top; a bare job list becomes a study.
+    """Return a study file as one mapping, with `overrides` on top; a bare job list becomes a study.
 
-    A study without a name is `named` after its file, unless it only goes on top of another.
+    If `named`, a study without a name is named after its file; False is for a file that only overrides another study.
     """
     content = read_file(path)
     if isinstance(content, list):
@@ -63,8 +63,8 @@ def load_content(
 
 
 def _adopted(content: dict[str, Any], name: str, tasks: Tasks) -> dict[str, Any]:
-    """The study that a file without `task` means: as it is, where its keys are those of the first task; else a task may
-    know it as a form that its own users have."""
+    """The study that a file without `task` means. If all keys belong to the first task, it is the content unchanged;
+    otherwise a task may recognise a format of its own users."""
     if set(content) <= {*GENERAL, *tasks.find(tasks.names[0]).scope_section.model_fields}:
         return content
     forms = (tasks.find(task).adopted(content, name) for task in tasks.names)
@@ -86,7 +86,7 @@ def merge(study: dict, overrides: dict) -> dict:
 
 
 def parse_study(content: dict[str, Any], tasks: Tasks) -> tuple[Study, Problems]:
-    """Validate every key. The returned problems must be raised, or grown by the grid, before the study is used."""
+    """Validate every key. Raise the returned problems, or let the grid add to them first, before using the study."""
     problems = Problems()
     task = tasks.find(content.get("task", tasks.names[0]))
     scope_keys = task.scope_section.model_fields
@@ -132,7 +132,7 @@ def _finetune(task: Task, content: dict, problems: Problems) -> list[Swept] | No
 
 
 def _jobs(jobs: Any, problems: Problems) -> list[tuple[str, dict]] | None:
-    """Flat jobs from one file, several files or the study itself, each with the key to name it by."""
+    """Flat jobs from one file, several files or the study itself, each with the key that names it in messages."""
     if jobs is None:
         return None
     found: list[tuple[str, dict]] = []
@@ -190,7 +190,7 @@ def _store(content: dict, problems: Problems) -> str:
     store = at_home(_text(content, "store", problems) or paths.STORE)
     if not is_path(store) or store.startswith("~"):
         problems.add("store", store, f"needs {PATH_RULE}")
-    if Path(store) == Path():  # objects would lie among the project's own folders
+    if Path(store) == Path():  # the store's folders would lie among the project's own
         problems.add("store", store, f"is the project itself; give a folder for trained models, such as {paths.STORE}")
     return store
 

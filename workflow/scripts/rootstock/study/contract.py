@@ -1,4 +1,4 @@
-"""Whether a class keeps the contract of a task: what it lacks or has of the wrong kind, told before anything runs."""
+"""Check that a class keeps the contract of a task: find what is missing or of the wrong kind before anything runs."""
 
 import ast
 import inspect
@@ -30,13 +30,13 @@ VALUES: dict[str, type | tuple[type, ...]] = {
     "unit_help": Mapping,
     "own_finetune_fields": tuple,
 }
-NEEDED = ("train", "report")  # modules; the others only where there is such a thing
+NEEDED = ("train", "report")  # modules that every task has; the others are optional
 
 
 def faults_of(task: Any) -> list[str]:
-    """What is wrong with a class as a task, a phrase each; empty where it keeps the contract.
+    """Return what is wrong with a class as a task, one phrase per fault; an empty list if it keeps the contract.
 
-    Light: modules that load torch or pandas are read, not imported.
+    Light: modules that load torch or pandas are parsed, not imported.
     """
     if not (isinstance(task, type) and issubclass(task, Task)):
         return ["is not a subclass of rootstock.study.task.Task"]
@@ -78,7 +78,7 @@ def _wrong_methods(task: type[Task]) -> Iterator[str]:
 
 
 def _half_a_unit(task: type[Task]) -> Iterator[str]:
-    """A task with units of its own must be able to read them back from flat jobs and flags, or all would be one unit."""
+    """Faults of a task with units of its own that cannot be read back from flat jobs and flags: all would be one."""
     own = [name for name in ("units", "unit_of_job") if getattr(task, name) is not getattr(Task, name)]
     routes = [name for name, (section, _) in task.flat.items() if section == "unit"]
     if own and (len(own) < 2 or not routes):
@@ -88,7 +88,7 @@ def _half_a_unit(task: type[Task]) -> Iterator[str]:
 
 
 def _wrong_part(task: type[Task], part: str) -> Iterator[str]:
-    """Faults of a module beside the task's own, told from its source."""
+    """Faults of a module beside the task's own, found by parsing its source."""
     found = find_spec(f"{package_of(task)}.{part}")
     if found is None or not found.origin:
         if part in NEEDED:
@@ -105,12 +105,12 @@ def _wrong_part(task: type[Task], part: str) -> Iterator[str]:
 
 
 def _public(protocol: type) -> dict[str, Any]:
-    """The functions that a protocol names."""
+    """The public functions of a protocol."""
     return {name: it for name, it in vars(protocol).items() if inspect.isfunction(it) and not name.startswith("_")}
 
 
 def _functions(file: Path) -> dict[str, int | None]:
-    """What a module defines or imports at its top, and how many arguments it takes where that can be seen."""
+    """The names that a module defines or imports at its top; functions defined there with their number of arguments."""
     names: dict[str, int | None] = {}
     for node in ast.parse(file.read_bytes()).body:
         if isinstance(node, ast.FunctionDef):

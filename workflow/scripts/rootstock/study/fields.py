@@ -15,7 +15,7 @@ S = TypeVar("S", bound="Section")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-if TYPE_CHECKING:  # what `frozen` below means to a checker: a subclass may narrow a field, as `task: Literal[…]` does
+if TYPE_CHECKING:  # tells a type checker what `frozen` means: a subclass may narrow a field, as `task: Literal[…]` does
     from pydantic._internal._model_construction import ModelMetaclass
 
     @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -33,16 +33,16 @@ class Section(BaseModel, metaclass=Frozen):
 
 @dataclass(frozen=True)
 class Introduced:
-    """Marks a field of a spec that came after its first release.
+    """Marks a field that a spec gained after its first release.
 
-    While the field holds `value` it is left out of the canonical form, so every hash made before it existed stays.
+    While the field holds `value`, the canonical form leaves it out, so that every older hash stays the same.
     """
 
     value: Any
 
 
 class Whereabouts:
-    """Marks a field of a spec that says where something lies. Jobs are told it; it is no part of what they train."""
+    """Marks a field of a spec that says where something lies. Jobs receive it, but it is not part of the identity."""
 
 
 def _not_bool(value: Any) -> Any:
@@ -53,7 +53,7 @@ def _not_bool(value: Any) -> Any:
 
 def _fifteen_digits(value: float) -> float:
     rounded = float(f"{value:.15g}")
-    return value if math.isinf(rounded) else rounded  # the largest of all would become infinite
+    return value if math.isinf(rounded) else rounded  # the largest floats would round to infinity
 
 
 def _of_64_bits(value: int) -> int:
@@ -70,7 +70,7 @@ NAME_RULE = "a name of letters, digits, '.', '_' and '-' that starts with a lett
 
 
 def is_name(value: Any) -> bool:
-    """Whether a text can be the name of a file or folder and nothing else."""
+    """Whether a value can be the name of a file or folder, and not a path."""
     return isinstance(value, str) and bool(NAME.fullmatch(value)) and ".." not in value
 
 
@@ -83,8 +83,8 @@ LABEL_RULE = "a name of one line, at most 200 bytes long, without '/' and not be
 
 
 def is_label(value: Any) -> bool:
-    """Whether a text can be a name in any script, and so a part of a file's name. Letters that command a terminal, end a line
-    or stand for bytes that are no text cannot be in it."""
+    """Whether a value can be a name in any script, and so a part of a file's name. Characters that control a terminal,
+    end a line or stand for bytes that are not text are not allowed."""
     return (
         isinstance(value, str)
         and bool(value.strip())
@@ -102,7 +102,8 @@ def _label(value: str) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: a flag whose bytes are no text cannot, nor can half a character of JSON."""
+    """Whether a string can be written as UTF-8. A flag whose bytes are not text cannot, nor can half a surrogate pair
+    of JSON."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -114,7 +115,7 @@ PATH_RULE = "a path: text without NUL, no name in it longer than 255 bytes, 4095
 
 
 def is_path(value: str) -> bool:
-    """Whether a text can be the path of something, be it there or not."""
+    """Whether a text can be a path, whether or not anything lies there."""
     if not is_text(value) or "\0" in value:
         return False
     encoded = value.encode()
@@ -122,12 +123,12 @@ def is_path(value: str) -> bool:
 
 
 def at_home(path: str) -> str:
-    """A path whose `~` or `~name` at the beginning is the home that a shell makes of it."""
+    """A path with a leading `~` or `~name` expanded to the home, as a shell does."""
     return os.path.expanduser(path) if path.startswith("~") and is_path(path) else path
 
 
 def _possible_path(value: str) -> str:
-    if not is_path(value) or at_home(value).startswith("~"):  # else it would be a folder called ~name
+    if not is_path(value) or at_home(value).startswith("~"):  # no such home: it would become a folder called ~name
         raise PydanticCustomError("phrase", PATH_RULE)
     return at_home(value)
 
@@ -145,7 +146,7 @@ def _whole(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Int = Annotated[int, BeforeValidator(_not_bool), AfterValidator(_of_64_bits)]
-# 15 digits: all that survive the way through text, and too few to tell 0.1 + 0.2 from 0.3.
+# 15 digits: as many as survive conversion from text and back, and too few to tell 0.1 + 0.2 from 0.3.
 Float = Annotated[float, BeforeValidator(_not_bool), AfterValidator(_fifteen_digits), Field(allow_inf_nan=False)]
 Count = Annotated[Int, Field(ge=1)]
 Natural = Annotated[Int, Field(ge=0)]
@@ -160,9 +161,10 @@ Shares = Annotated[tuple[Fraction, Fraction, Fraction], AfterValidator(_whole)] 
 
 
 def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: type[Section] = Section) -> type[S]:
-    """The same fields but those in `without`, each with None as its default; `doc` says what None means.
+    """Return a section with the fields of another, except those in `without`. Each may be None, which is its default;
+    `doc` says what None means.
 
-    A type checker sees `section` itself: whoever reads a field knows that it is set.
+    A type checker sees `section` itself: code that reads a field knows that it is set.
     """
     fields: dict[str, Any] = {
         key: (field.rebuild_annotation() | None, Field(None, description=field.description))
@@ -175,12 +177,12 @@ def optional(section: type[S], doc: str, without: tuple[str, ...] = (), base: ty
 
 @cache
 def never_null(section: type[Section]) -> tuple[str, ...]:
-    """The fields that have a value in every section of a kind."""
+    """The fields of a section that cannot be None."""
     return tuple(n for n, field in section.model_fields.items() if type(None) not in get_args(field.annotation))
 
 
 def inherited(section: type[Section], base: Section, wish: Section, **renamed: str) -> dict[str, Any]:
-    """The values of `section`'s fields: what `wish` gives, else what `base` has; `renamed` says under which other name
-    `wish` gives a field."""
+    """The values of `section`'s fields: each from `wish` if that gives one, otherwise from `base`. `renamed` maps a
+    field to its other name in `wish`."""
     given = {name: getattr(wish, renamed.get(name, name), None) for name in section.model_fields}
     return {name: getattr(base, name) if value is None else value for name, value in given.items()}

@@ -1,4 +1,5 @@
-"""The identity of a user's files: their content, remembered by path, size, times and inode so that it is read once."""
+"""The identity of a user's files: hashes of their content, cached by path, size, times and inode, so that each file is
+read once."""
 
 import json
 import os
@@ -22,7 +23,7 @@ class Fingerprints:
         self.seen: dict[str, Any] = {}
 
     def once(self, key: str, read: Callable[[], T]) -> T:
-        """What `read` gives, asked for once while a plan is made."""
+        """The result of `read`, which is called once per key while a plan is made."""
         if key not in self.seen:
             self.seen[key] = read()
         return self.seen[key]
@@ -33,7 +34,7 @@ class Fingerprints:
 
     def _file(self, file: Path) -> str:
         status = file.stat()
-        # A file that took another's place may have its size and time; what the kernel counts it cannot have.
+        # A file that replaces another may have its size and mtime, but not both its ctime and its inode.
         key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
         if key not in self.known:
             self.known[key] = sha256_file(file)
@@ -48,7 +49,7 @@ class Fingerprints:
             return {}  # a cache: what is missing or damaged is computed again
 
     def save(self) -> None:
-        """Write what was learned, whole or not at all."""
+        """Write the cache, whole or not at all, if it has new hashes."""
         if not self.changed:
             return
         self.cache.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The keys of a study that are the same for every task, and what each is."""
+"""The keys of a study that are the same for every task, and what each means."""
 
 GENERAL: dict[str, tuple[str, str]] = {  # key: what it is, its default
     "study": ("a name; results go to `results/<study>/`", "the file's name"),

@@ -1,4 +1,4 @@
-"""A study becomes requests: the product of all that is swept, for each unit; or one for each job of a flat list."""
+"""From a study to requests: the product of all swept values for each unit, or one request per job of a flat list."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -44,13 +44,13 @@ def _grid_requests(study: Study, problems: Problems) -> Iterator[Request]:
             request = Request("", scope, data, base, finetune, unit, study.prefix, is_founded)
             if not is_founded or task.is_meant(request):
                 yield request
-            elif not fits:  # it may be meant once the grid is mended: what else is wrong with it is told, too
+            elif not fits:  # it may be meant once the grid is fixed: report its other faults too
                 yield replace(request, is_founded=False)
 
 
 def of_settings(task: Task, request: Request) -> list[str]:
-    """What is wrong with base and fine-tune whatever their data is. A task that cannot say it without the data says it when that is
-    mended."""
+    """Faults of the base and fine-tune settings, whatever their data. A task that cannot check these without the data
+    reports them once the data is fixed."""
     faults = Problems()
     with suppress(Exception):
         task.check(request, faults)

@@ -1,4 +1,4 @@
-"""The one place where a spec becomes canonical JSON and a hash. Nobody else hashes, nobody keeps a key list."""
+"""The one place where a spec becomes canonical JSON and a hash. No other module hashes specs or lists their keys."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ HASH_PATTERN = f"[0-9a-f]{{{HASH_LENGTH}}}"
 
 
 def canonical(spec: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, NFC text; fields that are None or as introduced are left out.
+    """Canonical JSON: sorted keys, no spaces, NFC text. Fields that are None or as `Introduced` are left out.
 
-    A section types its own numbers when it is validated (5, "5" and 5.0 become 5.0 in a float field), so equal specs
+    Validation gives the numbers of a section their types (5, "5" and 5.0 become 5.0 in a float field), so equal specs
     give equal text.
     """
     return _encoded(_plain(spec))
 
 
 def with_whereabouts(spec: Any) -> str:
-    """The same with where things lie, which is no part of an identity: what a job is told."""
+    """Canonical JSON for a job: it also says where things lie, which is not part of the identity."""
     return _encoded(_plain(spec, is_identity=False))
 
 
@@ -39,7 +39,7 @@ def digest(spec: Any) -> str:
 
 
 def text_digest(text: str) -> str:
-    """The same for a spec that is canonical JSON already, or for any other text."""
+    """The same hash for a spec that is canonical JSON already, or for any other text."""
     return sha256_text(text)[:HASH_LENGTH]
 
 
@@ -49,12 +49,12 @@ def short_digest(spec: Any) -> str:
 
 
 def is_hash(text: object) -> TypeGuard[str]:
-    """Whether it is a hash as `digest` makes them, and so safe as a part of a path."""
+    """Whether a value is a hash in the form that `digest` returns, and so safe as a part of a path."""
     return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
 
 
 def is_beginning(text: str) -> bool:
-    """Whether it may be a hash or the beginning of one."""
+    """Whether a text may be a hash or the beginning of one."""
     return re.fullmatch(f"[0-9a-f]{{1,{HASH_LENGTH}}}", text) is not None
 
 
@@ -67,7 +67,7 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def uniform(text: str) -> float:
-    """A number in [0, 1) that depends on a text alone, evenly spread over texts."""
+    """A number in [0, 1) that depends only on the text and is uniform over texts."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / 2**56
 
 
@@ -78,7 +78,7 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """The same of an open file, which is left at its start: what is read from it next is what was hashed."""
+    """sha256 of an open file, hex. The file is left at its start, so that the next read gives what was hashed."""
     file.seek(0)
     found = hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     file.seek(0)
@@ -111,7 +111,8 @@ def _told(section: BaseModel, is_identity: bool) -> dict[str, Any]:
 
 @cache
 def _fields(section: type[BaseModel], is_identity: bool) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """The fields that are told of a section, each with the values it is left out at. Looked up once: plans ask a million times."""
+    """The fields of a section that are written, each with the values at which it is left out. Cached, because plans ask
+    a million times."""
     told = []
     for name, field in section.model_fields.items():
         if not (is_identity and any(isinstance(mark, Whereabouts) for mark in field.metadata)):

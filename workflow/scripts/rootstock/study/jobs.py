@@ -1,4 +1,4 @@
-"""Flat job lists, one object of fields a training, as their users have them: read, and written back."""
+"""Flat job lists, with one object of fields per training: read them from users, and write plans as such lists."""
 
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ SECTIONS = ("scope", "data", "base", "finetune")
 
 
 def job_requests(study: Study, problems: Problems) -> list[Request]:
-    """One request a job; what a job lacks comes from the study around it, else from the defaults."""
+    """One request per job; what a job lacks comes from the study around it, otherwise from the defaults."""
     around = {"data": [study.data], "base": study.base, "finetune": study.finetune or [{}]}
     for name, grids in around.items():
         if len(grids) > 1:
@@ -59,7 +59,7 @@ def fields_of(task: Task) -> dict[str, tuple[str, str]]:
 def _job_request(
     study: Study, fixed: dict[str, dict], key: str, job: dict[str, Any], problems: Problems
 ) -> Request | None:
-    """What one job asks for; None where who or what it is about was at fault."""
+    """The request of one job; None if its scope, data or unit was at fault."""
     task = study.task
     given, is_broken = _given(task, key, job, problems)
     prefix = _prefix(study, key, job, problems)
@@ -80,7 +80,7 @@ def _job_request(
 
 
 def _given(task: Task, key: str, job: dict[str, Any], problems: Problems) -> tuple[dict[str, dict[str, Any]], bool]:
-    """The fields of a job by section, and whether one of its scope or data was at fault."""
+    """The fields of a job by section, and whether a field of its scope or data was at fault."""
     given: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS, "unit")}
     is_broken = False
     for name, value in job.items():
@@ -92,7 +92,7 @@ def _given(task: Task, key: str, job: dict[str, Any], problems: Problems) -> tup
         section, field = _routes(task)[name]
         if section == "unit":
             given[section][field] = value
-        elif value is not None:  # null: as the study around it, else the default
+        elif value is not None:  # null: the value of the study around it, otherwise the default
             value, fits = read_value(section_of(task, section), field, value, f"{key}.{name}", problems)
             given[section] |= {field: value} if fits else {}
             is_broken = is_broken or (not fits and section in ("scope", "data"))
@@ -114,7 +114,8 @@ def _is_ignored(name: str) -> bool:
 
 @cache
 def _routes(task: Task) -> dict[str, tuple[str, str]]:
-    """Base fields and the fine-tune's own keep their names; the rest say their section: data_stride, finetune_lr."""
+    """The section and field of each flat name. Fields of base and the fine-tune's own keep their names, the rest begin
+    with their section: data_stride, finetune_lr."""
     renamed = {target: name for name, target in task.flat.items()}
     routes = {name: target for name, target in task.flat.items() if target[0] in ("unit", "scope")}
     for section in ("data", "base", "finetune"):

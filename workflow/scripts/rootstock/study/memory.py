@@ -1,36 +1,40 @@
-"""How much memory a training needs, as far as its study tells before anything runs: what rules ask of a scheduler. Light: no torch."""
+"""How much memory a training needs, estimated from its study before anything runs; rules request it from the scheduler.
+
+Light: no torch.
+"""
 
 from dataclasses import dataclass
 
 from .run import Run
 
 MB = 2**20  # as Slurm counts
-UNKNOWN = 4000  # MB, of a task that does not say
-LOADED = 450 * MB  # Python, torch and its libraries: 270 without CUDA, which is larger
+UNKNOWN = 4000  # MB, for a task that gives no estimate
+LOADED = 450 * MB  # Python, torch and its libraries: 270 MB without CUDA, more with it
 BESIDE = 200 * MB  # the Snakemake in a Slurm job
-ON_GPU = 3000 * MB  # CUDA and its libraries, in the memory of the machine
+ON_GPU = 3000 * MB  # CUDA and its libraries, in main memory
 COMPILING = 2000 * MB  # torch.compile and the compilers that it starts
-# Bytes of a parameter: weight, gradient, AdamW's two moments, the best weights, and all of it but the gradient twice more in a checkpoint.
+# Bytes per parameter: weight, gradient, AdamW's two moments and the best weights; for a checkpoint, all of these except
+# the gradient twice more.
 PER_PARAMETER = 4 * (1 + 1 + 2 + 1 + 2 * 4)
-PER_MEASURED = 4 * 3  # of one that is not trained: it is read, and written once more
+PER_MEASURED = 4 * 3  # if nothing is trained: the weights are read, and written once more
 SPARE = 1.25
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a training takes in bytes, about; what is unknown is bounded from above."""
+    """The estimated memory of a training in bytes; what is unknown is bounded from above."""
 
-    data: float  # files that it maps: all processes share them, and Slurm counts their pages like others
-    parameters: float  # how many
-    batch_size: int  # samples of a step, over all processes; 0: nothing is trained
-    sample: float  # of one of them, its gradients included
-    evaluation: float = 0.0  # what is measured at a time
+    data: float  # files mapped into memory: all processes share them, and Slurm counts their pages like others
+    parameters: float  # their number
+    batch_size: int  # samples per step, over all processes; 0: nothing is trained
+    sample: float  # of one sample, its gradients included
+    evaluation: float = 0.0  # of what is evaluated at a time
     loaded: float = LOADED
-    recomputed: float | None = None  # of a sample where the insides of blocks are computed again
+    recomputed: float | None = None  # of one sample with activation checkpointing
 
     def needed(self, run: Run) -> int:
-        """MB on each node, for all processes there. On a GPU a batch lies in that one's memory; where nobody knows yet whether
-        there will be one, the larger number counts."""
+        """MB on each node, for all processes there. On a GPU, a batch lies in GPU memory. While it is unknown whether
+        there will be a GPU, the larger number counts."""
         share = -(-self.batch_size // run.processes_in_all)
         sample = self.recomputed if run.activation_checkpointing and self.recomputed else self.sample
         step = min(share, run.micro_batch_size or share) * sample
@@ -43,5 +47,5 @@ class Memory:
 
 
 def needed(memory: Memory | None, run: Run) -> int:
-    """MB on each node, for all processes there, in hundreds."""
+    """MB on each node, for all processes there, rounded up to hundreds."""
     return UNKNOWN if memory is None else -(-memory.needed(run) // 100) * 100

@@ -1,4 +1,7 @@
-"""The heavy modules of a task and what each must offer. They load torch, pandas and the like, so each waits until asked for."""
+"""The heavy modules of a task and what each must offer.
+
+They load torch, pandas and the like, so each is imported only when it is needed.
+"""
 
 import gc
 import sys
@@ -27,57 +30,58 @@ class Start:
 
     hash: str
     spec: BaseSpec
-    content: dict[str, Any]  # of its model file
+    content: dict[str, Any]  # what its model file holds
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a training reads beside its spec."""
+    """What a training reads besides its spec."""
 
-    folder: str  # of the data; it is what the spec names
+    folder: str  # of the data that the spec names
     expect: Mapping[str, Any] = field(default_factory=dict)  # see `Task.expectations`
-    start: Start | None = None  # the stage before a base training; the base model of a fine-tune
+    start: Start | None = None  # of a base training: the stage before it; of a fine-tune: its base model
 
     @property
     def base(self) -> Start:
-        """The base model, where the spec names one."""
+        """The base model of a spec that names one."""
         assert self.start is not None
         return self.start
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found before the first job."""
+    """What a check finds before the first job."""
 
-    faults: list[str]  # a line each, as the jobs would tell them
+    faults: list[str]  # one line each, as the jobs would report them
     table: list[str]  # lines that show what the trainings will read
 
 
 class Trainer(Protocol):
-    """`train.py`: called by a job that holds the lock of its training; in several processes by each of them.
+    """`train.py`: called by a job that holds the lock of its training, in each of its processes.
 
-    `context` is an `engine.loop.Context`, what comes back an `engine.loop.Outcome`. Each may raise `Refusal`.
+    `context` is an `engine.loop.Context`. The methods that take it return an `engine.loop.Outcome`. Each method may
+    raise `Refusal`.
     """
 
     def train_base(self, spec: Any, inputs: Inputs, context: Any) -> Any:
-        """Train a base model; metrics of the data that chose its epoch."""
+        """Train a base model. Its metrics are those on the data that chose its epoch."""
 
     def train_finetune(self, spec: Any, inputs: Inputs, context: Any) -> Any:
-        """Fine-tune, from `inputs.start` or from scratch; metrics before and after."""
+        """Fine-tune, from `inputs.start` or from scratch. The metrics are those before and after."""
 
     def measure_base(self, spec: Any, inputs: Inputs, context: Any) -> Any:
-        """What a fine-tune of mode base_only is: the base model as it is, measured as fine-tunes are."""
+        """Measure the base model as it is, in the same way as fine-tunes. This is the mode base_only."""
 
     def load_model(self, content: dict[str, Any], where: str) -> "Module":
-        """The network of a model file or checkpoint, rebuilt from what the file itself holds; `where` names it in messages."""
+        """Rebuild the network of a model file or checkpoint from its `content` alone; `where` names it in messages."""
         ...
 
 
 class Preparer(Protocol):
-    """`prepare.py`: called by a job that holds the lock of the folder, where that is not whole yet."""
+    """`prepare.py`: called by a job that holds the lock of the folder, if the folder is not complete yet."""
 
     def prepare(self, spec: Any, folder: Path, run: Run, say: Callable[[str], None]) -> None:
-        """Fill `folder` with what `spec` describes, `manifest.json` last: it holds the spec under "spec"."""
+        """Fill `folder` with what `spec` describes. Write `manifest.json` last, with the spec under "spec"."""
 
 
 class Reporter(Protocol):
@@ -88,7 +92,7 @@ class Reporter(Protocol):
         ...
 
     def render(self, summary: "DataFrame", baselines: list[dict[str, Any]]) -> str:
-        """The table for a terminal, from a row an experiment and the rows of all baselines."""
+        """The table for a terminal, from one row per experiment and the rows of all baselines."""
         ...
 
     def draw(self, summary: "DataFrame", path: Path) -> None:
@@ -96,17 +100,17 @@ class Reporter(Protocol):
 
 
 class Explainer(Protocol):
-    """More of `report.py`, each function where a task has it: what the page of a study asks. See `results.sections`."""
+    """Optional functions of `report.py`, for the page of a study. See `results.sections`."""
 
     def question(self, summary: "DataFrame") -> Any:
-        """What the study asks of its experiments, a `results.question.Question`; None where it compares nothing."""
+        """What the study asks of its experiments, a `results.question.Question`; None if it compares nothing."""
 
     def sections(self, material: Any) -> list[Any]:
-        """What the task shows of a `results.sections.Material`, in its order: a list of `results.sections.Section`."""
+        """The task's sections for a `results.sections.Material`, in order: a list of `results.sections.Section`."""
         ...
 
     def methods(self, plan: "Plan") -> list[str]:
-        """Sentences of its own for the methods of a paper, every number from the specs."""
+        """The task's own sentences for the methods section of a paper. Every number comes from the specs."""
         ...
 
 
@@ -122,11 +126,11 @@ class Exporter(Protocol):
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Write `model` into `folder`; `metadata` is what the store keeps beside it, `data` the folder it learned from."""
+        """Write `model` into `folder`. The store keeps `metadata` beside it; `data` is the folder it learned from."""
 
 
 class Baselines(Protocol):
-    """`baselines.py`: called by measure_baseline.py, once a spec."""
+    """`baselines.py`: called by measure_baseline.py, once per spec."""
 
     def measure_baseline(self, spec: Any, folder: str) -> list[dict[str, Any]]:
         """Rows of plain values, for `Reporter.render`."""
@@ -137,9 +141,9 @@ class Checker(Protocol):
     """`check.py`: called by generate_jobs.py --check, which trains nothing."""
 
     def check(self, plan: "Plan", missing: Collection[str]) -> Checked:
-        """What the jobs of a plan would refuse. The folders `missing` are made by the workflow and are not there yet.
+        """Find what the jobs of a plan would refuse. The workflow has yet to make the folders `missing`.
 
-        Refuse by the very functions that the jobs call: a second copy of a check comes to say something else.
+        Call the very functions that the jobs call, because a second copy of a check drifts away from the first.
         """
         ...
 
@@ -156,8 +160,10 @@ OPTIONAL: dict[str, type] = {"report": Explainer}  # functions that a module may
 
 
 def load_part(task: object, part: str, is_optional: bool = False) -> Any:
-    """A module beside a task's own. While it is loaded the garbage collector rests, and what it brought is never looked at
-    again: what torch and the like load lives as long as the process, and going over it takes a tenth of a short job's time.
+    """Import and return a module beside the task's own; None if `is_optional` and there is no such module.
+
+    The garbage collector is off during the import and never scans what was loaded. What torch and the like load lives
+    as long as the process, and scanning it takes a tenth of a short job's time.
     """
     module = f"{package_of(type(task))}.{part}"
     if module in sys.modules:
@@ -173,14 +179,14 @@ def load_part(task: object, part: str, is_optional: bool = False) -> Any:
 
 
 def explainer_of(reporter: Reporter) -> Explainer:
-    """What a task's `report.py` says to the page; where it has no such function, nothing."""
+    """The optional functions of a task's `report.py`; a missing one is replaced by one that gives nothing."""
     nothing: dict[str, Any] = {"question": lambda _: None, "sections": lambda _: [], "methods": lambda _: []}
     explainer: Any = SimpleNamespace(**{name: getattr(reporter, name, none) for name, none in nothing.items()})
     return explainer
 
 
 def package_of(task: type) -> str:
-    """The folder of a task as a package; empty where its module lies in none."""
+    """The package that a task's module lies in; empty if there is none."""
     return task.__module__.rpartition(".")[0]
 
 

@@ -58,8 +58,8 @@ def base_metadata(model: str | Path) -> Path:
 
 
 def unit_folder(unit: str) -> str:
-    """The folder of a unit and the name of its log: the unit's own name where that is safe, else what can be read of it and
-    a hash that keeps different names apart."""
+    """The name of a unit's folder and log: the unit's own name if that is safe, otherwise its readable part and a hash
+    that keeps different names apart."""
     if is_name(unit):
         return unit
     plain = unicodedata.normalize("NFKD", unit).encode("ascii", "ignore").decode()

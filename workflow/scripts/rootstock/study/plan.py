@@ -1,4 +1,4 @@
-"""The plan: every base model, every experiment, and who shares what. What the rules ask is asked of it."""
+"""The plan, which the rules query: every base model, every experiment, and what they share."""
 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -17,13 +17,13 @@ SpecT = TypeVar("SpecT", bound=Section)
 
 @dataclass(frozen=True)
 class Planned(Generic[SpecT]):
-    """A spec, the hash that names it, and where its data lies. By itself: a reference measurement."""
+    """A spec, the hash that names it, and where its data lies. An instance of this class itself is a baseline."""
 
     hash: str
     spec: SpecT
-    data: str  # folder of windows: a user's own, or prepared/<name>
+    data: str  # its folder: a user's own, or prepared/<name>
     artefact: Artefact | None
-    mem_mb: int = field(default=UNKNOWN, kw_only=True)  # of memory, that its job asks for at its first attempt
+    mem_mb: int = field(default=UNKNOWN, kw_only=True)  # memory that its job requests at its first attempt
 
     @property
     def json(self) -> str:
@@ -31,7 +31,7 @@ class Planned(Generic[SpecT]):
 
     @property
     def prepared(self) -> str | None:
-        """Name of the artefact that its data is; a user's own folder is none."""
+        """Name of the artefact that holds its data; None for a user's own folder."""
         return self.artefact.name if self.artefact else None
 
 
@@ -40,7 +40,7 @@ class BaseTraining(Planned[BaseSpec]):
     """One base model, whoever asks for it."""
 
     asked_by: tuple[Request, ...] = ()
-    continues: str | None = None  # hash of a shorter training that it resumes, to the same result as without
+    continues: str | None = None  # hash of a shorter training that it continues, with the same result
     expect: str = "{}"  # what the study says of its data beyond its identity, as JSON
 
     @property
@@ -50,7 +50,7 @@ class BaseTraining(Planned[BaseSpec]):
 
     @property
     def own_class(self) -> str | None:
-        """The class of the user's own that its network has."""
+        """The user's own class of its network, if it has one."""
         return self.spec.own_class
 
 
@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def reaches(self) -> set[str]:
-        """Every training of this plan, by hash: what the store must not lose while the study is wanted."""
+        """The hash of every training of this plan: what the store must keep while the study is wanted."""
         return {*self.bases, *(experiment.hash for experiment in self.experiments.values())}
 
     @property

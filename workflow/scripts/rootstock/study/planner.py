@@ -1,4 +1,4 @@
-"""From requests to a plan: specs resolved, equal ones made one, each given its name and its folder. Pure."""
+"""From requests to a plan: resolve specs, merge equal ones, give each its name and its folder. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,10 +23,10 @@ Resolved = tuple[BaseSpec, str]  # a spec and its hash
 
 
 def make_plan(study: Study, problems: Problems, fingerprints: Fingerprints | None = None) -> Plan:
-    """Resolve every request of a study. Requests with equal specs become one training. Raises all faults as `StudyError`."""
+    """Resolve every request of a study; equal specs become one training. Raise all faults as one `StudyError`."""
     fingerprints = fingerprints or Fingerprints()
     if study.jobs is not None and problems.concern(("data", "jobs", *study.task.foundations)):
-        problems.raise_if_any()  # who and what is unknown: anything found beyond would only follow from that
+        problems.raise_if_any()  # data and scope are unknown: other faults would only follow from that
     asked = requests(study, problems)
     planner = _Planner(study, problems, fingerprints)
     for request in asked:
@@ -72,12 +72,12 @@ class _Planner:
         assert isinstance(finetune, FinetuneSpec)
         if finetune.base:
             self._keep_base(base, base_hash, request)
-        if finetune.is_update:  # which is nothing without its base model
+        if finetune.is_update:  # an update is useless without its base model
             self._keep_base_export(request, base, base_hash)
         self._keep_experiment(request, base, finetune, problems)
 
     def _globally(self, request: Request) -> Request:
-        """With `run.batch_size_per_gpu` the batch sizes of a request are those of one process: make them global ones."""
+        """With `run.batch_size_per_gpu`, the batch sizes of a request are per process: turn them into global ones."""
         processes = self.study.run.processes_in_all
         if not self.study.run.batch_size_per_gpu or processes == 1:
             return request
@@ -88,7 +88,7 @@ class _Planner:
         return replace(request, base=base, finetune=_of_all_processes(request.finetune, processes))
 
     def _keep_base(self, spec: BaseSpec, base_hash: str, request: Request) -> None:
-        """Let a base join the plan, after the stages before it."""
+        """Add a base to the plan, after the stages before it."""
         self.asking.setdefault(base_hash, []).append(request)
         if base_hash in self.plan.bases:
             return
@@ -122,8 +122,8 @@ class _Planner:
         return f"{name}_{short_digest(self.task.folder_identity(request, base, spec, self.fingerprints))}"
 
     def _location(self, request: Request) -> tuple[str, Artefact | None, str]:
-        """The folder of a request's data, what is prepared into it, and what the study expects of it as JSON; asked once for
-        each data section."""
+        """The folder of a request's data, the artefact prepared there, if any, and what the study expects of the data,
+        as JSON. The task is asked once per data section."""
         data = request.data
         if id(data) not in self.locations:
             found = self.task.location(data)
@@ -146,7 +146,7 @@ class _Planner:
     def _keep_export(
         self, request: Request, specs: tuple[BaseSpec, FinetuneSpec | None], training: Planned, published: str
     ) -> None:
-        """An export of one training, where the task names a folder for it; two trainings cannot share one."""
+        """Add the export of a training, if the task names a folder for it. Two trainings cannot share a folder."""
         folder = self.task.export_folder(request, *specs)
         if folder is None:
             return
@@ -158,7 +158,7 @@ class _Planner:
         self.plan.notes += [line for line in lines if line not in self.plan.notes]
 
     def add_baselines(self) -> None:
-        """The task's reference measurements beside each base that is wanted, not beside the stages before it."""
+        """Add the task's reference measurements for each base that is wanted, but not for the stages before it."""
         wanted = {experiment.base for experiment in self.plan.experiments.values()} | set(self.plan.lone_bases)
         beside = [
             (request, training)
@@ -188,7 +188,7 @@ class _Planner:
         return plan
 
     def _tell_apart(self) -> None:
-        """Number the experiments that no setting of the summary tells apart, or tables would take them for one."""
+        """Number experiments of a unit whose settings in the summary are equal, or tables would take them for one."""
         alike: dict[tuple[str, str], list[Experiment]] = {}
         for experiment in self.plan.experiments.values():
             told = sorted((name, value) for name, value in experiment.settings.items() if value is not None)
@@ -200,7 +200,7 @@ class _Planner:
                     experiment.settings["variant"] = number
 
     def _continuations(self) -> dict[str, str]:
-        """For each base that only asks for more of what a shorter one does: the longest such shorter one."""
+        """For each base that can continue a shorter one: the hash of the longest such one."""
         groups: dict[tuple[bool, str], list[tuple[int, str]]] = {}
         for name, training in self.plan.bases.items():
             if budget := self.task.budget(training.spec):
@@ -213,7 +213,7 @@ class _Planner:
         return {name: before for chain in chains for before, name in self._links(chain)}
 
     def _links(self, chain: list[str]) -> Iterator[tuple[str, str]]:
-        """Trainings of one kind, the shortest first: each with the longest before it that it may continue."""
+        """For each training of a chain, shortest first: the longest earlier one that it may continue, and itself."""
         for place, name in enumerate(chain):
             spec = self.plan.bases[name].spec
             able = (one for one in reversed(chain[:place]) if self.task.may_continue(spec, self.plan.bases[one].spec))
@@ -222,7 +222,7 @@ class _Planner:
 
 
 class _Bases:
-    """Base specs, each resolved once for each distinct wish."""
+    """Base specs, each resolved once per distinct wish."""
 
     def __init__(self, task: Task, fingerprints: Fingerprints):
         self.task, self.fingerprints = task, fingerprints
@@ -241,7 +241,7 @@ class _Bases:
         return resolved
 
     def _resolve(self, request: Request, problems: Problems) -> Resolved | None:
-        """The stages before it are resolved first."""
+        """Resolve the stages before a base, then the base."""
         stage = self.task.earlier_stage(request, problems)
         parent = self._stage(request, stage, problems) if stage else None
         if stage and not parent:
@@ -256,7 +256,7 @@ class _Bases:
         return spec, digest(spec)
 
     def _stage(self, request: Request, stage: Request, problems: Problems) -> Resolved | None:
-        """The stage before a base training; what is wrong with that training too is not said twice."""
+        """Resolve the stage before a base training. Faults that the training itself shares are not reported twice."""
         said, faults = Problems(), Problems()
         self.task.check(replace(request, finetune=None), said)
         self.task.check(stage, faults)
@@ -265,7 +265,7 @@ class _Bases:
 
 
 def _nulls(request: Request) -> Iterator[str]:
-    """What a null in `finetune` means, where somebody could take it for a value: the base's own value is another one."""
+    """A note for each null in `finetune` that could be taken for a value: it stands for the base's value."""
     wish, base = request.finetune, request.base
     for name in wish.model_fields_set if wish else ():
         if getattr(wish, name) is None and (value := getattr(base, name, None)) is not None:
@@ -273,7 +273,7 @@ def _nulls(request: Request) -> Iterator[str]:
 
 
 def _of_all_processes(section: Any, processes: int) -> Any:
-    """A section whose batch sizes, its own and those of the stages before it, are those of one process: the global ones."""
+    """A section with its batch sizes, and those of the stages before it, turned from per process into global ones."""
     changes: dict[str, Any] = {}
     if getattr(section, "batch_size", None) is not None:
         changes["batch_size"] = section.batch_size * processes
@@ -283,7 +283,7 @@ def _of_all_processes(section: Any, processes: int) -> Any:
 
 
 def _stage_of_all_processes(stage: dict[str, Any], processes: int) -> dict[str, Any]:
-    """The same for a stage as its user wrote it; what is no number is told later."""
+    """The same for a stage as its user wrote it; a value that is not a number is reported later."""
     stage = dict(stage)
     if str(stage.get("batch_size")).isdecimal():
         stage["batch_size"] = int(stage["batch_size"]) * processes

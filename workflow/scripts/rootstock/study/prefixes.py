@@ -8,7 +8,7 @@ from typing import Any
 from .fields import readable
 from .problems import Problems, nearest
 
-LARGE = re.compile(r"\d{3}|\{")  # in how a value is to be written: a width of hundreds, or one out of another value
+LARGE = re.compile(r"\d{3}|\{")  # in a format spec: a width of three digits, or one taken from another value
 
 
 def readable_name(
@@ -20,7 +20,7 @@ def readable_name(
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
         if any(LARGE.search(form or "") for _, _, form, _ in parts):
-            raise ValueError  # of a million letters, say: a name has at most 80
+            raise ValueError  # it could ask for a million characters; a name has at most 80
         fields = [str(name) for _, name, _, _ in parts]
         if unknown := [name for name in fields if name not in settings]:
             for name in unknown:

@@ -1,4 +1,5 @@
-"""Text to plain values: YAML and JSON files, with the line of what is malformed and of a key that stands twice."""
+"""Read YAML and JSON files as plain values. Reject malformed text, with its line where that is known, and duplicate
+keys."""
 
 import json
 import re
@@ -36,7 +37,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dic
 
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
-    """A number that all readers of YAML agree on: in YAML 1.1, which PyYAML reads, 010 is eight and 1:30 is ninety."""
+    """A number; reject one that YAML versions read differently. In YAML 1.1, as in PyYAML, 010 is 8 and 1:30 is 90."""
     if OLD_NUMBER.fullmatch(node.value):
         meant = f"{node.value} means another number in other versions of YAML; write it in plain digits, or as text in quotes"
         raise yaml.constructor.ConstructorError(None, None, meant, node.start_mark)
@@ -45,7 +46,7 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    """A date is the text that stands there, as in YAML 1.2: no setting is a date."""
+    """A date as plain text, as in YAML 1.2, because no setting is a date."""
     return loader.construct_yaml_str(node)
 
 
@@ -59,7 +60,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_file(path: str | Path) -> Any:
-    """The content of a .yaml, .yml or .json file; `StudyError` names file and line where it is malformed."""
+    """Return the content of a .yaml, .yml or .json file. Raise `StudyError`, naming the file, if it is malformed."""
     path = Path(path)
     text = text_of(path)
     content = _parse_json(text, path) if path.suffix == ".json" else _parse_yaml(text, path)
@@ -72,17 +73,17 @@ def read_file(path: str | Path) -> Any:
 
 
 def text_of(path: Path) -> str:
-    """The text in a file; `StudyError` where there is none."""
+    """Return the text of a file. Raise `StudyError` if it cannot be read as UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StudyError([f"{path}: no such file; check the path (it is taken from the project's folder)"]) from None
-    except (OSError, ValueError) as error:  # or a path that holds NUL
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or NUL in the path
         raise StudyError([f"{show(str(path))[1:-1]}: cannot be read as UTF-8 text ({error}); check the file"]) from None
 
 
 def _fault(content: Any) -> str | None:
-    """Why nothing can be made of what was read: YAML's anchors make a long list of a short file, a deep one, or an endless one."""
+    """Why the content cannot be used, if so. YAML's anchors can make a short file long, deep or endless."""
     left, count = [(content, 0)], 0
     while left:
         value, depth = left.pop()
@@ -104,7 +105,7 @@ def _parse_yaml(text: str, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise StudyError([f"{path}:{mark.line + 1 if mark else 1}: malformed YAML: {error.problem}"]) from None
-    except Exception as error:  # what a tag promises and its value is not can fail the reader in any way
+    except Exception as error:  # a value that does not fit its tag can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StudyError([f"{path}: malformed YAML: {reason}"]) from None
 

@@ -1,4 +1,4 @@
-"""One training as it was asked for, and what a task makes of it: the words that plan and tasks share."""
+"""One training as it was asked for, and what a task makes of it: the types that plan and tasks share."""
 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,10 @@ FinetuneT = TypeVar("FinetuneT", bound=Section)
 
 @dataclass(frozen=True)
 class Unit:
-    """What one fine-tune is about: its name, in any script, and the values that it stands for. Its folder is `paths.unit_folder`."""
+    """What one fine-tune is about: its name, in any script, and the values that the name stands for.
+
+    `paths.unit_folder` gives its folder.
+    """
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -31,13 +34,11 @@ class Request(Generic[ScopeT, DataT, BaseT, FinetuneT]):
     finetune: FinetuneT | None
     unit: Unit
     prefix: str | None = None
-    is_founded: bool = (
-        True  # else its data or scope is at fault, and only what is wrong with its settings beside that is asked
-    )
+    is_founded: bool = True  # False: its data or scope is at fault, so only its other settings are checked
 
     @property
     def wish(self) -> FinetuneT:
-        """The fine-tune, where it is known that there is one."""
+        """The fine-tune of a request that has one."""
         assert self.finetune is not None
         return self.finetune
 
@@ -52,7 +53,7 @@ class Artefact:
     name: str
     spec: Section
     needs: tuple["Artefact", ...] = ()
-    on_gpu: bool = False  # whether a GPU, where trainings have one, makes it faster
+    on_gpu: bool = False  # whether a GPU makes it faster, if trainings have one
 
     @property
     def json(self) -> str:
@@ -65,10 +66,10 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Export:
-    """A trained model in the form that others use: a folder, complete when its `export.json` exists."""
+    """A trained model in a format for other programs: a folder, complete when its `export.json` exists."""
 
     folder: str
     hash: str
     data: str  # the data folder of its training
-    published: str  # the file that says that the training is done
-    mem_mb: int  # of memory, that its training asks for: no export needs more
+    published: str  # the file that marks the training as done
+    mem_mb: int  # memory that its training requests: no export needs more

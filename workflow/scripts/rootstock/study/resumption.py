@@ -1,4 +1,4 @@
-"""How long a training lasts, and one that continues from one of its checkpoints: as it was, or changed."""
+"""How long a training lasts, and how one continues from a checkpoint, with the same spec or a changed one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from .spec import TrainingSpec
 
 @dataclass(frozen=True)
 class Place:
-    """Where a training stands: at `batch` steps of the engine's `epoch`."""
+    """Where a training stands: after `batch` batches of the engine's `epoch`."""
 
     path: str
     hash: str
@@ -21,22 +21,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a training lasts. Trainings with the same `common` differ in `amount` alone."""
+    """How long a training lasts. Trainings with the same `common` differ only in `amount`."""
 
     common: str
     amount: int
     field: str  # of the spec
     is_exact: bool  # whether a longer one may continue where a shorter one ended, with the same result
-    counts: Literal["epochs", "steps"] = "epochs"  # of the engine: what `amount` is a number of
+    counts: Literal["epochs", "steps"] = "epochs"  # what `amount` counts, in the engine's terms
 
     def done(self, place: Place) -> int:
-        """How much of it a training that stands there has behind it, in whole ones."""
+        """How many whole epochs or steps a training that stands at `place` has done."""
         return place.epoch - 1 if self.counts == "epochs" else place.step
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """The spec to train on with, its hash, and what that means for the result, a line each."""
+    """The spec to continue with, its hash, and what that means for the result, one line each."""
 
     spec: TrainingSpec
     hash: str
@@ -44,13 +44,13 @@ class Resumption:
 
 
 def unchanged(spec: TrainingSpec, place: Place) -> Resumption:
-    """The very training that stands there."""
+    """Continue the same training."""
     told = f"{place.hash} resumes at step {place.step}: its spec is unchanged, its result that of an undisturbed run"
     return Resumption(spec, digest(spec), [told])
 
 
 def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str) -> list[str]:
-    """How a longer training that continues exactly is described to its user."""
+    """Lines that tell the user about a longer training that continues exactly."""
     amount = getattr(after, field)
     return [
         f"{field}: {getattr(before, field)} becomes {amount}",
@@ -59,8 +59,8 @@ def straight(before: TrainingSpec, after: TrainingSpec, field: str, counts: str)
 
 
 def stopped_by_none(spec: TrainingSpec, other: TrainingSpec) -> bool:
-    """Whether early stopping, as `spec` has it, would have let `other` run to its end: as the same patience does, or one that
-    `other` was too short for, which is then not in its spec."""
+    """Whether early stopping with the patience of `spec` would have let `other` run to its end: if both have the same
+    patience, or if `other` has none because it is too short for that of `spec`."""
     mine, theirs = spec.course(), other.course()
     same = mine.patience == theirs.patience
     return same or (theirs.patience is None and mine.patience is not None and mine.patience >= theirs.epochs)

@@ -1,4 +1,4 @@
-"""How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned, nothing is hashed."""
+"""How a study is run: devices, processes, memory, checkpoints. Nothing here changes what is learned or is hashed."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ Tracking = Literal["mlflow", "wandb", "trackio"]
 class Run(Section):
     """The section `run` of a study."""
 
-    # `default=` by name: so a type checker knows that `Run()` lacks nothing.
+    # `default=` as a keyword tells a type checker that `Run()` lacks nothing.
 
     device: Annotated[str, BeforeValidator(str)] = Field(
         default="auto",
@@ -99,17 +99,17 @@ class Run(Section):
     )
 
     def about(self) -> dict[str, Any]:
-        """What is recorded of them: all but whose keys are used, which is each user's own matter."""
+        """The settings that are recorded: all except the signing keys, which are each user's own matter."""
         return self.model_dump(exclude={"sign_with", "trust"})
 
     @property
     def told(self) -> str:
-        """What a job is told, as JSON: each setting, for one that is null may have another default."""
+        """All settings as JSON, for a job. Nulls are included, because a setting may have another default than null."""
         return self.model_dump_json()
 
     @property
     def start(self) -> str:
-        """The flag that says how a job of it starts."""
+        """The flag that says how a job starts."""
         return "warm" if self.warm else "no-warm"
 
     @property
@@ -133,7 +133,7 @@ class Run(Section):
         return 0 if self.device == "cpu" else self.gpus
 
     def resources(self) -> dict[str, int | str]:
-        """What a training asks of the scheduler beside threads, memory and time."""
+        """What a training requests from the scheduler besides threads, memory and time."""
         gpus = self.gpus_asked
         if self.nodes == 1:
             return {"nodes": 1} if gpus is None else {"nodes": 1, "gpu": gpus}

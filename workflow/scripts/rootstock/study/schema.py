@@ -1,4 +1,4 @@
-"""The JSON schema of a study, for editors: generated from the settings themselves, committed, tested equal."""
+"""The JSON schema of a study, for editors: generated from the settings and committed; a test compares the two."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .validate import is_list_field, json_schema
 
 
 def study_schema(tasks: Tasks) -> dict[str, Any]:
-    """One schema for all tasks; which sections a study may have follows from its task."""
+    """One schema for all tasks; the task of a study decides which keys it may have."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Rootstock study",

@@ -1,4 +1,4 @@
-"""What the specs of all tasks have in common. A spec is all that determines the weights of one training, and nothing else."""
+"""What the specs of all tasks share. A spec is all that determines the weights of one training, and nothing else."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ T = TypeVar("T", bound="TrainingSpec")
 
 @dataclass(frozen=True)
 class Course:
-    """The way from a training's first step to its last, as a spec says it and the engine goes it."""
+    """The course of a training from its first step to its last, as the spec sets it and the engine follows it."""
 
     epochs: int  # at most; an epoch is what lies between two evaluations
-    word: Literal["epoch", "evaluation"] = "epoch"  # what its users call that
+    word: Literal["epoch", "evaluation"] = "epoch"  # what users call an epoch
     steps: int | None = None  # at most; None: those of all epochs
     optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
-    decay_vectors: bool = True  # whether weight decay is for vectors too, not for matrices alone
+    decay_vectors: bool = True  # whether weight decay applies to vectors too, not only to matrices
     schedule: str = "constant"
     warmup_steps: int = 0
     decay_pct: float | None = None  # share of the steps over which schedule wsd decays
-    metric: str = "loss"  # what chooses the best epoch; last: nothing, the last one is kept
-    patience: int | None = None  # epochs without a better one before training stops; None: it never stops early
-    keeps_end: bool = False  # whether where a base training ends is kept, for a longer one to continue
+    metric: str = "loss"  # what chooses the best epoch; last: the last epoch is kept
+    patience: int | None = None  # epochs without improvement before training stops; None: it never stops early
+    keeps_end: bool = False  # whether the end state of a base training is kept, for a longer one to continue
 
     @property
     def watched(self) -> str:
-        """What is measured after each epoch; where nothing is chosen, only to see whether it is a number."""
+        """What is measured after each epoch; if the last epoch is kept, only to see whether it is a number."""
         return "loss" if self.metric == "last" else self.metric
 
 
@@ -51,7 +51,7 @@ class Optimisation(Section):
 
 
 class TrainingSpec(Optimisation):
-    """A base training or a fine-tune. A task's own specs add its settings and say which task it is."""
+    """A base training or a fine-tune. A task's own specs add its settings and name the task."""
 
     kind: ClassVar[Literal["base", "fine-tune"]]
 
@@ -61,29 +61,30 @@ class TrainingSpec(Optimisation):
 
     @property
     def starts_from(self) -> str | None:
-        """Hash of the base model whose weights it starts from; None: it starts from weights of its own."""
+        """Hash of the base model whose weights it starts from; None if it starts from no base model."""
         return None
 
     @property
     def own_class(self) -> str | None:
-        """The class `package.module:Class` of the user's own that it names for its network, which is imported by `study.own`
-        and only where the user named it; None where the task's own code builds the network."""
+        """The user's own class that it names for its network, as `package.module:Class`; None if the task's own code
+        builds the network. `study.own` imports the class, and only if the user named it."""
         return None
 
     @abstractmethod
     def course(self) -> Course:
-        """How it is trained. Asked by the engine's loop, once, of a spec that trains."""
+        """How it is trained. The engine's loop asks once, and only a spec that trains."""
 
 
 def renewed(spec: T, **changes: Any) -> T:
-    """The same spec with some fields changed, checked again; itself where none changes."""
+    """A spec with some fields changed, validated again; the same object if none changes."""
     if all(getattr(spec, name) == value for name, value in changes.items()):
         return spec
     return type(spec).model_validate(dict(spec) | changes)
 
 
 def require(spec: "FinetuneSpec", *needed: str, unused: tuple[str, ...] = ()) -> None:
-    """Refuse a fine-tune without what its mode needs, or with what it does not use: no plan makes one, but hands write specs."""
+    """Reject a fine-tune that lacks what its mode needs or has what it does not use. No plan makes one, but people
+    write specs by hand."""
     for names, is_wrong, verb in (
         (needed, lambda value: value is None, "needs"),
         (unused, lambda value: value is not None, "has no"),
@@ -119,10 +120,10 @@ class FinetuneSpec(optional(TrainingSpec, "null: not used by the mode", ("task",
 
     @property
     def trains(self) -> bool:
-        """Whether it trains at all, rather than measure a base model."""
+        """Whether it trains at all, rather than only measuring a base model."""
         return self.mode != BASE_ONLY
 
     @property
     def is_update(self) -> bool:
-        """Whether its model file holds only what it changed of its base model's weights."""
+        """Whether its model file holds only its changes to the base model's weights."""
         return False

@@ -1,4 +1,4 @@
-"""The tables of keys in config/README.md: generated from the settings themselves, committed, tested equal."""
+"""The tables of keys in config/README.md: generated from the settings and committed; a test compares the two."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ WORDS = {"string": "text", "boolean": "true or false", "object": "keys and value
 
 
 def with_tables(text: str, tasks: Tasks) -> str:
-    """A Markdown text, what lies between its marks written anew: `<!-- keys: general -->`, `run`, or a task and a section."""
+    """Fill in the tables between the marks of a text: `<!-- keys: general -->`, `run`, or a task and a section."""
     return MARKS.sub(lambda found: found[1] + _table(found[2], found[3], tasks) + found[4], text)
 
 
@@ -40,7 +40,7 @@ def _table(what: str, section: str | None, tasks: Tasks) -> str:
 
 
 def _own(task: Task) -> list[str]:
-    """What a fine-tune does not simply have from its base."""
+    """The fields that a fine-tune does not simply inherit from its base."""
     fields, base = task.finetune_section.model_fields, task.base_section.model_fields
     return [name for name, field in fields.items() if name not in base or field.default is not None]
 
@@ -59,7 +59,7 @@ def _row(section: type[Section], name: str) -> str:
 
 
 def _takes(schema: dict[str, Any]) -> str:
-    """The values of a field in a few words, from its JSON schema."""
+    """The values that a field takes, in a few words, from its JSON schema."""
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_takes(one) for one in schema["anyOf"] if one.get("type") != "null"))
     if "enum" in schema or "const" in schema:

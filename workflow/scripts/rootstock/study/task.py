@@ -1,7 +1,7 @@
 """What a task must be: all that plan, rules, engine and scripts ask of one. Light: no torch, no pandas, no task.
 
-A task is a class in `task.py` of a folder of its own and, beside it, modules that are loaded when they are needed: `train`
-and `report`, and where there is such a thing `prepare`, `export`, `baselines` and `check`. Their contracts are in `parts`.
+A task is a class in the `task.py` of its own folder. The modules beside it are loaded when they are needed: `train` and
+`report`, and, if the task has them, `prepare`, `export`, `baselines` and `check`. `parts` defines their contracts.
 """
 
 from abc import ABC, abstractmethod
@@ -21,23 +21,23 @@ from .spec import BaseSpec, FinetuneSpec, TrainingSpec
 
 BaseSpecT = TypeVar("BaseSpecT", bound=BaseSpec)
 FinetuneSpecT = TypeVar("FinetuneSpecT", bound=FinetuneSpec)
-Settings = dict[str, Any]  # of an experiment: a column of summary.csv and its value
+Settings = dict[str, Any]  # of an experiment: columns of summary.csv with their values
 
 
 class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpecT]):
-    """One kind of training. Made by the registry; all methods are pure but for the files of a user's data.
+    """One kind of training, made by the registry. All methods are pure, except that they read files of a user's data.
 
-    Methods of planning report faults to `problems` and continue, so that one run shows all of them; they raise nothing. Methods
-    of a job raise `Refusal` with one line.
+    Methods for planning report faults to `problems` and continue, so that one run shows all of them; they raise
+    nothing. Methods for jobs raise `Refusal` with one line.
     """
 
     # --- What it is called and made of ---------------------------------------------------------------------------------
 
-    unit_word: str = "unit"  # what one fine-tune is about; its plural is the word with an s
+    unit_word: str = "unit"  # the word for what one fine-tune is about; its plural adds an s
     recipe: int = 1  # raise it when the meaning of a training changes, never for a comment: it retrains everything
-    same_code: Mapping[str, str] = {}  # `code_of` of today to the earlier one that gives the same bits, after a rewrite
+    same_code: Mapping[str, str] = {}  # after a rewrite: today's `code_of` to the earlier one that gives the same bits
 
-    scope_section: type[ScopeT]  # top-level keys of a study beside those of every task
+    scope_section: type[ScopeT]  # top-level keys of a study besides those of every task
     data_section: type[DataT]
     base_section: type[BaseT]
     finetune_section: type[FinetuneT]
@@ -48,7 +48,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
 
     has_blocks: bool = False  # its trainees name the `blocks` of their network, which some run settings need
     foundations: tuple[str, ...] = ()  # keys of the scope that all further checks build on
-    own_finetune_fields: tuple[str, ...] = ("mode",)  # that keep their names in a flat job: no base setting has them
+    own_finetune_fields: tuple[str, ...] = ("mode",)  # they keep their names in a flat job: no base field has them
     flat: Mapping[str, tuple[str, str]] = {}  # flat names of fields: name to (section, field), where they differ
     unit_help: Mapping[str, str] = {}  # what the flat fields of a unit are, for --help
 
@@ -58,8 +58,8 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     # --- From a study to requests: called by `grid` and `jobs` ---------------------------------------------------------
 
     def adopted(self, content: dict[str, Any], name: str) -> dict[str, Any] | None:
-        """A study made from a file in a form that its users have; None where it is in no such form. The one method that raises
-        `StudyError`: faults are told in the file's own words."""
+        """A study made from a file in a format of the task's own users; None if the file has no such format. The only
+        method for planning that raises `StudyError`, which reports faults in the file's own terms."""
         return None
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """The data section with its defaults. Faults are reported below `key`."""
 
     def complete_scope(self, scope: ScopeT, data: DataT, key: str, problems: Problems) -> ScopeT:
-        """The scope with what follows from the (complete) data. Names of faulty keys begin with `key`."""
+        """The scope, completed with what follows from the complete data. Names of faulty keys begin with `key`."""
         return scope
 
     def units(self, scope: ScopeT, problems: Problems) -> list[Unit]:
@@ -75,11 +75,11 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         return [Unit("all")]
 
     def any_unit(self, scope: ScopeT) -> list[Unit]:
-        """Some unit to check settings with, where the study's own units are at fault."""
+        """Some unit to check settings with, if the study's own units are at fault."""
         return [Unit("all")]
 
     def unit_of_job(self, scope: ScopeT, values: dict[str, Any], key: str, problems: Problems) -> Unit | None:
-        """The unit of one flat job, by the fields that `flat` routes to "unit"; None where a fault was reported."""
+        """The unit of one flat job, from the fields that `flat` routes to "unit"; None where a fault was reported."""
         return Unit("all")
 
     def is_meant(self, request: Request[ScopeT, DataT, BaseT, FinetuneT]) -> bool:
@@ -87,17 +87,17 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         return True
 
     def check_grid(self, bases: list[BaseT], finetunes: list[FinetuneT], problems: Problems) -> None:
-        """Report fine-tunes of a grid that `is_meant` skips on every one of its bases: their user gets nothing of them."""
+        """Report fine-tunes of a grid that `is_meant` skips on every base: the user would get nothing from them."""
         return
 
     # --- From a request to specs: called by `planner` ------------------------------------------------------------------
 
     def check(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], problems: Problems) -> None:
-        """Report settings that fit their own field but not each other, also where data and scope are at fault, so not complete."""
+        """Report settings that are each valid but do not fit each other. Data and scope may be faulty or incomplete."""
         return
 
     def notes(self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT) -> list[str]:
-        """What the reader of a plan should know about a request, a line each."""
+        """What the reader of a plan should know about a request, one line per note."""
         return []
 
     def earlier_stage(
@@ -124,13 +124,13 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         base_hash: str,
         fingerprints: Fingerprints,
     ) -> FinetuneSpecT:
-        """The fine-tune of a request, resolved: what it does not give it inherits, what its mode does not use is None."""
+        """The fine-tune of a request, resolved: missing values are inherited; what its mode does not use is None."""
 
     def normalised(self, spec: TrainingSpec) -> TrainingSpec:
-        """The one form of specs that ask for the same training. What a plan names, and what a job reads, is this form.
+        """The one form of all specs that ask for the same training. Plans name this form, and jobs read it.
 
-        A rule belongs here only if the weights of both spellings were shown to be equal, and if the spec alone tells: what
-        depends on how much data there is cannot be seen when a study is planned. `renewed` in `study.spec` applies changes.
+        A rule belongs here only if both spellings were shown to give equal weights, and if the spec alone decides: a
+        plan does not know how much data there is. `renewed` in `study.spec` applies changes.
         """
         return spec
 
@@ -145,12 +145,12 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     def memory(
         self, request: Any, base: BaseSpecT, finetune: FinetuneSpecT | None, fingerprints: Fingerprints
     ) -> Memory | None:
-        """What a fine-tune, or with None its base training, needs of memory; by default 4 GB are asked for."""
+        """The memory that a fine-tune needs or, if `finetune` is None, its base training. None stands for 4 GB."""
         return None
 
     @abstractmethod
     def location(self, data: DataT) -> "Artefact | str":
-        """Where trainings find this data: a folder of the user's own, or what is prepared for them first."""
+        """Where trainings find this data: in a folder of the user's own, or in an artefact that is prepared first."""
 
     def expectations(self, data: DataT) -> dict[str, Any]:
         """What a study says of its data beyond its identity; a training checks it when it reads the data."""
@@ -169,12 +169,15 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         finetune: FinetuneSpecT,
         fingerprints: Fingerprints,
     ) -> Any:
-        """What the experiments of one setting share over all units. Its short hash ends the name of their folder. By default all of
-        both specs but base and data: a task whose specs hold its unit leaves those fields out too, or each unit has a folder."""
+        """What the experiments of one setting share over all units. Its short hash ends the name of their folder.
+
+        By default this is the base spec, and the fine-tune spec without its base and data. A task whose specs hold the
+        unit leaves those fields out too, or each unit would get a folder of its own.
+        """
         return {"base": base, "finetune": finetune.model_copy(update={"base": None, "data": None})}
 
     def default_name(self, settings: Settings) -> str:
-        """The readable part of that folder's name, where the study gives no template."""
+        """The readable part of that folder's name, if the study gives no template."""
         return settings["mode"]
 
     def baselines(
@@ -185,14 +188,14 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     ) -> Iterator[tuple[int, Section]]:
         """Reference measurements beside the base models of a plan, whose experiments have these settings.
 
-        Each is a spec and the position in `bases` of the base model beside which it stands.
+        Yield for each the position in `bases` of the base model that it belongs to, and its spec.
         """
         yield from ()
 
     def export_folder(
         self, request: Request[ScopeT, DataT, BaseT, FinetuneT], base: BaseSpecT, finetune: FinetuneSpecT | None
     ) -> str | None:
-        """Where the model of a request goes in the form that others use; None where it is not exported."""
+        """The folder into which the model of a request is exported for other programs; None if it is not exported."""
         return None
 
     # --- Of one training: called by jobs and scripts -------------------------------------------------------------------
@@ -202,21 +205,21 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         """The identity of the data that lies in `folder` now, seen as `spec.data` describes it."""
 
     def built_by(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> tuple[Source, ...]:
-        """The code that builds a training's network and says what it computes, nothing else: by default `load_model` of
-        train.py and all that it uses beside it. `base` is the base model of a fine-tune."""
+        """The code that builds a training's network and decides what it computes, and no other code: by default
+        `load_model` of train.py and all that it uses beside it. `base` is the base model of a fine-tune."""
         return with_imports(f"{package_of(type(self))}.train", ("load_model",))
 
     def code_of(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> str:
-        """The hash of that code. It is recorded with a model, which is refused where the code became another."""
+        """The hash of that code. It is recorded with a model, which is refused after the code has changed."""
         found = code_digest(self.built_by(spec, base))
         return self.same_code.get(found, found)
 
     def is_renamed_by_code(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None) -> bool:
-        """Whether code is part of what names a training, and is another now: then its study trains it under another name."""
+        """Whether code is part of a training's name and has changed: its study then trains it under another name."""
         return False
 
     def check_data(self, spec: BaseSpecT | FinetuneSpecT, base: BaseSpecT | None, folder: str) -> None:
-        """`Refusal` where `folder` holds other data than the spec, or than its base model's spec, names."""
+        """Raise `Refusal` if `folder` holds other data than the spec, or the spec of its base model, names."""
         for one, what in ((spec, f"{folder} changed since it was planned"), (base, _LEARNED.format(folder=folder))):
             found = one and canonical(self.identity_at(folder, one))
             if one and found != canonical(one.data):
@@ -238,18 +241,18 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
         return spec.mode if isinstance(spec, FinetuneSpec) else "base"
 
     def passes(self, spec: BaseSpecT | FinetuneSpecT, step: int, epochs: float, data: str) -> float | None:
-        """Passes over the training data until a step, after `epochs` whole ones of the engine's; None where unknown."""
+        """Passes over the train set up to a step, after `epochs` whole epochs of the engine; None where unknown."""
         return epochs
 
     def may_continue(self, spec: BaseSpecT | FinetuneSpecT, other: BaseSpecT | FinetuneSpecT) -> bool:
-        """Whether a training may continue where `other`, of another hash, ended or stood."""
+        """Whether a training may continue from where `other`, which has another hash, ended or stood."""
         mine, theirs = self.budget(spec), self.budget(other)
         if mine is None or theirs is None or type(spec) is not type(other):
             return False
         return mine.is_exact and theirs.is_exact and mine.common == theirs.common and stopped_by_none(spec, other)
 
     def resumed(self, spec: BaseSpecT | FinetuneSpecT, place: Place, changes: dict[str, int]) -> Resumption:
-        """The training that continues from `place` with other values of some fields. `Refusal` where that is not possible."""
+        """The training that continues from `place` with some fields changed. Raise `Refusal` if that is impossible."""
         if not changes:
             return unchanged(spec, place)
         budget = self.budget(spec)
@@ -269,27 +272,27 @@ class Task(ABC, Generic[ScopeT, DataT, BaseT, FinetuneT, BaseSpecT, FinetuneSpec
     # --- The heavy side, each loaded when it is asked for --------------------------------------------------------------
 
     def trainer(self) -> Trainer:
-        """How it trains, measures and rebuilds models."""
+        """The module that trains, measures and rebuilds models."""
         return load_part(self, "train")
 
     def preparer(self) -> Preparer:
-        """How it makes once what its trainings share."""
+        """The module that prepares, once, what the task's trainings share."""
         return load_part(self, "prepare")
 
     def reporter(self) -> Reporter:
-        """What it shows of its results. May load pandas."""
+        """The module that shows the task's results. May load pandas."""
         return load_part(self, "report")
 
     def exporter(self) -> Exporter | None:
-        """How it writes a model in the form that others use; None where it has no such form."""
+        """The module that exports models for other programs; None if the task has none."""
         return load_part(self, "export", is_optional=True)
 
     def baseline_methods(self) -> Baselines:
-        """How it measures what its models are compared with."""
+        """The module that measures what the task's models are compared with."""
         return load_part(self, "baselines")
 
     def checker(self) -> Checker | None:
-        """How it tells before the first job what the jobs would refuse; None where it cannot."""
+        """The module that finds, before the first job, what the jobs would refuse; None if the task has none."""
         return load_part(self, "check", is_optional=True)
 
 

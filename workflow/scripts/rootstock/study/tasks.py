@@ -6,10 +6,10 @@ from .task import Task
 
 
 class Tasks(Protocol):
-    """Every task that a study may name. `study` knows tasks only by this."""
+    """Every task that a study may name. `study` knows tasks only through this protocol."""
 
-    names: tuple[str, ...]  # the first is meant where a study names none
+    names: tuple[str, ...]  # the first is the default
 
     def find(self, name: Any) -> Task:
-        """The task of that name; `StudyError` in one line where there is none, or where it is not a task."""
+        """Return the task of that name. Raise `StudyError`, in one line, if there is none or it is not a task."""
         ...

@@ -1,4 +1,4 @@
-"""How a program of ours says that it cannot continue: one line for its user, whatever went wrong. Light: no torch."""
+"""How a program tells its user that it cannot continue: one line per fault, whatever went wrong. Light: no torch."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ DETAILS = Path(".rootstock/last_error.txt")
 NOT_OWN = (
     Path(__file__).resolve().parents[2],
     Path(sysconfig.get_path("stdlib")).resolve(),
-)  # scripts and package; Python
+)  # scripts and this package; Python's library
 INSTALLED = {"site-packages", "dist-packages"}
 FIXES = {
     errno.ENOSPC: "; free some space and run again: a training resumes from its last whole checkpoint",
@@ -29,7 +29,7 @@ FIXES = {
 
 @contextmanager
 def told_as_lines() -> Iterator[None]:
-    """Whatever is raised inside is told on stderr, and ends the program with 1."""
+    """Print any exception raised inside to stderr, as `told` words it, and end the program with status 1."""
     try:
         yield
     except Exception as error:
@@ -38,7 +38,7 @@ def told_as_lines() -> Iterator[None]:
 
 
 def told(error: Exception) -> str:
-    """What its user reads of an error: a line each fault of theirs, one line for anything else."""
+    """What the user reads of an error: one line per fault of the input, one line for anything else."""
     match error:
         case Refusal():
             return str(error)
@@ -53,12 +53,12 @@ def told(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what commands a terminal: parts of it may come from a file of somebody else's."""
+    """The text without characters that control a terminal: parts of it may come from somebody else's file."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 def own_place(error: BaseException) -> str | None:
-    """The file and line of code of the user's own that an error came through last; None where it came through none."""
+    """The last place in the user's own code that an error passed through: file, line and function; None if none."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = Path(frame.f_code.co_filename).resolve()
         is_apart = any(file.is_relative_to(folder) for folder in NOT_OWN) or not INSTALLED.isdisjoint(file.parts)
@@ -68,7 +68,7 @@ def own_place(error: BaseException) -> str | None:
 
 
 def _bug(error: Exception) -> str:
-    """One line for what nobody foresaw; its traceback goes where it can be sent from."""
+    """One line for an error that nobody foresaw. Its traceback goes to a file that the user can send."""
     with suppress(OSError):
         _keep("".join(traceback.format_exception(error)))
     what = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:300]
@@ -76,8 +76,8 @@ def _bug(error: Exception) -> str:
 
 
 def _keep(details: str) -> None:
-    """Write the details where a program was started, but through no link: it may be a folder of all, such as /tmp, where what
-    lies there is anybody's, and some of the details are too."""
+    """Write the details below the folder in which the program was started. Follow no links: the folder may be open to
+    all, such as /tmp, where others may place links, and parts of the details may come from others too."""
     DETAILS.parent.mkdir(exist_ok=True)
     folder = os.open(DETAILS.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -91,7 +91,7 @@ def _keep(details: str) -> None:
 
 
 def _whose(error: Exception) -> str:
-    """The last method of a task, by its class, that an error came from; tasks and models may be a user's own."""
+    """Whose bug it is: the last method of a task that the error passed through, or else a place in the user's code."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     of_tasks = [frame for frame in frames if isinstance(frame.f_locals.get("self"), Task)]
     if not of_tasks:
@@ -102,7 +102,7 @@ def _whose(error: Exception) -> str:
 
 
 def _requirements_of(module: str) -> str | None:
-    """The file of what one task needs that names a package, where one does."""
+    """The name of the `requirements-*.txt` that lists a package, if one does."""
     for file in sorted(Path(__file__).parents[4].glob("requirements-*.txt")):
         names = {re.split(r"[=\s]", line)[0].replace("-", "_") for line in file.read_text().splitlines()}
         if module.partition(".")[0] in names:

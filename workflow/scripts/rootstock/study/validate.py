@@ -1,4 +1,4 @@
-"""Plain values to typed sections, every fault reported in the words of the study's own keys."""
+"""Turn plain values into typed sections, and report every fault under the study's own keys."""
 
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -84,16 +84,16 @@ def is_list_field(section: type[Section], name: str) -> bool:
 
 
 def words_of(section: type[Section], name: str) -> set[str]:
-    """The words that a field takes in place of anything else it takes."""
+    """The literal words that a field takes, beside any other values."""
     return set(_literals(section.model_fields[name].annotation))
 
 
 def report(error: ValidationError, key: str, value: Any, problems: Problems) -> None:
-    """One line for all that a value could have been: `base.lr: "fast" needs a number above 0`."""
+    """Report in one line all that a value could have been: `base.lr: "fast" needs a number above 0`."""
     literals: list[str] = []
     phrases: list[str] = []
     faults = error.errors()
-    if any(fault["type"] != "too_short" for fault in faults):  # it counts good items only
+    if any(fault["type"] != "too_short" for fault in faults):  # it counts only valid items
         faults = [fault for fault in faults if fault["type"] != "too_short"]
     for fault in faults:
         if fault["type"] == "literal_error":
@@ -146,8 +146,8 @@ def _phrase(fault: ErrorDetails) -> str:
 
 
 def _with_bounds(schema: Any) -> Any:
-    """A schema whose bounds have the names that JSON Schema gives them: pydantic leaves its own on numbers that are checked
-    before they are read."""
+    """A schema with JSON Schema's names for bounds. Pydantic leaves its own on numbers that have a validator before
+    their type."""
     if isinstance(schema, dict):
         return {BOUNDS.get(key, key): _with_bounds(value) for key, value in schema.items()}
     return [_with_bounds(item) for item in schema] if isinstance(schema, list) else schema
