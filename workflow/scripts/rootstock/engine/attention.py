@@ -6,5 +6,6 @@ SHORT = 256  # tokens; measured: the plain operations take 1/8 of the kernel's t
 
 
 def plain_is_quicker(device: torch.device, dtype: torch.dtype, length: int) -> bool:
-    """Whether the plain operations win: on CPUs the fused kernel's backward pass (torch 2.13) is slow for short half precision."""
+    """Whether the plain operations win: on CPUs the fused kernel's backward pass (torch 2.13) is slow for short half
+    precision."""
     return device.type == "cpu" and dtype != torch.float32 and length <= SHORT

@@ -26,8 +26,8 @@ KEPT = 2
 class Checkpoints:
     """The checkpoints of one training, in `folder`: `step_<N>.pt` and, written after it, `step_<N>.json` with its sha256.
 
-    `about` goes into both files: what the training is and how it runs. Every `keep_every` steps one checkpoint is also kept
-    for good, beside the folder, as `checkpoint_step_<N>.pt`.
+    `about` goes into both files: what the training is and how it runs. Every `keep_every` steps one checkpoint is also
+    kept for good, beside the folder, as `checkpoint_step_<N>.pt`.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Checkpoints:
         return by_steps or by_time or self._is_kept(step)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write one checkpoint and remove all but the last two. torch writes whole storages, so give tensors their own (`to_cpu`)."""
+        """Write one checkpoint and remove all but the last two. torch writes whole storages, so give tensors their own
+        (`to_cpu`)."""
         content = to_bytes(state | self.about)
         file = self.folder / f"step_{step}.pt"
         write_atomically(file, content, self.store)
@@ -77,7 +78,8 @@ class Checkpoints:
         self._forget_old()
 
     def _forget_old(self) -> None:
-        """Keep the last two of this process. Others count only until it has two, because anybody can plant a high step number."""
+        """Keep the last two of this process. Others count only until it has two, because anybody can plant a high step
+        number."""
         others = [step for step in self._steps() if step not in self.mine]
         for old in others[: max(0, len(others) - KEPT + len(self.mine))]:
             self._remove(old)
@@ -91,7 +93,8 @@ class Checkpoints:
         return self.keep_every is not None and step % self.keep_every == 0
 
     def load_latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that `read_checkpoint` accepts; None if there is none. Each rejected one is named with the reason."""
+        """The newest checkpoint that `read_checkpoint` accepts; None if there is none. Each rejected one is named with
+        the reason."""
         for step in reversed(self._steps() if self.is_resumed else []):
             try:
                 file = self.folder / f"step_{step}.pt"
@@ -206,8 +209,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Listen while a training runs; only a main thread can. After a request it keeps listening: Slurm signals a job and its
-        steps, and the second signal would otherwise kill the process while it ends."""
+        """Listen while a training runs; only a main thread can. After a request it keeps listening: Slurm signals a job
+        and its steps, and the second signal would otherwise kill the process while it ends."""
         before = {}
         for number in STOP_SIGNALS:
             try:

@@ -18,8 +18,9 @@ CACHE = Path(".rootstock/compiled")  # the compiled code of a project's jobs lie
 
 
 def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device) -> Run:
-    """Run settings that say whether a training of so many steps is compiled. With `auto` it is compiled on a CPU with a compiler
-    if it takes more steps than `repaid_after`, after which compiling has saved what it costs."""
+    """Run settings that say whether a training of so many steps is compiled. With `auto` it is compiled on a CPU with a
+    compiler if it takes more steps than `repaid_after`, after which compiling has saved what it costs. A resumed
+    training keeps the choice in its checkpoint."""
     if run.compile != "auto":
         return run
     is_repaid = device.type == "cpu" and _compiler() is not None and repaid_after is not None and steps > repaid_after
@@ -27,7 +28,8 @@ def decided(run: Run, steps: int, repaid_after: int | None, device: torch.device
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """Return `model` compiled; both share their weights. Raise `Refusal` if the model is on a CPU without a compiler."""
+    """Return `model` compiled; both share their weights. Raise `Refusal` if the model is on a CPU without a
+    compiler."""
     on_cpu = not next(model.parameters()).is_cuda
     if on_cpu and _compiler() is None:
         raise Refusal("run.compile: true needs a C++ compiler on a CPU; install g++, or leave it out")

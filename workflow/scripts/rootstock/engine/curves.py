@@ -15,7 +15,8 @@ def require_tensorboard() -> None:
 
 
 class Curves:
-    """Writes a training's numbers to TensorBoard files in `folder` and to a tracker, if given. On exit, pending rows are sent.
+    """Writes a training's numbers to TensorBoard files in `folder` and to a tracker, if given. On exit, pending rows
+    are sent.
 
     A training that resumes at `step` overwrites what TensorBoard showed beyond it.
     """

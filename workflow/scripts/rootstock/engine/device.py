@@ -36,6 +36,7 @@ def processes_on_a_gpu(wanted: str) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a GPU ran out of memory: in torch, or in CUDA and its libraries, which are recognised by their messages."""
+    """Whether a GPU ran out of memory: in torch, or in CUDA and its libraries, which are recognised by their
+    messages."""
     in_words = ("CUDA error: out of memory", "_ALLOC_FAILED")
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in in_words)

@@ -28,7 +28,8 @@ class World:
         return samples.tensor_split(self.size)[self.rank]
 
     def pieces(self, samples: Tensor, at_once: int | None) -> list[Tensor]:
-        """This rank's part in pieces of `at_once` (None: one piece). Every rank has equally many pieces; the last may be empty."""
+        """This rank's part in pieces of `at_once` (None: one piece). Every rank has equally many pieces; the last may
+        be empty."""
         largest = -(-len(samples) // self.size)
         most = at_once or max(largest, 1)
         mine = self.share(samples)
@@ -57,7 +58,8 @@ class World:
         return told.item()
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model, wrapped so that backward averages gradients over ranks. On GPUs BatchNorm sees the global batch."""
+        """The model, wrapped so that backward averages gradients over ranks. On GPUs BatchNorm sees the global
+        batch."""
         if self.size == 1:
             return model
         if next(model.parameters()).is_cuda:
@@ -68,8 +70,8 @@ class World:
 def world_of_environment(device: torch.device, timeout_seconds: float, on_a_gpu: int = 1) -> World:
     """The world that torchrun describes in the environment, or a world of one. `on_a_gpu` processes share one GPU.
 
-    Do not destroy the process group; end the process with `os._exit`, as `cli.run` does. In torch 2.13 the destructor of
-    gloo's group holds the interpreter's lock while it waits for a thread that may wait for this lock.
+    Do not destroy the process group; end the process with `os._exit`, as `cli.run` does. In torch 2.13 the destructor
+    of gloo's group holds the interpreter's lock while it waits for a thread that may wait for this lock.
     """
     if "RANK" not in os.environ:
         return World()
@@ -81,7 +83,8 @@ def world_of_environment(device: torch.device, timeout_seconds: float, on_a_gpu:
 
 
 def die_with_parent() -> None:
-    """On Linux, end this process when its parent ends. A worker must stop writing when the holder of its lock is killed."""
+    """On Linux, end this process when its parent ends. A worker must stop writing when the holder of its lock is
+    killed."""
     try:
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     except OSError:

@@ -1,5 +1,5 @@
-"""The lines of a training's log: one after each evaluation, others in between. The loop writes them, progress displays read them.
-Light: no torch."""
+"""The lines of a training's log: one after each evaluation, others in between. The loop writes them, `status` reads
+them. Light: no torch."""
 
 import re
 from dataclasses import dataclass

@@ -20,8 +20,8 @@ def to_bytes(value: Any) -> bytes:
 
 
 def load_mapped(path: Path, say: Callable[[str], None]) -> Any:
-    """Load as `load` does, but leave tensors on disk until they are used; all processes of a machine share them. A file that
-    cannot be mapped is read into memory, with a note."""
+    """Load as `load` does, but leave tensors on disk until they are used; all processes of a machine share them. A file
+    that cannot be mapped is read into memory, with a note."""
     why = None if zipfile.is_zipfile(path) else "is in torch's old form (save it again with torch.save)"
     if why is None:
         try:
@@ -36,7 +36,8 @@ def load_mapped(path: Path, say: Callable[[str], None]) -> Any:
 
 
 def load(source: str | Path | BinaryIO, is_mapped: bool = False) -> Any:
-    """Tensors and plain values of a path or an open file, such as a verified one. Raise `Refusal` for anything else in it."""
+    """Tensors and plain values of a path or an open file, such as a verified one. Raise `Refusal` for anything else in
+    it."""
     path = getattr(source, "name", source) if isinstance(source, io.IOBase) else source
     try:
         return torch.load(source, map_location="cpu", weights_only=True, mmap=is_mapped)

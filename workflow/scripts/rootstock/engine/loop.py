@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, an evaluation after each epoch, the best weights kept, checkpoints on the way."""
+"""The training loop: epochs of steps, an evaluation after each epoch, the best weights kept, checkpoints in between."""
 
 import time
 from collections.abc import Callable
@@ -36,18 +36,23 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 
 class Trainee(Protocol):
-    """What a task hands to the loop. Where compiling its model was measured to save time on a CPU, it has `repaid_after` too: the steps
-    after which that has saved what it costs. Where its pace is not told in samples, it has `unit`: how many of what a sample is. A
-    network made of blocks, one after the other, has `blocks`; then `evaluate` calls it equally often on each rank, see `World.pieces`."""
+    """What a task hands to the loop. Three attributes are optional:
+
+    - `repaid_after`, if compiling the model saves time on a CPU: the measured steps after which it has saved what it
+      costs.
+    - `unit`, if the pace is not counted in samples: how many of which unit one sample contains.
+    - `blocks`, if the network is a sequence of blocks. `evaluate` then calls it equally often on each rank, see
+      `World.pieces`.
+    """
 
     @property
     def model(self) -> nn.Module:
-        """What is trained."""
+        """The model that is trained."""
         ...
 
     @property
     def rebuilds(self) -> dict[str, Any]:
-        """Plain values from which, with its weights, the model is built again: kept in its files."""
+        """Plain values, kept in the model's files, from which the model is rebuilt together with its weights."""
         ...
 
     def batches(self, epoch: int) -> list[Tensor]:
@@ -59,11 +64,11 @@ class Trainee(Protocol):
         ...
 
     def evaluate(self) -> dict[str, Any]:
-        """Metrics that choose the best epoch, over all ranks; has `loss` and what early stopping watches."""
+        """Metrics over all ranks that choose the best epoch: `loss` and what early stopping watches are among them."""
         ...
 
     def train_mode(self) -> None:
-        """Put the model into training mode, but for what must stay as it is."""
+        """Put the model into training mode, except parts that must stay as they are."""
         ...
 
 
@@ -71,29 +76,29 @@ class Trainee(Protocol):
 class Outcome:
     """A finished training, ready for the store."""
 
-    model: dict[str, Any]  # what `model.pt` holds beside spec and hash: `model`, and what rebuilds it
+    model: dict[str, Any]  # the content of `model.pt` besides spec and hash: `model`, and what rebuilds it
     metrics: dict[str, Any]
     fitted: Fitted
 
 
 def untrained(content: dict[str, Any], metrics: dict[str, Any]) -> Outcome:
-    """The outcome where nothing was trained: a model file's own content, but for what names it, and new metrics."""
+    """The outcome if nothing was trained: a model file's content without spec, hash and format, and new metrics."""
     own = {name: value for name, value in content.items() if name not in ("spec", "hash", "format")}
     return Outcome(own, metrics, Fitted(content["model"], {}, [], 0, 0, 0.0))
 
 
 def require_settings(spec: TrainingSpec) -> None:
-    """`Refusal` where a spec that was written by hand trains without what every training has."""
+    """Raise `Refusal` if a spec, such as one written by hand, lacks a setting that every training needs."""
     missing = [name for name in never_null(Optimisation) if getattr(spec, name) is None]
     if missing:
         raise Refusal(f"--spec: it trains, and has no {', '.join(missing)}; copy a spec that a plan made")
 
 
 def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
-    """Train as `spec` says until it is over; hand back the best epoch's weights, which the model then has.
+    """Train as `spec` says until the end. Return the best epoch's weights, which are then also loaded into the model.
 
-    Interrupted and resumed, with the same or another number of processes, it sees the same batches in the same order.
-    Raises `Interrupted` after one of `STOP_SIGNALS`, with a checkpoint saved.
+    A resumed training sees the same batches in the same order, also with another number of processes.
+    Raise `Interrupted` after one of `STOP_SIGNALS`, with a checkpoint saved.
     """
     require_settings(spec)
     model, world, checkpoints, course = trainee.model, context.world, context.checkpoints, spec.course()
@@ -141,7 +146,8 @@ def fit(trainee: Trainee, spec: TrainingSpec, context: Context) -> Fitted:
 
 
 def _make_ready(trainee: Trainee, spec: TrainingSpec, context: Context) -> None:
-    """The model in training mode, kept and spread as `run` says; `Refusal` where it cannot be trained so."""
+    """Put the model into training mode and checkpoint and shard it as `run` says. Raise `Refusal` if that is
+    impossible."""
     trainee.train_mode()
     require_whole_batches(trainee.model, spec.batch_size, context)
     blocks = getattr(trainee, "blocks", None)
@@ -153,13 +159,14 @@ def _make_ready(trainee: Trainee, spec: TrainingSpec, context: Context) -> None:
 
 
 def _in_precision(name: str, device: str) -> tuple[torch.amp.GradScaler, Callable]:
-    """What scales a loss, and what a forward pass runs in."""
+    """The scaler of the loss, and the context of a forward pass."""
     scaler = torch.amp.GradScaler(device, enabled=name == "fp16")
     return scaler, partial(torch.autocast, device, PRECISIONS[name], enabled=name != "float32")
 
 
 def _save_if_due(progress: Progress, checkpoints: Checkpoints | None, stop: StopRequest, world: World) -> None:
-    """A checkpoint where one is due. `Interrupted`, after one, where any process was asked to stop."""
+    """Save a checkpoint if one is due or any process was asked to stop; in the latter case raise `Interrupted`
+    afterwards."""
     if checkpoints and world.any(stop.asked or (world.is_first and checkpoints.are_due(progress.step))):
         progress.save(checkpoints, world)
         if world.any(stop.asked):
@@ -167,7 +174,7 @@ def _save_if_due(progress: Progress, checkpoints: Checkpoints | None, stop: Stop
 
 
 def _tell(beat: Beat, line: str, numbers: dict[str, float], curves: Curves, context: Context) -> None:
-    """What a training's log and its curves have of a moment."""
+    """Add a beat to the training's curves and its line to the log."""
     curves.add(beat.step, numbers | beat.curves())
     if context.world.is_first:
         context.say(line)
@@ -176,13 +183,13 @@ def _tell(beat: Beat, line: str, numbers: dict[str, float], curves: Curves, cont
 def _update(
     model: nn.Module, optimizer: Optimizer, scaler: Any, schedule: LRScheduler | None, clip: float | None, looks: bool
 ) -> Tensor | None:
-    """One step of the optimizer, along gradients that are there; then the next learning rate. The gradients' norm before they
-    are clipped, where they are clipped or somebody `looks`."""
+    """Step the optimizer with the present gradients, then the schedule. Return the gradients' norm before clipping if
+    they are clipped or `looks` asks for it, else None; without clipping a sharded model also has None."""
     norm = None
     if clip is not None:
         scaler.unscale_(optimizer)
         norm = whole(nn.utils.clip_grad_norm_(trainable(model), clip))
-    elif looks and not is_model_spread(model):  # its norm takes all processes, which look at other times
+    elif looks and not is_model_spread(model):  # its norm needs all processes, which look at different times
         norm = gradient_norm(model, scaler.get_scale())
     scaler.step(optimizer)
     scaler.update()
@@ -194,7 +201,8 @@ def _update(
 def _backward(
     trainee: Trainee, model: nn.Module, samples: Tensor, epoch: int, context: Context, autocast: Callable, scaler: Any
 ) -> Tensor:
-    """Gradients of the mean loss over a global batch, split over ranks and micro-batches; this rank's summed loss, float64."""
+    """Add gradients of the global batch's mean loss, split over ranks and micro-batches. Return this rank's loss sum,
+    float64."""
     world, total = context.world, len(samples)
     loss_sum = torch.zeros((), dtype=torch.float64, device=context.device)
     pieces = world.pieces(samples, context.run.micro_batch_size)
@@ -204,7 +212,7 @@ def _backward(
             with autocast():
                 loss = trainee.loss(model, piece if len(piece) else samples[:1], epoch)
             if not len(piece):
-                loss = 0.0 * loss  # an empty piece takes part in the exchange of gradients, and adds nothing
+                loss = 0.0 * loss  # an empty piece takes part in the exchange of gradients but adds nothing
             scaler.scale(loss * (world.size / total)).backward()  # DDP averages over ranks: × size makes a global mean
-        loss_sum += loss.detach()  # read once an epoch: a GPU would be waited for
+        loss_sum += loss.detach()  # stays on the device: reading it would wait for the GPU
     return loss_sum

@@ -1,4 +1,5 @@
-"""Low-rank updates of linear and convolution layers (LoRA, Hu et al. 2022): the layers stay as they are, what is learned is beside them."""
+"""Low-rank updates of linear and convolution layers (LoRA, Hu et al. 2022): the layers are frozen, small updates are
+learned."""
 
 import math
 from collections.abc import Collection
@@ -11,27 +12,27 @@ from torch.nn.utils import parametrize
 
 from ..study.problems import Refusal
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # these very types: what others do with their weight is not known
-NAME = "low_rank_update"  # as a part of its layer
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # not subclasses: how they use a weight is unknown
+NAME = "low_rank_update"  # of the submodule in its layer
 
 Weights = dict[str, Tensor]
 
 
 class LowRank(nn.Module):
-    """What is added to a layer's output: that of the same layer with the weight scale · up · down and without bias.
+    """An addend to a layer's output: the output of the same layer with the weight scale · up · down and without bias.
 
-    `down` [rank, ...] is of the shape of the layer's weight [out, ...] in all but the first dimension, `up` is [out, rank] and
-    begins as zeros, so that an untrained update changes nothing.
+    `down` [rank, ...] has the shape of the layer's weight [out, ...] except in the first dimension. `up` is [out, rank]
+    and starts as zeros, so that an untrained update changes nothing.
     """
 
-    scale: Tensor  # alpha / rank, a part of the weights: they mean nothing without it
+    scale: Tensor  # alpha / rank, saved with the weights, which mean nothing without it
 
     def __init__(self, weight: Tensor, rank: int, alpha: float):
         super().__init__()
         self.down = nn.Parameter(weight.new_empty(rank, *weight.shape[1:]))
         self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
         self.register_buffer("scale", weight.new_tensor(alpha / rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as torch begins a linear layer
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as torch initialises a linear layer
 
     def forward(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, _ConvNd):
@@ -39,7 +40,7 @@ class LowRank(nn.Module):
         return self.scale * F.linear(F.linear(x, self.down), self.up)
 
     def _convolved(self, layer: _ConvNd, x: Tensor) -> Tensor:
-        """The convolution with `down` for each group of channels, then `up` at each place."""
+        """Convolve with `down` per group of channels, then apply `up` at each position."""
         groups, n_axes = layer.groups, self.down.ndim - 2
         hidden = layer._conv_forward(x, self.down.repeat(groups, *[1] * (n_axes + 1)), None)  # (.., groups · rank, ..)
         batch, places = hidden.shape[: -n_axes - 1], hidden.shape[-n_axes:]
@@ -49,9 +50,11 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(model: nn.Module, rank: int, alpha: float, names: Collection[str] | None = None) -> list[str]:
-    """Freeze `model` and give an update to its linear and convolution layers, or to those whose own name is one of `names`.
+    """Freeze `model` and give updates to its linear and convolution layers, or only to those whose own name is in
+    `names`.
 
-    The paths of these layers. The names of all weights that were there stay. `Refusal` where a name is that of no such layer.
+    Return the paths of these layers. Existing weights keep their names. Raise `Refusal` if a name belongs to no such
+    layer.
     """
     layers = {path: layer for path, layer in model.named_modules() if type(layer) in LAYERS}
     own_names = {path.rpartition(".")[2] for path in layers}
@@ -67,16 +70,17 @@ def add_low_rank(model: nn.Module, rank: int, alpha: float, names: Collection[st
 
 
 class _InWeight(LowRank):
-    """The same as a part of the weight itself, for networks that use a layer's weight and do not call the layer."""
+    """The same update inside the weight, for networks that use a layer's weight without calling the layer."""
 
     def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
         return _added(weight, self.up, self.down, self.scale)
 
 
 def add_to_weights(model: nn.Module, rank: int, alpha: float) -> list[str]:
-    """Freeze `model` and give an update to the weight of every linear and convolution layer, whoever uses it.
+    """Freeze `model` and put an update into the weight of every linear and convolution layer, whatever code uses the
+    weight.
 
-    The paths of these layers. `plainly_named` gives the weights the names that `add_low_rank` gives them.
+    Return the paths of these layers. `plainly_named` renames the weights as `add_low_rank` would name them.
     """
     layers = {path: layer for path, layer in model.named_modules() if type(layer) in LAYERS}
     if not layers:
@@ -89,7 +93,7 @@ def add_to_weights(model: nn.Module, rank: int, alpha: float) -> list[str]:
 
 
 def plainly_named(weights: Weights) -> Weights:
-    """Weights of a model with updates inside its weights, under the names of one with updates beside its layers."""
+    """Weights from `add_to_weights` under the names that `add_low_rank` gives; other weights keep theirs."""
     inside = "parametrizations.weight."
     return {
         name.replace(f"{inside}original", "weight").replace(f"{inside}0.", f"{NAME}."): tensor
@@ -106,13 +110,13 @@ def _with_update(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -
 
 
 def update_of(weights: Weights) -> Weights:
-    """The updates alone."""
+    """Only the updates among the weights."""
     return {name: tensor for name, tensor in weights.items() if f".{NAME}." in f".{name}"}
 
 
 def merged(weights: Weights) -> Weights:
-    """The weights of the plain model that computes the same: each update added to its layer's weight. New tensors where there
-    is an update; without one the same weights."""
+    """The weights of the plain model that computes the same: each update added to its layer's weight, in a new tensor.
+    Weights without an update stay the same tensors."""
     weights = plainly_named(weights)
     updates = update_of(weights)
     plain = {name: tensor for name, tensor in weights.items() if name not in updates}

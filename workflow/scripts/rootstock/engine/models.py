@@ -1,4 +1,4 @@
-"""Models out of files."""
+"""Models from files."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,24 +14,25 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def rebuilt(content: dict[str, Any], build: Callable[[], M], where: str) -> M:
-    """The network that `build` makes, with the weights of a model file, low-rank updates merged; `where` names the file.
+    """The network from `build` with the weights of a model file, low-rank updates merged. `where` names the file in
+    messages.
 
-    Raises `Refusal` where the file lacks what `build` needs, or its weights are of another shape.
+    Raise `Refusal` if the file lacks what `build` needs, or its weights do not fit.
     """
     try:
         model = build()
         model.load_state_dict(merged(content["model"]))
     except Refusal:
         raise
-    except Exception as error:  # what somebody else wrote can fail its reader in any way
+    except Exception as error:  # a file from somebody else can fail in any way
         said = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-        reason = " ".join(said[:2])[:300]  # torch says in the second line which weights do not fit
+        reason = " ".join(said[:2])[:300]  # torch's second line says which weights do not fit
         raise Refusal(f"{where}: of another architecture than its spec says: {reason}") from None
     return model
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
-    """The hash of weights by names, types, shapes and bits, wherever they lie."""
+    """A hash of the names, types, shapes and bits of weights, the same on every device."""
     return digest(
         [[name, str(w.dtype), list(w.shape), sha256_bytes(_bytes_of(w))] for name, w in sorted(weights.items())]
     )
@@ -42,5 +43,5 @@ def _bytes_of(tensor: Tensor) -> bytes:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All of them, frozen ones too."""
+    """The number of parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Optimizers as torch has them, without loading torch's compiler: that import takes longer than many a fine-tune."""
+"""torch's optimizers without loading torch's compiler, whose import takes longer than many a fine-tune."""
 
 from typing import Any, TypeVar, cast
 
@@ -14,7 +14,7 @@ PLAIN = Course(epochs=1)  # as torch has it
 
 
 def make_optimizer(model: nn.Module, spec: Optimisation, course: Course, *, compiled: bool = False) -> Optimizer:
-    """The optimizer that a spec's course names, over the parameters of `model` that are not frozen."""
+    """The optimizer that `course` names, over the trainable parameters of `model`."""
     kind = {"adamw": adamw, "muon": muon}[course.optimizer]
     return kind(model, spec.lr, spec.weight_decay, course, compiled=compiled)
 
@@ -22,9 +22,10 @@ def make_optimizer(model: nn.Module, spec: Optimisation, course: Course, *, comp
 def adamw(
     model: nn.Module, lr: float, weight_decay: float, course: Course = PLAIN, *, compiled: bool = False
 ) -> Optimizer:
-    """AdamW over the parameters of `model` that are not frozen; with the course's betas and its `decay_vectors`.
+    """AdamW over the trainable parameters of `model`, with the course's betas and `decay_vectors`.
 
-    One kernel does the whole update (`fused`), on CPUs four to five times as fast as torch's own loop over operations.
+    One kernel does the whole update (`fused`). On CPUs it is four to five times as fast as torch's loop over
+    operations.
     """
     groups = _groups(trainable(model), weight_decay, course.decay_vectors)
     kind = _light(torch.optim.AdamW, compiled)
@@ -34,7 +35,7 @@ def adamw(
 def muon(
     model: nn.Module, lr: float, weight_decay: float, course: Course = PLAIN, *, compiled: bool = False
 ) -> Optimizer:
-    """Muon (Jordan et al. 2024) for the matrices of linear layers that are not frozen, AdamW for all else, as low-rank updates.
+    """Muon (Jordan et al. 2024) for trainable matrices of linear layers, AdamW for all else, such as low-rank updates.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate serves both.
     """
@@ -44,7 +45,7 @@ def muon(
     chosen = {id(matrix) for matrix in matrices}
     rest = _groups([p for p in trainable(model) if id(p) not in chosen], weight_decay, course.decay_vectors)
     for_matrices, for_rest = _light(torch.optim.Muon, compiled), _light(torch.optim.AdamW, compiled)
-    parts: list[Optimizer] = []  # low-rank updates are beside the layers, so there may be no matrix of one
+    parts: list[Optimizer] = []  # with low-rank updates the layers are frozen, so there may be no matrix
     if matrices:
         parts.append(for_matrices(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
     if any(group["params"] for group in rest):
@@ -53,8 +54,8 @@ def muon(
 
 
 def _light(kind: type[OptimizerT], compiled: bool) -> type[OptimizerT]:
-    """An optimizer with the same update. torch's own `step` imports `torch._dynamo` (1 to 5 s) only to break a graph that
-    is not there; where the model is compiled it is loaded anyway."""
+    """An optimizer class with the same update. torch's `step` imports `torch._dynamo` (1 to 5 s) only to break a graph
+    that does not exist here. A compiled model loads it anyway."""
     plain = getattr(kind.step, "__wrapped__", None)
     if compiled or plain is None:
         return kind
@@ -63,7 +64,7 @@ def _light(kind: type[OptimizerT], compiled: bool) -> type[OptimizerT]:
 
 
 class _Joined(Optimizer):
-    """Several optimizers as one, each over parameters of its own."""
+    """Several optimizers as one, each over its own parameters."""
 
     def __init__(self, *parts: Optimizer):
         self.parts = parts
@@ -83,7 +84,7 @@ class _Joined(Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """The very groups of the parts, so that a schedule that sets a learning rate here sets it there."""
+        """Share the groups of the parts, so that a schedule that sets a learning rate here also sets it there."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
@@ -97,13 +98,14 @@ def _groups(parameters: list[nn.Parameter], weight_decay: float, decay_vectors: 
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
+    """The trainable parameters: those that are not frozen."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _leave_compiler_unloaded() -> None:
-    """Call the methods that torch keeps from being compiled as they are: torch looks for `__dynamo_disable` on each and
-    loads its compiler to make one. Where a later torch does it otherwise this changes nothing."""
+    """Have optimizer methods that torch excludes from compilation called directly. torch calls a method's
+    `__dynamo_disable`, and loads its compiler to make a missing one. If a later torch works differently, this changes
+    nothing."""
     for method in vars(torch.optim.Optimizer).values():
         code, wrapped = getattr(method, "__code__", None), getattr(method, "__wrapped__", None)
         if wrapped is not None and code is not None and code.co_filename == torch._compile.__file__:

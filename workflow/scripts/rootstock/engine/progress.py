@@ -1,4 +1,4 @@
-"""How a training runs, where it stands, and what comes of it."""
+"""How a training runs, where it stands, and its outcome."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ from .tracker import Tracker
 
 @dataclass
 class Context:
-    """How a training runs: nothing here changes what is learned, beyond the last bits of a float."""
+    """How a training runs: nothing here changes what it learns, except the last bits of a float."""
 
     device: torch.device
     world: World = field(default_factory=World)
@@ -33,7 +33,7 @@ class Context:
     curves: Path | None = None  # a folder for TensorBoard
     tracker: Tracker | None = None
     say: Callable[[str], None] = print
-    gpu_share: float = 1.0  # of a GPU's memory, that this process may fill: others use it too
+    gpu_share: float = 1.0  # of a GPU's memory that this process may fill, because others use it too
 
     @property
     def is_sharded(self) -> bool:
@@ -51,18 +51,18 @@ class Fitted:
     """The outcome of a training. `state` holds the best epoch's weights, on the CPU."""
 
     state: dict[str, Tensor]
-    measured: dict[str, Any]  # what the trainee's `evaluate` said of these weights; empty where it is not known
+    measured: dict[str, Any]  # the result of the trainee's `evaluate` for these weights; empty if unknown
     history: list[dict[str, float]]
     best_epoch: int
     steps: int
     seconds: float
     trained_steps: int = 0  # steps of this process alone, after it resumed
     compile: bool = False
-    last: dict[str, Any] = field(default_factory=dict)  # where a longer training may continue
+    last: dict[str, Any] = field(default_factory=dict)  # the state from which a longer training may continue
 
 
 class Progress:
-    """Where a training stands: all that a checkpoint holds."""
+    """Where a training stands: everything that a checkpoint holds."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Progress:
         self.model, self.rebuilds = model, rebuilds
         self.optimizer, self.scheduler, self.scaler, self.stopping = optimizer, scheduler, scaler, stopping
         self.epoch, self.batch, self.step, self.seconds = 1, 0, 0, 0.0
-        self.loss_sum: float | Tensor = 0.0  # of this epoch and rank; it stays on its device until it is asked for
+        self.loss_sum: float | Tensor = 0.0  # of this epoch and rank; it stays on its device until it is read
         self.count = 0
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
@@ -104,7 +104,7 @@ class Progress:
         return EpochLine(max_epochs, self.history[-1], self.stopping.best_epoch, seconds, self.word, beat)
 
     def fitted(self, trained_steps: int, seconds: float, last: dict[str, Any]) -> Fitted:
-        """The outcome, when it is over: `seconds` are those since this process resumed."""
+        """The outcome of the finished training. `seconds` counts from the time when this process resumed."""
         stopping, seconds = self.stopping, self.seconds + seconds
         return Fitted(
             stopping.best_state,
@@ -119,7 +119,7 @@ class Progress:
         )
 
     def state(self) -> dict[str, Any]:
-        """All of it as plain values and CPU tensors. No random state: every step is seeded anew."""
+        """Everything as plain values and CPU tensors. There is no random state, because every step is seeded anew."""
         return to_cpu(
             {
                 "epoch": self.epoch,
@@ -144,14 +144,14 @@ class Progress:
         """Rank 0 writes; the running loss of the epoch is the sum over ranks."""
         whole = self._whole_loss(world)
         self.loss_sum = whole if world.is_first else 0.0
-        asks = world.is_first or is_model_spread(self.model)  # of weights that are spread all must
+        asks = world.is_first or is_model_spread(self.model)  # sharded weights need every rank
         state = self.state() if asks else {}
         if world.is_first:
             how = {"world_size": world.size, "threads": torch.get_num_threads(), "compile": self.compile}
             checkpoints.save(self.step, state | how)
 
     def restore(self, state: dict[str, Any] | None, context: Context) -> None:
-        """Go on from a checkpoint, else from where another training stood, else from the start."""
+        """Resume from a checkpoint, or else from the state of another training, or else start from the beginning."""
         self.compile = context.run.compile is True
         source = "a checkpoint" if state is not None else _source(context)
         try:
@@ -162,13 +162,13 @@ class Progress:
                 context.say(f"resumed from {source}: step {self.step}, {self.word} {self.epoch}")
         except (torch.cuda.OutOfMemoryError, MemoryError, Refusal):
             raise
-        except Exception as error:  # what somebody else wrote can fail its reader in any way
+        except Exception as error:  # a state from somebody else can fail in any way
             reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
             fix = "delete it, or the checkpoints of this training"
             raise Refusal(f"{source} of this training holds no state to resume from ({reason}); {fix}") from None
 
     def require_not_beyond(self, epochs: int) -> None:
-        """`Refusal` where it has trained for longer than is asked for."""
+        """Raise `Refusal` if it has trained for longer than requested."""
         if self.epoch - 1 > epochs:
             raise Refusal(f"stands at epoch {self.epoch - 1} already, beyond the {epochs} that are asked for")
 
@@ -192,7 +192,7 @@ class Progress:
         return world.sum(torch.tensor([float(self.loss_sum)], dtype=torch.float64)).item()
 
     def _keep_how(self, state: dict[str, Any], context: Context) -> None:
-        """Threads and compilation change the last bits: a training keeps those that it began with."""
+        """Keep the threads and the compilation that the training began with, because they change the last bits."""
         threads, most = state["threads"], max(most_side_by_side(), torch.get_num_threads())
         if isinstance(threads, int) and not 0 < threads <= most:  # a stranger may have written it
             own = torch.get_num_threads()
@@ -207,7 +207,8 @@ class Progress:
 
 
 def _source(context: Context) -> str:
-    """What a training begins from that has no checkpoint of its own: one that was chosen may be its own all the same."""
+    """The source of a training that finds no checkpoint itself. The state chosen for it may still be its own
+    checkpoint."""
     name, checkpoints = (context.start or {}).get("hash"), context.checkpoints
     own = checkpoints is not None and name == checkpoints.spec_hash
     return "a checkpoint" if own else f"training {name}"

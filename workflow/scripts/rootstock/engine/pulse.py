@@ -1,4 +1,5 @@
-"""How a training goes, between two evaluations too: step, loss, learning rate, gradient norm, pace, memory. Changes no bit.
+"""How a training goes, also between evaluations: step, loss, learning rate, gradient norm, pace, memory. Changes no
+bit.
 
 Each process looks at its own clock, so nothing here may wait for another process.
 """
@@ -21,7 +22,7 @@ STATM = Path("/proc/self/statm")  # Linux: sizes of this process in pages
 
 @dataclass
 class Window:
-    """What was counted since `began`: the loss stays on its device until it is asked for."""
+    """Counts since `began`. The loss stays on its device until it is read."""
 
     began: float
     steps: int = 0
@@ -35,7 +36,8 @@ class Window:
 
 
 class Pulse:
-    """Counts steps and, every `run.log_seconds`, says where the training is. `unit`: what a sample is worth, and what that is called."""
+    """Counts steps and reports every `run.log_seconds`. `unit` is the number of units in a sample, and the unit's
+    name."""
 
     def __init__(self, optimizer: Optimizer, context: Context, steps: int, unit: tuple[int, str]):
         self.optimizer, self.context, self.steps, self.unit = optimizer, context, steps, unit
@@ -44,19 +46,19 @@ class Pulse:
         self.begin()
 
     def begin(self) -> None:
-        """A stretch begins: what came before it, an evaluation, is not counted."""
+        """Begin a stretch. The evaluation before it is not counted."""
         self.stretch, self.window = Window(time.monotonic()), Window(time.monotonic())
         self.lr = self._rate()
 
     def looks(self, is_last: bool) -> bool:
-        """Whether the step that is about to be taken is one to look at, the last of a stretch or one that is due."""
+        """Whether the next step is one to look at: the last of a stretch, or one whose report is due."""
         every = self.context.run.log_seconds
         self.is_due = every is not None and not is_last and time.monotonic() - self.window.began >= every
         self.lr = self._rate()
         return self.is_due or is_last
 
     def count(self, step: int, loss_sum: Tensor, samples: Tensor, norm: Tensor | None) -> Beat | None:
-        """After a step over a global batch: what is to be said now, if anything."""
+        """Count a step over a global batch. Return the report that is due now, if any."""
         self.norm = norm if norm is not None else self.norm
         mine = len(self.context.world.share(samples))
         for window in (self.stretch, self.window):
@@ -67,7 +69,7 @@ class Pulse:
         return beat
 
     def of_stretch(self, step: int) -> Beat:
-        """The same of all steps since the stretch began."""
+        """The report on all steps since the stretch began."""
         return self._beat(step, self.stretch)
 
     def _rate(self) -> float:
@@ -88,15 +90,15 @@ class Pulse:
 
 
 def gradient_norm(model: nn.Module, scale: float = 1.0) -> Tensor:
-    """The norm of all gradients together, of gradients that are `scale` times as large."""
+    """The norm of all gradients together, divided by the `scale` that they were multiplied by."""
     return nn.utils.get_total_norm([p.grad for p in trainable(model) if p.grad is not None]) / scale
 
 
 def memory_mb(device: torch.device) -> float:
-    """What a training holds: on a GPU at most so far, as torch counts it; else of this process now."""
+    """The memory of a training: on a GPU torch's peak so far, else the resident memory of this process now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         return int(STATM.read_text().split()[1]) * resource.getpagesize() / 2**20
-    except (OSError, ValueError, IndexError):  # no Linux: the most so far, in KB
+    except (OSError, ValueError, IndexError):  # not Linux: the peak so far, in KB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

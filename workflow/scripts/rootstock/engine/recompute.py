@@ -1,4 +1,5 @@
-"""Activation checkpointing (Chen et al. 2016): of each block only what goes in is kept, and its inside is computed again for gradients."""
+"""Activation checkpointing (Chen et al. 2016): only each block's input is kept; its activations are recomputed for
+gradients."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -12,9 +13,9 @@ from ..study.problems import Refusal
 
 
 def recompute(blocks: Iterable[nn.Module] | None) -> None:
-    """Have these parts of a network do so from now on: the same values and gradients, for less memory and a second pass forward.
+    """Make these blocks recompute their activations: the same values and gradients, less memory, a second forward pass.
 
-    `Refusal` where a network is not made of blocks.
+    Raise `Refusal` if the network is not made of blocks.
     """
     if blocks is None:
         raise Refusal("run.activation_checkpointing: true needs a network of blocks, and this one has none; remove it")

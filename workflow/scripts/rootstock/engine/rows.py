@@ -1,4 +1,5 @@
-"""Rows of many tensors as those of one that is never made: the files of a data set stay where they are, batches are gathered."""
+"""Rows of many tensors as if of one, which is never built: a data set's files stay where they are, batches are
+gathered."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -7,13 +8,13 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-PIECE = 2**20  # numbers that are looked at at a time: 4 MB, which stay in a processor's cache
-FREE_SHARE = 0.5  # of a GPU's free memory, that rows may fill there
+PIECE = 2**20  # numbers per piece: 4 MB, which stay in a processor's cache
+FREE_SHARE = 0.5  # of a GPU's free memory that rows may fill
 
 
 class Rows:
-    """Tensors [n, ...] of one shape and type, one after the other. Those of a mapped file are read when they are asked for, and the
-    system keeps one copy for all processes of a machine."""
+    """Tensors [n, ...] of one type and row shape, one after the other. Rows of a mapped file are read when they are
+    used, and the system keeps one copy for all processes of a machine."""
 
     def __init__(self, parts: Sequence[Tensor], device: torch.device | None = None):
         self.parts = tuple(part for part in parts if len(part)) or tuple(parts[:1])
@@ -31,8 +32,8 @@ class Rows:
         return torch.Size((len(self), *self.parts[0].shape[1:]))
 
     def to(self, device: torch.device, share: float = 1.0) -> "Rows":
-        """The same for a device, of which a `share` is ours: there as one tensor where it has the room, else brought batch by
-        batch."""
+        """The rows for a device of which a `share` is ours: one tensor on a GPU with enough free memory, else moved
+        batch by batch."""
         if device.type != "cuda":
             return self
         first = self.parts[0]
@@ -47,7 +48,7 @@ class Rows:
         return Rows([whole])
 
     def take(self, index: Tensor) -> Tensor:
-        """A copy of the rows of these numbers, in their order."""
+        """A copy of the rows with these numbers, in this order."""
         if len(self.parts) == 1:
             found = self.parts[0][index.to(self.parts[0].device)]
         else:
@@ -56,7 +57,7 @@ class Rows:
         return self._brought(found)
 
     def between(self, first: int, last: int) -> Tensor:
-        """Rows `first` to `last` - 1: not a copy where they lie in one part."""
+        """Rows `first` to `last` - 1; not a copy if they lie in one part on the wanted device."""
         starts = [end - len(part) for end, part in zip(self.ends, self.parts, strict=True)]
         ranges = [(max(first - start, 0), max(last - start, 0)) for start in starts]
         pieces = [part[begin:end] for part, (begin, end) in zip(self.parts, ranges, strict=True)]
@@ -72,9 +73,11 @@ class Rows:
             yield from part.split(max(1, PIECE // max(1, part[0].numel()))) if len(part) else ()
 
     def two_alike(self) -> Tensor:
-        """Of rows [N, channels, samples] two of one sample, float64, that have their mean and deviation in each channel.
+        """For rows [N, channels, samples] return two rows [2, channels, 1], float64, of the same mean and deviation per
+        channel.
 
-        Sums are those of each piece, added in float64, of differences to the first row, which loses no digits.
+        Differences from the first row's mean are summed, which keeps digits: within a row in its own type, over rows in
+        float64.
         """
         count = len(self) * self.shape[2]
         origin = self.parts[0][0].mean(1, keepdim=True)
@@ -92,5 +95,5 @@ class Rows:
         return self.parts[part][number - self.ends[part]]  # counted from the part's end
 
     def _brought(self, rows: Tensor) -> Tensor:
-        """Rows where they are wanted; to a GPU while it computes on."""
+        """Rows on the wanted device. A GPU computes on while they are copied."""
         return rows if rows.device == self.device else rows.pin_memory().to(self.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Learning rate over the steps of a training."""
+"""The learning rate over the steps of a training."""
 
 import math
 
@@ -17,7 +17,8 @@ def make_schedule(
     """`constant`, `linear` (to 0), `cosine` (to 0), `wsd` (constant, then linear to 0 over the last `decay_pct` of all
     steps; Hu et al. 2024) or `one_cycle` (30 % warm-up, then cosine; Smith & Topin 2019).
 
-    Stepped after each step. The first `warmup_steps` rise linearly to `lr`; `one_cycle` has a warm-up of its own.
+    Step it after each optimizer step. The first `warmup_steps` rise linearly to `lr`; `one_cycle` has a warm-up of its
+    own.
     """
     if name == "one_cycle":
         return OneCycleLR(optimizer, max_lr=lr, total_steps=total_steps)

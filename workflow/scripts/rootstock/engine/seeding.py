@@ -1,6 +1,6 @@
 """Randomness without a state to lose: every generator is seeded anew for each step, from seed, step and rank.
 
-A resumed training therefore draws what an undisturbed one draws, whatever a model uses: torch, numpy or random.
+A resumed training therefore draws what an uninterrupted one draws, whether a model uses torch, numpy or random.
 """
 
 import random

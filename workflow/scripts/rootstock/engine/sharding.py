@@ -1,7 +1,8 @@
 """Fully sharded data parallelism (FSDP2): weights, gradients and optimizer state spread over the processes of a training.
 
-Where a state leaves this module it is whole, so its file is that of any other training: one file, verified, and resumed by any number
-of processes. torch.distributed.checkpoint writes a file a process, and their index as a pickle: reading one runs what others wrote.
+States are gathered before they are saved, so a checkpoint is as for any other training: one verified file, from which
+any number of processes resume. torch.distributed.checkpoint writes one file per process and a pickled index; reading a
+pickle can run foreign code.
 """
 
 from collections.abc import Iterable
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 def shard(model: nn.Module, blocks: Iterable[nn.Module] | None, precision: str, run: Run) -> tuple[int, int]:
-    """Spread a model over all processes: from now on each holds a part, and has one block at a time whole. Before its optimizer is made.
+    """Spread a model over all processes before its optimizer is made: each holds a part, and gathers one block at a
+    time.
 
-    How many parameters this process holds, of how many. Each process must call the model equally often. `Refusal` where a
-    network, or how it is trained, does not go with that.
+    Return how many parameters this process holds, and how many there are. Each process must call the model equally
+    often. Raise `Refusal` for a network without blocks, for fp16 and for a compiled model.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -38,28 +40,28 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module] | None, precision: str, 
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be spread; then every process must ask."""
+    """The whole of a tensor that may be spread. If it is, every process must call this."""
     return tensor.full_tensor() if is_spread(tensor) else tensor
 
 
 def is_model_spread(model: nn.Module) -> bool:
-    """Whether this process holds a part of its weights only."""
+    """Whether this process holds only a part of the model's weights."""
     return any(map(is_spread, model.parameters()))
 
 
 def is_spread(tensor: Tensor) -> "TypeGuard[DTensor]":
-    """Whether this process holds a part of it only."""
+    """Whether this process holds only a part of the tensor."""
     return hasattr(tensor, "full_tensor")
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Whole weights into a model that may be spread."""
+    """Load whole weights into a model that may be spread."""
     own = model.state_dict()
     model.load_state_dict({name: _as(value, own[name]) if name in own else value for name, value in state.items()})
 
 
 def spread_state(optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """A whole optimizer's state as its parameters are spread: each moment of the shape of its parameter."""
+    """A whole optimizer state, spread like the parameters: this applies to each moment of its parameter's shape."""
     if "parts" in state:
         return {"parts": [spread_state(*pair) for pair in zip(optimizer.parts, state["parts"], strict=True)]}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -75,7 +77,7 @@ def spread_state(optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, spread as another one is; each process has all of it and keeps its part."""
+    """A whole tensor, spread like another one. Each process has all of it and keeps its part."""
     if not is_spread(like):
         return value
     from torch.distributed.tensor import distribute_tensor

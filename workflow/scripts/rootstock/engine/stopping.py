@@ -1,4 +1,4 @@
-"""Which epoch is best, and when to stop looking for a better one."""
+"""The best epoch, and when to stop looking for a better one."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 
 @dataclass
 class EarlyStopping:
-    """Remembers the best epoch. Only a strictly better value counts; `patience` epochs without one are enough."""
+    """Remembers the best epoch. Only a strictly better value counts; training stops after `patience` epochs without
+    one."""
 
     metric: str  # "loss" (lower is better), "f1" (higher is better) or "last" (the latest is best)
     patience: int | None
@@ -15,10 +16,10 @@ class EarlyStopping:
     best_state: dict[str, Any] = field(default_factory=dict)
     best_measured: dict[str, Any] = field(
         default_factory=dict
-    )  # of that epoch; empty where the process before did not keep it
+    )  # of the best epoch; empty if an earlier process did not keep it
 
     def update(self, epoch: int, value: float) -> bool:
-        """Take note of an epoch's value; True when it is the best so far. NaN is never better."""
+        """Note an epoch's value. Return whether it is the best so far; NaN never is."""
         sign = 1.0 if self.metric == "loss" else -1.0
         if self.metric != "last" and self.best_value is not None and not sign * value < sign * self.best_value:
             return False

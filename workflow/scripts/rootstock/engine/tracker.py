@@ -1,6 +1,8 @@
-"""A training's numbers for MLflow, Weights & Biases or Trackio, each through its own client, where the run settings name one.
+"""A training's numbers for MLflow, Weights & Biases or Trackio, if the run settings name one; each through its own
+client.
 
-A training never fails for its tracker: what cannot be sent waits and is tried again, and log, losses and metadata have it all.
+A training never fails because of its tracker: rows that cannot be sent wait for another try, and log and metadata have
+them all.
 """
 
 import os
@@ -14,14 +16,14 @@ from typing import Any, Protocol
 from ..study.problems import Refusal
 from ..study.run import Tracking
 
-PROJECT = "rootstock"  # what runs lie in, where the client's own variables name nothing else
-PAUSE_SECONDS = 60  # between two tries to reach a tracker that is away
-LONGEST_PARAMETER = 500  # letters; what every server takes
+PROJECT = "rootstock"  # the project of the runs, if the client's own variables name no other
+PAUSE_SECONDS = 60  # between two tries to reach an unavailable tracker
+LONGEST_PARAMETER = 500  # characters; every server accepts that many
 HASH = "rootstock.hash"
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}  # else a step waits for minutes
+}  # with the defaults a step waits for minutes
 
 
 class Client(Protocol):
@@ -33,7 +35,8 @@ class Client(Protocol):
 
 
 class Tracker:
-    """The run of one training, which has its hash as name and its spec as parameters; resumed, it continues in the same run."""
+    """The run of one training, named by its hash, with its spec as parameters. A resumed training continues the same
+    run."""
 
     def __init__(self, name: Tracking, run: str, spec: dict[str, Any], say: Callable[[str], None]):
         self.name: Tracking = name
@@ -49,7 +52,7 @@ class Tracker:
             self._send()
 
     def close(self) -> None:
-        """Send what waits, once more; say what could not be sent."""
+        """Try once more to send the waiting rows. Report those that could not be sent."""
         if self.pending:
             self._send()
         if self.pending:
@@ -64,7 +67,7 @@ class Tracker:
             while self.pending:
                 self.client.log(*self.pending[0])
                 self.pending.pop(0)
-        except Exception as error:  # of somebody else's client, which can fail in any way
+        except Exception as error:  # a client from somebody else can fail in any way
             self.next_try = time.monotonic() + PAUSE_SECONDS
             reason = (f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200]
             if not self.is_told:
@@ -128,13 +131,13 @@ CLIENTS: dict[Tracking, Callable[[str, dict[str, str]], Client]] = {
 
 
 def require_tracker(name: Tracking | None) -> None:
-    """`Refusal` where its package is not installed."""
+    """Raise `Refusal` if the tracker's package is not installed."""
     if name is not None and find_spec(name) is None:
         raise Refusal(f"run.tracker: {name} needs a package: .venv/bin/pip install {name}, or leave it out")
 
 
 def flat(spec: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """A spec as parameters, `model.d_model: 256`."""
+    """A spec as flat parameters, such as `model.d_model: 256`."""
     found: dict[str, str] = {}
     for name, value in spec.items():
         found |= (

@@ -1,4 +1,4 @@
-"""Layers that see a whole batch at once, and so must not be given parts of it."""
+"""Layers that must see a whole batch at once, not parts of it."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -8,8 +8,8 @@ from .progress import Context
 
 
 def require_whole_batches(model: nn.Module, batch_size: int, context: Context) -> None:
-    """`Refusal` where a batch would be cut and the model, in training mode, has a layer whose output for one sample depends on
-    the others: its weights would then depend on how it is run, which is no part of its name.
+    """Raise `Refusal` if a batch would be cut although the model has BatchNorm in training mode, whose output for one
+    sample depends on the others: the weights would depend on run settings, which are not part of the hash.
 
     On GPUs processes see each other's samples (`World.wrap`); micro-batches never do.
     """

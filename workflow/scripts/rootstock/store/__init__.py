@@ -1,1 +1,2 @@
-"""The store of trained models, one folder per hash: locked while written, whole or absent, verified when read. No torch."""
+"""The store of trained models, one folder per hash: locked while written, whole or absent, verified when read. No
+torch."""

@@ -50,7 +50,8 @@ def link_or_copy(source: BinaryIO, destination: Path, below: Path | None = None)
 
 
 def _link(source: BinaryIO, name: str, folder: int) -> bool:
-    """Return whether the open file got another name. A file that others may write gets none: they could change it later."""
+    """Return whether the open file got another name. A file that others may write gets none: they could change it
+    later."""
     if not_mine(source):
         return False
     try:

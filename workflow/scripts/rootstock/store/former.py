@@ -1,9 +1,9 @@
-"""Trainings whose names in the store are not those they would get today. Specs are normalised before they are hashed, and new rules
-change the names.
+"""Trainings whose names in the store are not those they would get today. Specs are normalised before they are hashed,
+and new rules change the names.
 
-A training that is stored under a former name is handed out instead of trained again. The index of such names is a file in the
-store. It is a cache, rebuilt if it is missing or cannot be read. Whoever can write into the store can write the index, so it only
-says where to look: an object found by it is named again from its own spec.
+A training that is stored under a former name is handed out instead of trained again. The index of such names is a file
+in the store. It is a cache, rebuilt if it is missing or cannot be read. Whoever can write into the store can write the
+index, so it only says where to look: an object found by it is named again from its own spec.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,8 @@ def found_under_former_name(store: str | Path, name: str, name_today: NameToday)
 
 
 def _see(store: Path, name: str, seen: dict[str, str], name_today: NameToday, depth: int = 0) -> None:
-    """Note an object's name of today. The training that it started from comes first, because its name is in the spec."""
+    """Note an object's name of today. The training that it started from comes first, because its name is in the
+    spec."""
     if name in seen or depth > MOST_STAGES:
         return
     try:

@@ -37,7 +37,8 @@ class Garbage:
 def find_garbage(store: str | Path, reached: Iterable[str], older_than: float = 0.0) -> list[Garbage]:
     """Objects that neither `reached` nor a recorded user needs, and checkpoints left in whole objects that are needed.
 
-    Objects that are being written, were touched in the last `older_than` seconds or have an `Entry.fault` are skipped."""
+    Objects that are being written, were touched in the last `older_than` seconds or have an `Entry.fault` are
+    skipped."""
     needed = set(reached).union(*(user.reaches for user in users_of(store)))
     found = []
     for entry in inventory(store):
@@ -63,7 +64,8 @@ def free(store: str | Path, item: Garbage, reached: Iterable[str]) -> bool:
 
 
 def remove(store: str | Path, name: str) -> None:
-    """Remove one object. Raise `Refusal` with the writer's name if it is being written. Links are removed, not followed."""
+    """Remove one object. Raise `Refusal` with the writer's name if it is being written. Links are removed, not
+    followed."""
     kept = stored(store, name)
     lock = kept.folder / "lock"
     if is_held(lock, kept.store):

@@ -15,8 +15,8 @@ from .lock import is_held
 
 @dataclass(frozen=True)
 class Entry:
-    """One object. Its `state` is whole, training, unfinished (killed, to be resumed), damaged (its metadata cannot be read) or
-    refused (it is not a folder, cannot be listed, or contains something that is neither file nor folder).
+    """One object. Its `state` is whole, training, unfinished (killed, to be resumed), damaged (its metadata cannot be
+    read) or refused (it is not a folder, cannot be listed, or contains something that is neither file nor folder).
 
     For a damaged or refused object, `fault` says in one line why it is skipped."""
 

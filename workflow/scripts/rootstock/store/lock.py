@@ -1,4 +1,5 @@
-"""One writer per object. flufl.lock does the locking (safe on NFS); this module adds heartbeat, dead holders and identity."""
+"""One writer per object. flufl.lock does the locking (safe on NFS); this module adds heartbeat, dead holders and
+identity."""
 
 import threading
 import time
@@ -157,7 +158,8 @@ def _break_if(lock: LockFile, is_dead: Callable[[], bool]) -> None:
 
 
 def _is_dead(lock: LockFile) -> bool:
-    """Whether the lock's process on this machine is dead, or the file is old and not a lock (a full disk leaves empty ones).
+    """Whether the lock's process on this machine is dead, or the file is old and not a lock (a full disk leaves empty
+    ones).
 
     The lock alone cannot distinguish machines: those whose host name resolves to 127.0.0.1 are all called localhost.
     """

@@ -20,8 +20,8 @@ LAST = 2**35  # seconds since 1970; later times are cut to this one
 
 
 class LockFile(Lock):
-    """A lock file and, beside it, `card`: the holder's user and machine, and since when it holds the lock. Without a card,
-    a lock counts until it is stale. Neither these files nor the folders between `below` and them may be links."""
+    """A lock file and, beside it, `card`: the holder's user and machine, and since when it holds the lock. Without a
+    card, a lock counts until it is stale. Neither these files nor the folders between `below` and them may be links."""
 
     def __init__(self, path: Path, below: Path | None, lifetime: timedelta):
         self.path, self.below = path, below or path.parent
@@ -56,12 +56,14 @@ class LockFile(Lock):
                     card.write(json.dumps(about).encode())
 
     def remove_breaker(self) -> None:
-        """Remove the file that serialises breaking. Nobody needs it while we hold the lock: a living holder's is never broken."""
+        """Remove the file that serialises breaking. Nobody needs it while we hold the lock: a living holder's is never
+        broken."""
         with suppress(FileNotFoundError), entered(self.path.parent, self.below) as folder:
             remove_file(self.breaker.name, folder)
 
     def claim_of(self, text: str) -> Path | None:
-        """The claim that a lock names; None for any other path, because the caller removes it. A claim lies beside its lock."""
+        """The claim that a lock names; None for any other path, because the caller removes it. A claim lies beside its
+        lock."""
         name = text.strip().rpartition("/")[2]
         is_claim = name.startswith(f"{self.path.name}{SEP}") and name.isprintable() and len(name.encode()) < 256
         return self.path.with_name(name) if is_claim else None

@@ -75,7 +75,8 @@ def find_file(
     what: str = "model",
     hint: str = TRAIN_FIRST,
 ) -> Path:
-    """The file that a user means by a path, an experiment's folder or the beginning of a hash; without these the newest of `kinds`."""
+    """The file that a user means by a path, an experiment's folder or the beginning of a hash; without these the newest
+    of `kinds`."""
     if wanted is not None and not wanted.strip():
         raise Refusal(f"{wanted!r}: names nothing; give a file, an experiment's folder or a hash")
     if wanted and _exists(path := Path(wanted)):
@@ -107,8 +108,8 @@ def _in_folder(folder: Path) -> Path:
 
 
 def described(path: Path, store: str | Path | None = None) -> ModelFile:
-    """The description of a stored checkpoint, or of the last state of a finished training. If there is none, raise `Refusal`
-    with the reason and, for a finished model, with the file of `store` from which its training continues."""
+    """The description of a stored checkpoint, or of the last state of a finished training. If there is none, raise
+    `Refusal` with the reason and, for a finished model, with the file of `store` from which its training continues."""
     if not _exists(path):
         raise Refusal(f"{path}: no such file; list_checkpoints.py shows what there is")
     if path.is_dir():
@@ -133,9 +134,11 @@ def after_its_end(model: Path, store: str | Path) -> str:
 
 
 def recorded_sha256(file: Path, name: str, store: str | Path) -> tuple[Path, str] | None:
-    """Return where the sha256 of a model file or checkpoint of hash `name` is recorded, and the sha256; None if nowhere.
+    """Return where the sha256 of a model file or checkpoint of hash `name` is recorded, and the sha256; None if
+    nowhere.
 
-    The first that exists counts: the description beside the file, the store's metadata, an experiment's `metrics.json`."""
+    The first that exists counts: the description beside the file, the store's metadata, an experiment's
+    `metrics.json`."""
     kept = stored(store, require_hash(name))
     places = [
         (file.with_suffix(".json"), "sha256"),

@@ -40,7 +40,8 @@ class Verified:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One trained model: `model.pt`, `metadata.json` and, during its training, `lock`. No link below its store is followed."""
+    """One trained model: `model.pt`, `metadata.json` and, during its training, `lock`. No link below its store is
+    followed."""
 
     folder: Path
     trust: str | None = None  # the key of `run.trust`: it must have signed what other users can write
@@ -139,7 +140,8 @@ class StoredObject:
     def opened_state(self, metadata: dict[str, Any]) -> Iterator[BinaryIO | None]:
         """The `state.pt` that `metadata` describes, to load; None if there is none.
 
-        The caller hands in metadata that it trusts. The file could have been replaced since, so it is not read again."""
+        The caller hands in metadata that it trusts. The file could have been replaced since, so it is not read
+        again."""
         if not self.is_whole() or not is_there(self.state, self.store):
             yield None
             return
@@ -193,7 +195,8 @@ def verified(model: Path, metadata: Path, name: str) -> dict[str, Any]:
 
 @contextmanager
 def opened_verified(model: Path, metadata: Path, name: str, below: Path | None = None) -> Iterator[Verified]:
-    """Open a model and verify its sha256 and that its spec hashes to its name. Raise `Refusal` with the reason otherwise."""
+    """Open a model and verify its sha256 and that its spec hashes to its name. Raise `Refusal` with the reason
+    otherwise."""
     with ExitStack() as files:
         described, content = _metadata(files, model, metadata, name, below)
         fix = (

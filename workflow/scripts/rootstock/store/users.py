@@ -28,7 +28,8 @@ class User:
 
 
 def record_user(store: str | Path, project: Path, study: str, reaches: set[str]) -> None:
-    """Add what a study reaches to its record. A smaller grid removes nothing from it; only `retire_user` removes the record."""
+    """Add what a study reaches to its record. A smaller grid removes nothing from it; only `retire_user` removes the
+    record."""
     folder = Path(store) / FOLDER
     is_new = not folder.exists()
     with entered(folder, Path(store), make=True) as descriptor:
