@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Say what a model or checkpoint file of any task holds, whether it is whole and whether it loads. Code in it is never run.
+"""Say what a model or checkpoint file of any task holds, whether it is whole and whether it loads.
+
+Code in it is never run.
 
 Exit status 1 where something is wrong with it.
 """

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Make the page of a study: report.html, and beside it its figures and the numbers of each figure and table.
 
-After a failed run, with --partial: of what is there. With --compare A.yaml B.yaml: of two studies of one task, whose results are there.
+After a failed run, with --partial: of what is there.
+With --compare A.yaml B.yaml: of two studies of one task, whose results are there.
 """
 
 import argparse

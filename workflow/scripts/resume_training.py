@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Resume a training, of any task: the newest unfinished one, or the one of --checkpoint F, then train to its end.
 
-Unchanged it ends as if it had never stopped. Another --max-epochs, --max-steps or --batch-size, where the task allows it, is
-another training with a hash of its own; what stays equal and what does not is printed before it starts.
+Unchanged it ends as if it had never stopped. Another --max-epochs, --max-steps or --batch-size, where the task allows
+it, is another training with a hash of its own; what stays equal and what does not is printed before it starts.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Show how far a study is: what waits, runs (where, how far), is done or failed, and the time left; or that no run is under way.
+"""Show how far a study is: what waits, runs (where, how far), is done or failed, and the time left.
+
+Without a run under way it says so.
 
 It reads files only, so it runs on any machine that sees the project:
     status.py                                     the default study

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Gather the results of a study: summary.csv, table.txt and figure.svg, all in the folder of --output.
 
-After a failed run, with --partial: of what is there. The table begins with who is missing and why; missing.csv has all of them.
+After a failed run, with --partial: of what is there.
+The table begins with who is missing and why; missing.csv has all of them.
 """
 
 import csv
